@@ -1,0 +1,479 @@
+package corral
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// These are os/exec's own, so that a file that imported os/exec needs no
+// second import.
+type (
+	Error     = exec.Error
+	ExitError = exec.ExitError
+)
+
+var (
+	ErrDot       = exec.ErrDot
+	ErrNotFound  = exec.ErrNotFound
+	ErrWaitDelay = exec.ErrWaitDelay
+)
+
+// LookPath is exec.LookPath.
+func LookPath(file string) (string, error) { return exec.LookPath(file) }
+
+// Cmd is a command being prepared or run, with everything it starts.
+//
+// The fields up to WaitDelay and the methods they share have the names and the
+// meaning they have in exec.Cmd; where Corral goes further, the field says so.
+// Like an exec.Cmd, a Cmd is used once, and Wait must be called after Start.
+type Cmd struct {
+	// Path is the path of the command to run, relative to Dir if relative.
+	// It is the only field that must be set.
+	Path string
+
+	// Args holds the command line arguments, the command as Args[0]. If it is
+	// empty, {Path} is used.
+	Args []string
+
+	// Env is the environment, as "key=value"; nil means the owner's. Of
+	// duplicate keys the last one counts.
+	Env []string
+
+	// Dir is the working directory; empty means the owner's.
+	Dir string
+
+	// Stdin, Stdout and Stderr are the standard streams. Nil is the null
+	// device; an *os.File is given to the command as it is; with anything else
+	// a goroutine copies over a pipe, and Wait waits for it. If Stdout and
+	// Stderr are equal, one pipe and one goroutine serve both.
+	//
+	// Unlike os/exec, Wait does not wait for ever on a pipe that somebody
+	// outside the run holds open, or a leftover that was kept: see WaitDelay.
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+
+	// ExtraFiles become descriptors 3 and up of the command. Not supported on
+	// Windows.
+	ExtraFiles []*os.File
+
+	// SysProcAttr holds attributes particular to the operating system. Corral
+	// adds what its containment needs to a copy; what cannot be had together
+	// is an error of Start.
+	SysProcAttr *syscall.SysProcAttr
+
+	// Process is the leader, once started.
+	Process *os.Process
+
+	// ProcessState is the leader's exit status, once Wait has returned.
+	ProcessState *os.ProcessState
+
+	// Err is the error of LookPath, if any; Start returns it.
+	Err error
+
+	// Cancel is called when the context of CommandContext is done. The one that
+	// CommandContext sets runs the stop plan against the whole run. If another
+	// one is set, that is called instead, and what the command leaves when it
+	// ends is a matter of Leftovers, as ever.
+	Cancel func() error
+
+	// WaitDelay, if not zero, is the time from the context's end after which
+	// all that is left of the run is killed, whatever Cancel or the stop plan
+	// were doing.
+	//
+	// It also bounds the copying of output once nothing of the run is left that
+	// Corral would stop, but something still holds a pipe open: a leftover that
+	// was kept, or a process outside the run. What had been written until then
+	// is delivered, and Wait returns ErrWaitDelay if there is no other error.
+	// For this, zero means one second.
+	WaitDelay time.Duration
+
+	// Timeout, if not zero, is the time from Start after which the stop plan
+	// runs. Wait's error is then a context.DeadlineExceeded.
+	Timeout time.Duration
+
+	// StopPlan is how the run is stopped; nil means DefaultStopPlan(). An empty
+	// plan that is not nil kills at once.
+	StopPlan StopPlan
+
+	// Leftovers is what to do with members that are alive when the leader has
+	// ended.
+	Leftovers LeftoverPolicy
+
+	// Containment is the containment wanted. If it is not to be had here, the
+	// next weaker one is taken, and the Report says so. Auto, the default, is
+	// the strongest that works here without changing what the command sees.
+	Containment Containment
+
+	// Require is the weakest containment that will do: if only weaker ones are
+	// to be had, Start returns a *ContainmentError and starts nothing.
+	Require Containment
+
+	// Logger is told what Corral does with the run, at level Debug, and what
+	// went wrong without ending it, at level Warn. Nil is silent.
+	Logger *slog.Logger
+
+	ctx         context.Context
+	wrapped     *exec.Cmd // what Wrap was given: its Cancel may look at its Process
+	startCalled int32     // by sync/atomic, as in os/exec: a Cmd that has not been started may be copied
+	stdio       stdio
+	run         *run
+}
+
+// LeftoverPolicy says what is done with members that are alive when the leader
+// has ended.
+type LeftoverPolicy int
+
+const (
+	KillLeftovers   LeftoverPolicy = iota // run the stop plan against them
+	KeepLeftovers                         // leave them alone; the Report lists them
+	FailOnLeftovers                       // as KillLeftovers, and Wait returns a *LeftoverError
+)
+
+// Command returns a Cmd for the named program, which is looked up in PATH as
+// exec.Command does it.
+func Command(name string, arg ...string) *Cmd {
+	c := exec.Command(name, arg...)
+	return &Cmd{Path: c.Path, Args: c.Args, Err: c.Err}
+}
+
+// CommandContext is like Command, and stops the run when ctx is done before it
+// has ended: Cancel is set to run the stop plan against all members.
+func CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
+	if ctx == nil {
+		panic("nil Context")
+	}
+	c := Command(name, arg...)
+	c.setContext(ctx)
+	return c
+}
+
+func (c *Cmd) setContext(ctx context.Context) {
+	c.ctx = ctx
+	c.Cancel = func() error { return c.run.cancel() }
+}
+
+// Wrap returns a Cmd with the fields, the context and the pipes of cmd, which
+// must not have been started and is not to be used any more, except that its
+// Process and ProcessState are set as the returned Cmd's are, for a Cancel that
+// looks at them. A Cancel set by exec.CommandContext is replaced by the stop
+// plan. If cmd cannot be wrapped, Start returns the reason.
+func Wrap(cmd *exec.Cmd) *Cmd {
+	c := &Cmd{
+		Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir,
+		Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
+		ExtraFiles: cmd.ExtraFiles, SysProcAttr: cmd.SysProcAttr,
+		Err: cmd.Err, Cancel: cmd.Cancel, WaitDelay: cmd.WaitDelay,
+		wrapped: cmd,
+	}
+	ctx, okCtx := unexported[context.Context](cmd, "ctx")
+	child, okChild := unexported[[]io.Closer](cmd, "childIOFiles")
+	parent, okParent := unexported[[]io.Closer](cmd, "parentIOPipes")
+	switch {
+	case cmd.Process != nil:
+		c.Err = errors.New("corral: Wrap: the command has been started")
+	case !okCtx || !okChild || !okParent:
+		c.Err = fmt.Errorf("corral: Wrap: this version of os/exec (%s) is not known; use corral.Command", runtime.Version())
+	default:
+		c.stdio.child, *child = *child, nil
+		c.stdio.parent, *parent = *parent, nil
+		if *ctx != nil {
+			custom := cmd.Cancel
+			c.setContext(*ctx)
+			if !setByCommandContext(custom) {
+				c.Cancel = custom
+			}
+		}
+	}
+	return c
+}
+
+// unexported gives access to a field of cmd that exec.Cmd has no method for.
+func unexported[T any](cmd *exec.Cmd, name string) (*T, bool) {
+	f := reflect.ValueOf(cmd).Elem().FieldByName(name)
+	if !f.IsValid() || f.Type() != reflect.TypeFor[T]() {
+		return nil, false
+	}
+	return (*T)(unsafe.Pointer(f.UnsafeAddr())), true
+}
+
+// setByCommandContext reports whether f is the Cancel that exec.CommandContext
+// sets, which kills the leader and only the leader.
+func setByCommandContext(f func() error) bool {
+	if f == nil {
+		return false
+	}
+	fn := runtime.FuncForPC(reflect.ValueOf(f).Pointer())
+	return fn != nil && strings.HasPrefix(fn.Name(), "os/exec.CommandContext.")
+}
+
+// inner is the command as os/exec knows it, but for the streams.
+func (c *Cmd) inner() *exec.Cmd {
+	return &exec.Cmd{
+		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir,
+		ExtraFiles: c.ExtraFiles, SysProcAttr: c.SysProcAttr, Err: c.Err,
+	}
+}
+
+// String returns a description of c for people, as exec.Cmd.String does.
+func (c *Cmd) String() string {
+	if len(c.Args) == 0 {
+		return c.Path
+	}
+	return c.inner().String()
+}
+
+// Environ returns the environment in which the command would be run now.
+func (c *Cmd) Environ() []string { return c.inner().Environ() }
+
+// Run starts the command and waits for it and for all that it started.
+//
+// If the calling goroutine has locked its operating system thread and changed
+// the thread's state (such as Linux name spaces), the command inherits it.
+func (c *Cmd) Run() error {
+	if err := c.start(true); err != nil {
+		return err
+	}
+	return c.Wait()
+}
+
+// Start starts the command inside its containment, and returns. What the
+// command leaves when it ends is dealt with also before Wait is called.
+//
+// Errors are those of exec.Cmd.Start, in its words; a *ContainmentError, or one that says
+// which attributes cannot be had together; nothing is running then.
+func (c *Cmd) Start() error { return c.start(false) }
+
+// start starts the command; if inline, the calling goroutine will call Wait
+// next, so that no other one is needed to look after the run.
+func (c *Cmd) start(inline bool) error {
+	if atomic.SwapInt32(&c.startCalled, 1) != 0 {
+		return errors.New("exec: already started")
+	}
+	r, err := c.prepare()
+	if err == nil {
+		err = r.start(inline)
+	}
+	c.stdio.closeChild()
+	if err != nil {
+		c.stdio.closeParent()
+		return err
+	}
+	c.stdio.copy()
+	r.watch(c.ctx)
+	return nil
+}
+
+// prepare checks all that can be checked before anything is started.
+func (c *Cmd) prepare() (*run, error) {
+	switch {
+	case c.Path == "" && c.Err == nil:
+		c.Err = errors.New("exec: no command")
+		fallthrough
+	case c.Err != nil:
+		return nil, c.Err
+	case c.Cancel != nil && c.ctx == nil:
+		return nil, errors.New("exec: command with a non-nil Cancel was not created with CommandContext")
+	case c.ctx != nil && c.ctx.Err() != nil:
+		return nil, c.ctx.Err()
+	case c.Timeout < 0:
+		return nil, fmt.Errorf("corral: negative Timeout %v", c.Timeout)
+	case c.Leftovers < KillLeftovers || c.Leftovers > FailOnLeftovers:
+		return nil, fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
+	}
+	plan := c.StopPlan
+	if plan == nil {
+		plan = DefaultStopPlan()
+	}
+	if err := plan.check(); err != nil {
+		return nil, err
+	}
+	cont, err := choose(c.Containment, c.Require)
+	if err != nil {
+		return nil, err
+	}
+	inner := c.inner()
+	if err := c.stdio.connect(c, inner); err != nil {
+		cont.close()
+		return nil, err
+	}
+	if err := cont.prepare(inner); err != nil {
+		cont.close()
+		return nil, err
+	}
+	c.run = newRun(c, inner, cont, plan)
+	return c.run, nil
+}
+
+// setProcess makes the leader, and later its state, visible to the caller.
+func (c *Cmd) setProcess(p *os.Process, s *os.ProcessState) {
+	c.Process, c.ProcessState = p, s
+	if c.wrapped != nil {
+		c.wrapped.Process, c.wrapped.ProcessState = p, s
+	}
+}
+
+// Wait waits until the leader has ended, until nothing it started is left (or
+// what is left has been given up, or kept), and until output has been copied.
+// It then fills ProcessState and the Report.
+//
+// The error is nil if the command exited with status 0, was not interrupted,
+// left nothing that Leftovers objects to, and all copying succeeded. It may
+// hold several errors; use errors.As and errors.Is: *ExitError if the command
+// did not succeed; the context's error and cause if the context ended the run;
+// context.DeadlineExceeded if Timeout did; *LeftoverError; *SurvivorError;
+// ErrWaitDelay; errors of copying. An *ExitError that comes alone comes as
+// itself, as in os/exec.
+func (c *Cmd) Wait() error {
+	if c.Process == nil {
+		return errors.New("exec: not started")
+	}
+	if c.ProcessState != nil || !c.run.claimWait() {
+		return errors.New("exec: Wait was already called")
+	}
+	return c.run.wait()
+}
+
+// Output runs the command and returns its standard output. If Stderr was nil,
+// the Stderr field of an *ExitError is filled as exec.Cmd.Output does it.
+func (c *Cmd) Output() ([]byte, error) {
+	if c.Stdout != nil {
+		return nil, errors.New("exec: Stdout already set")
+	}
+	var stdout bytes.Buffer
+	c.Stdout = &stdout
+	var stderr *headTail
+	if c.Stderr == nil {
+		stderr = &headTail{limit: 32 << 10}
+		c.Stderr = stderr
+	}
+	err := c.Run()
+	var exit *ExitError
+	if stderr != nil && errors.As(err, &exit) {
+		exit.Stderr = stderr.bytes()
+	}
+	return stdout.Bytes(), err
+}
+
+// CombinedOutput runs the command and returns its standard output and standard
+// error together.
+func (c *Cmd) CombinedOutput() ([]byte, error) {
+	switch {
+	case c.Stdout != nil:
+		return nil, errors.New("exec: Stdout already set")
+	case c.Stderr != nil:
+		return nil, errors.New("exec: Stderr already set")
+	}
+	var b bytes.Buffer
+	c.Stdout, c.Stderr = &b, &b
+	err := c.Run()
+	return b.Bytes(), err
+}
+
+// StdinPipe returns a pipe connected to the command's standard input. Wait
+// closes it; close it sooner for a command that reads to end-of-file.
+func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
+	if c.Stdin != nil {
+		return nil, errors.New("exec: Stdin already set")
+	}
+	r, w, err := c.pipe("StdinPipe")
+	if err != nil {
+		return nil, err
+	}
+	c.Stdin = r
+	c.stdio.add(r, w)
+	return w, nil
+}
+
+// StdoutPipe returns a pipe connected to the command's standard output. As with
+// os/exec, read to end-of-file before calling Wait, which closes the pipe.
+// End-of-file comes also when the command leaves something behind that holds
+// the pipe: leftovers are dealt with when the leader ends, not in Wait.
+func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
+	if c.Stdout != nil {
+		return nil, errors.New("exec: Stdout already set")
+	}
+	r, w, err := c.pipe("StdoutPipe")
+	if err != nil {
+		return nil, err
+	}
+	c.Stdout = w
+	c.stdio.add(w, r)
+	return r, nil
+}
+
+// StderrPipe is StdoutPipe for the command's standard error.
+func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
+	if c.Stderr != nil {
+		return nil, errors.New("exec: Stderr already set")
+	}
+	r, w, err := c.pipe("StderrPipe")
+	if err != nil {
+		return nil, err
+	}
+	c.Stderr = w
+	c.stdio.add(w, r)
+	return r, nil
+}
+
+func (c *Cmd) pipe(method string) (r, w *os.File, err error) {
+	if c.Process != nil {
+		return nil, nil, errors.New("exec: " + method + " after process started")
+	}
+	return os.Pipe()
+}
+
+// Stop runs the stop plan against the whole run and returns when nothing is
+// left. There is one stop in a run: whoever asks for it again, or while a
+// timeout, a context or a leftover is being dealt with, waits for that one.
+//
+// Stop returns nil if nothing is left, also if nothing was there any more; a
+// *SurvivorError if members cannot be killed; and the cause of ctx if ctx is
+// done first, in which case the stop goes on. It takes at most the stop plan's
+// waits and five seconds. Wait must be called all the same.
+func (c *Cmd) Stop(ctx context.Context) error {
+	if c.Process == nil {
+		return errors.New("exec: not started")
+	}
+	return c.run.stopAndWait(ctx)
+}
+
+// Signal sends sig to every member once, os.Kill by the containment's kill,
+// which reaches forks in flight too. It returns os.ErrProcessDone if nothing is
+// left, and an error that is os.ErrPermission if no member may be signalled.
+func (c *Cmd) Signal(sig os.Signal) error {
+	if c.Process == nil {
+		return errors.New("exec: not started")
+	}
+	return c.run.signal(sig)
+}
+
+// Members returns the live members, the leader included, ordered by PID. After
+// Wait has returned there are none.
+func (c *Cmd) Members() ([]Process, error) {
+	if c.Process == nil {
+		return nil, errors.New("exec: not started")
+	}
+	return c.run.members()
+}
+
+// Report says what happened. It is nil until Wait has returned.
+func (c *Cmd) Report() *Report {
+	if c.run == nil {
+		return nil
+	}
+	return c.run.report.Load()
+}

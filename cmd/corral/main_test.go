@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// A command line that is wrong is answered with one line that says what is
+// wrong, and with status 125; nothing is started. It would show: the commands
+// are there, and would succeed.
+func TestBadCommandLine(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                                       "no command given; see 'corral --help'",
+		"--":                                     "no command given; see 'corral --help'",
+		"run":                                    "no command given; see 'corral run --help'",
+		"-- ":                                    "the command is an empty word; see 'corral --help'",
+		"--quiet":                                "no command given",
+		"--frobnicate -- true":                   "unknown flag: --frobnicate; see 'corral --help'",
+		"-x true":                                `unknown shorthand flag: 'x' in -x`,
+		"run --frobnicate true":                  "see 'corral run --help'",
+		"--timeout":                              "flag needs an argument: --timeout",
+		"--timeout soon true":                    `invalid argument "soon" for "-t, --timeout" flag`,
+		"--timeout -5s true":                     "a duration cannot be negative",
+		"--timeout nan true":                     "not a number",
+		"--grace 5x true":                        `unknown unit "x"`,
+		"--signal BANG true":                     "there is no such signal here",
+		"--signal 0 true":                        "there is no such signal here",
+		"--leftovers adopt true":                 "it must be one of kill, keep, fail",
+		"--containment jail true":                "it must be one of auto, job, cgroup, pidns, keeper, group",
+		"--containment  true":                    "it must be one of",
+		"--require auto true":                    "it must be one of job, cgroup, pidns, keeper, group",
+		"--quiet --verbose true":                 "--quiet and --verbose contradict each other",
+		"--containment group --require job true": "job",
+		"--report /no/such/dir/report true":      "cannot write the report: open /no/such/dir/report",
+		"--quiet=maybe true":                     `invalid argument "maybe"`,
+		"--bad\nflag true":                       `unknown flag: --bad\nflag`,
+		"kill":                                   "no process ID given; see 'corral kill --help'",
+		"kill x":                                 `"x" is not a process ID`,
+		"kill 12x":                               `"12x" is not a process ID`,
+		"kill 99999999999":                       `"99999999999" is not a process ID`,
+		"kill -- -1":                             `"-1" is not a process ID`,
+		"kill -5":                                "unknown shorthand flag: '5' in -5",
+		"kill --signal HUP 2147483647":           "cannot stop with HUP; use TERM, INT or KILL",
+		"kill --timeout 5s 2147483647":           "unknown flag: --timeout",
+		"tree x":                                 `"x" is not a process ID`,
+		"tree -- -1":                             `"-1" is not a process ID`,
+		"tree 1 2":                               "see 'corral tree --help'",
+		"man":                                    "man needs one directory",
+		"help nonsense":                          `no command "nonsense" to explain`,
+		"completion tcsh":                        "completion needs one of bash, fish, powershell, zsh; see 'corral completion --help'",
+		"completion":                             "completion needs one of",
+	} {
+		var stdout, stderr bytes.Buffer
+		var args []string
+		if line != "" {
+			args = strings.Split(line, " ")
+		}
+		status := run(args, &stdout, &stderr)
+		said := stderr.String()
+		if status != 125 || !strings.HasPrefix(said, "corral: ") || !strings.Contains(said, want) ||
+			strings.Count(said, "\n") != 1 || !strings.HasSuffix(said, "\n") || stdout.Len() > 0 {
+			t.Errorf("corral %s: status %d, stdout %q, stderr %q; want one line with %q", line, status, stdout.String(), said, want)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, line := range []string{"--help", "-h", "help", "help kill", "kill --help", "tree -h", "run --help", "completion --help", "--version"} {
+		var stdout, stderr bytes.Buffer
+		if status := run(strings.Fields(line), &stdout, &stderr); status != 0 || stdout.Len() == 0 || stderr.Len() > 0 {
+			t.Errorf("corral %s: status %d, stdout %q, stderr %q", line, status, stdout.String(), stderr.String())
+		}
+	}
+}
+
+// completions asks for completions as the shells' scripts do.
+func completions(t *testing.T, words ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if status := run(append([]string{"__complete"}, words...), &stdout, &stderr); status != 0 {
+		t.Fatalf("completing %q: status %d, %s", words, status, stderr.String())
+	}
+	return stdout.String()
+}
+
+func TestCompletions(t *testing.T) {
+	for _, tt := range []struct {
+		words     []string
+		want, not string
+	}{
+		{[]string{""}, "tree\t", "man\t"},
+		{[]string{"--"}, "--leftovers", "ZZZ"},
+		{[]string{"--leftovers", ""}, "keep", "group"},
+		{[]string{"run", "--leftovers", ""}, "fail", "group"},
+		{[]string{"--containment", ""}, "cgroup", "keep\n"},
+		{[]string{"--require", ""}, "keeper", "auto"},
+		{[]string{"--signal", ""}, "TERM", "keep"},
+		{[]string{"-s", ""}, "TERM", "keep"},
+		{[]string{"completion", ""}, "fish", ":0"},
+		{[]string{"kill", "--signal", ""}, "KILL", "HUP"},
+		{[]string{"tree", "1", ""}, ":4", "\t"},
+		// After the command come its own arguments.
+		{[]string{"--timeout", "5s", "ls", "--"}, ":0", "--leftovers"},
+		{[]string{"--timeout", "5s", "ls", "ki"}, ":0", "kill"},
+		{[]string{"run", ""}, ":0", "tree"},
+	} {
+		got := completions(t, tt.words...)
+		if !strings.Contains(got, tt.want) || strings.Contains("\n"+got, tt.not) {
+			t.Errorf("completing %q: want %q and not %q in:\n%s", tt.words, tt.want, tt.not, got)
+		}
+	}
+}
+
+// A completion script names the program, and is not empty.
+func TestCompletionScripts(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		var stdout, stderr bytes.Buffer
+		if status := run([]string{"completion", shell}, &stdout, &stderr); status != 0 || !strings.Contains(stdout.String(), "__complete") || !strings.Contains(stdout.String(), "corral") {
+			t.Errorf("completion %s: status %d, %d bytes, stderr %q", shell, status, stdout.Len(), stderr.String())
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// newMan is hidden: it is for whoever packages corral.
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIR",
+		Short:  "Write the man pages into a directory",
+		Hidden: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("man needs one directory")
+			}
+			return nil
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			for _, about := range documented(c.Root()) {
+				path := filepath.Join(args[0], pageName(about)+".1")
+				if err := os.WriteFile(path, []byte(manPage(about)), 0o666); err != nil {
+					return &exit{statusOwn, err}
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// documented lists the commands that have a man page.
+func documented(root *cobra.Command) []*cobra.Command {
+	list := []*cobra.Command{root}
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() && c.Name() != "help" {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
+
+// manPage returns the man page of c in the language of man(7).
+func manPage(c *cobra.Command) string {
+	var b strings.Builder
+	out := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	out(`.TH "%s" "1" "" "%s"`, strings.ToUpper(roff(pageName(c))), roff(c.Root().Name()+" "+c.Root().Version))
+	out(".SH NAME\n%s \\- %s", roff(pageName(c)), roff(c.Short))
+	out(".SH SYNOPSIS\n.B %s", roff(c.UseLine()))
+	out(".SH DESCRIPTION")
+	for i, paragraph := range strings.Split(c.Long, "\n\n") {
+		if i > 0 {
+			out(".PP")
+		}
+		out("%s", roff(paragraph))
+	}
+	if c.HasAvailableSubCommands() {
+		out(".SH COMMANDS")
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				out(".TP\n.B %s\n%s", roff(sub.Name()), roff(sub.Short+"."))
+			}
+		}
+	}
+	out(".SH OPTIONS")
+	visible(c, func(f *pflag.Flag) {
+		name, text := pflag.UnquoteUsage(f)
+		flag := `\fB` + roff("--"+f.Name) + `\fR`
+		if f.Shorthand != "" {
+			flag = `\fB` + roff("-"+f.Shorthand) + `\fR, ` + flag
+		}
+		if name != "" {
+			flag += ` \fI` + roff(name) + `\fR`
+		}
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
+			text += " (default " + f.DefValue + ")"
+		}
+		out(".TP\n%s\n%s", flag, roff(text))
+	})
+	if list := c.Annotations[exitStatuses]; list != "" {
+		out(".SH EXIT STATUS")
+		for line := range strings.Lines(list) {
+			code, meaning, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+			out(".TP\n.B %s\n%s", roff(code), roff(meaning))
+		}
+	}
+	if c.Example != "" {
+		out(".SH EXAMPLES\n.nf\n%s\n.fi", roff(c.Example))
+	}
+	out(".SH SEE ALSO")
+	for _, other := range documented(c.Root()) {
+		if other != c {
+			out(".BR %s (1),", roff(pageName(other)))
+		}
+	}
+	out(".BR timeout (1)")
+	return b.String()
+}
+
+// roff returns s as text of a man page: what troff would take for a command is
+// escaped, and a hyphen is one that can be copied into a shell. See groff_char(7).
+func roff(s string) string {
+	var b strings.Builder
+	start := true // of a line, where a dot or a quote begins a request
+	for _, r := range s {
+		if start && (r == '.' || r == '\'') {
+			b.WriteString(`\&`)
+		}
+		start = r == '\n'
+		switch {
+		case r == '\\':
+			b.WriteString(`\e`)
+		case r == '-':
+			b.WriteString(`\-`)
+		case r == '\'':
+			b.WriteString(`\(aq`)
+		case r == '`':
+			b.WriteString(`\(ga`)
+		case r == '^':
+			b.WriteString(`\(ha`)
+		case r == '~':
+			b.WriteString(`\(ti`)
+		case r == '"':
+			b.WriteString(`\(dq`)
+		case r > '~':
+			fmt.Fprintf(&b, `\[u%04X]`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Every flag of every visible command is in its help, its man page and
+// docs/cli.md.
+func TestDocumented(t *testing.T) {
+	cli, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range documented(newRoot()) {
+		var help bytes.Buffer
+		if status := run(append(strings.Fields(c.CommandPath())[1:], "--help"), &help, &help); status != 0 {
+			t.Errorf("%s --help: status %d", c.CommandPath(), status)
+		}
+		page := manPage(c)
+		flags := 0
+		visible(c, func(f *pflag.Flag) {
+			flags++
+			if !strings.Contains(help.String(), "--"+f.Name) {
+				t.Errorf("%s --help says nothing of --%s", c.CommandPath(), f.Name)
+			}
+			if !strings.Contains(page, `\fB\-\-`+roff(f.Name)+`\fR`) {
+				t.Errorf("the man page of %s says nothing of --%s", c.CommandPath(), f.Name)
+			}
+			if !bytes.Contains(cli, []byte("--"+f.Name)) {
+				t.Errorf("docs/cli.md says nothing of --%s of %s", f.Name, c.CommandPath())
+			}
+		})
+		if flags == 0 {
+			t.Errorf("%s has no flags, not even --help", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Annotations[exitStatuses]) {
+			code, meaning, _ := strings.Cut(strings.TrimSpace(line), "\t")
+			for where, text := range map[string]string{"help": help.String(), "man page": page} {
+				escaped := meaning
+				if where == "man page" {
+					escaped = roff(meaning)
+				}
+				if !strings.Contains(text, escaped) {
+					t.Errorf("%s: the %s does not explain exit status %s", c.CommandPath(), where, code)
+				}
+			}
+		}
+	}
+}
+
+func TestManPage(t *testing.T) {
+	root := &cobra.Command{Use: "top [flags]", Short: "Be on top", Long: "One.\n\n.Two \\n 'quoted'", Version: "1.0",
+		Example: "  top -x", Annotations: map[string]string{exitStatuses: "0\tfine\n128+n\tsignal n\n"}, Run: func(*cobra.Command, []string) {}}
+	root.Flags().StringP("out", "o", "a-b", "write to `FILE`")
+	root.AddCommand(
+		&cobra.Command{Use: "sub", Short: "Be below", Run: func(*cobra.Command, []string) {}},
+		&cobra.Command{Use: "secret", Hidden: true, Run: func(*cobra.Command, []string) {}},
+	)
+	const want = `.TH "TOP" "1" "" "top 1.0"
+.SH NAME
+top \- Be on top
+.SH SYNOPSIS
+.B top [flags]
+.SH DESCRIPTION
+One.
+.PP
+\&.Two \en \(aqquoted\(aq
+.SH COMMANDS
+.TP
+.B sub
+Be below.
+.SH OPTIONS
+.TP
+\fB\-h\fR, \fB\-\-help\fR
+help for top
+.TP
+\fB\-o\fR, \fB\-\-out\fR \fIFILE\fR
+write to FILE (default a\-b)
+.TP
+\fB\-v\fR, \fB\-\-version\fR
+version for top
+.SH EXIT STATUS
+.TP
+.B 0
+fine
+.TP
+.B 128+n
+signal n
+.SH EXAMPLES
+.nf
+  top \-x
+.fi
+.SH SEE ALSO
+.BR top\-sub (1),
+.BR timeout (1)
+`
+	if diff := cmp.Diff(want, manPage(root)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// The pages are what troff takes for a man page, where there is a troff.
+func TestManPagesFormat(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	if status := run([]string{"man", dir}, &out, &out); status != 0 || out.Len() > 0 {
+		t.Fatalf("man: status %d, output %q", status, out.String())
+	}
+	pages, _ := filepath.Glob(filepath.Join(dir, "*"))
+	var names []string
+	for _, page := range pages {
+		names = append(names, filepath.Base(page))
+	}
+	if diff := cmp.Diff([]string{"corral-completion.1", "corral-kill.1", "corral-run.1", "corral-tree.1", "corral.1"}, names); diff != "" {
+		t.Errorf("pages: -want +got:\n%s", diff)
+	}
+	if _, err := exec.LookPath("groff"); err != nil {
+		t.Skip("no groff to check the pages with")
+	}
+	for _, page := range pages {
+		text, err := exec.Command("groff", "-man", "-ww", "-Tutf8", "-P-cbou", page).CombinedOutput()
+		if err != nil {
+			t.Errorf("groff: %v", err)
+		}
+		if bytes.Contains(text, []byte("warning:")) || bytes.Contains(text, []byte("error:")) {
+			t.Errorf("%s: %s", page, text)
+		}
+		if !bytes.Contains(text, []byte("EXIT STATUS")) {
+			t.Errorf("%s has no section on exit statuses", page)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/corral-run/corral"
+)
+
+func leftover(pid int, fate corral.Fate, command ...string) corral.Leftover {
+	l := corral.Leftover{Process: corral.Process{PID: pid, Command: command}, Fate: fate}
+	if fate == corral.Survived {
+		l.Reason = "operation not permitted"
+	}
+	return l
+}
+
+func TestSummary(t *testing.T) {
+	var seven []corral.Leftover
+	for i := range 7 {
+		seven = append(seven, leftover(100+i, corral.Signalled, "sleep", fmt.Sprint(i)))
+	}
+	sleep := func(fate corral.Fate) corral.Leftover { return leftover(123, fate, "sleep", "300") }
+	for _, tt := range []struct {
+		ending    corral.Ending
+		forced    bool
+		leftovers []corral.Leftover
+		want      string
+	}{
+		{corral.Exited, false, nil, ""},
+		{corral.Exited, false, []corral.Leftover{sleep(corral.Signalled), leftover(124, corral.Signalled, "sleep", "301")},
+			"stopped 2 leftover processes: sleep 300 (pid 123), sleep 301 (pid 124)"},
+		{corral.Exited, true, []corral.Leftover{sleep(corral.Forced)},
+			"stopped 1 leftover process by force: sleep 300 (pid 123)"},
+		{corral.Exited, true, []corral.Leftover{sleep(corral.Signalled), leftover(124, corral.Forced, "hang")},
+			"stopped 2 leftover processes (1 by force): sleep 300 (pid 123), hang (pid 124)"},
+		{corral.Exited, false, []corral.Leftover{sleep(corral.Kept)},
+			"left 1 process running: sleep 300 (pid 123)"},
+		{corral.Exited, true, []corral.Leftover{sleep(corral.Survived)},
+			"could not stop 1 process: sleep 300 (pid 123: operation not permitted)"},
+		{corral.Exited, true, []corral.Leftover{sleep(corral.Signalled), leftover(124, corral.Survived, "su")},
+			"stopped 1 leftover process, could not stop 1 process: su (pid 124: operation not permitted), sleep 300 (pid 123)"},
+		{corral.Exited, false, seven,
+			"stopped 7 leftover processes: sleep 0 (pid 100), sleep 1 (pid 101), sleep 2 (pid 102), sleep 3 (pid 103), sleep 4 (pid 104) and 2 more"},
+		{corral.Exited, false, []corral.Leftover{leftover(9, corral.Signalled, "sh", "-c", "printf '\x1b[2J'\n"+strings.Repeat("x", 100))},
+			`stopped 1 leftover process: sh -c printf '\x1b[2J'\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx... (pid 9)`},
+		{corral.TimedOut, false, nil, "timed out after 5s"},
+		{corral.TimedOut, true, nil, "timed out after 5s and had to be killed"},
+		{corral.TimedOut, false, []corral.Leftover{sleep(corral.Signalled)},
+			"timed out after 5s; stopped 1 more process: sleep 300 (pid 123)"},
+		{corral.Stopped, true, nil, ""},
+		{corral.Stopped, false, []corral.Leftover{sleep(corral.Signalled)},
+			"stopped 1 more process: sleep 300 (pid 123)"},
+	} {
+		r := &corral.Report{Ending: tt.ending, Forced: tt.forced, Leftovers: tt.leftovers}
+		if got := summary(r, 5*time.Second); got != tt.want {
+			t.Errorf("%s, forced %v:\ngot  %s\nwant %s", tt.ending, tt.forced, got, tt.want)
+		}
+	}
+}
+
+func TestStartError(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for _, tt := range []struct {
+		err    error
+		status int
+		want   string
+	}{
+		{&exec.Error{Name: "x", Err: exec.ErrNotFound}, 127, "x: command not found"},
+		{&exec.Error{Name: "./x", Err: fs.ErrPermission}, 126, "x: permission denied"},
+		{&exec.Error{Name: "x", Err: exec.ErrDot}, 126, "x: cannot run executable found relative to current directory"},
+		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOENT}, 127, "x: " + syscall.ENOENT.Error()},
+		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.EACCES}, 126, "x: " + syscall.EACCES.Error()},
+		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: errNotExecutable}, 126, "x: " + errNotExecutable.Error()},
+		{fmt.Errorf("corral: %w", &fs.PathError{Op: "fork/exec", Path: "./x", Err: errNotExecutable}), 126, "x: " + errNotExecutable.Error()},
+		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOMEM}, 125, "x: " + syscall.ENOMEM.Error()},
+		// Not about the command: the containment could not be made.
+		{&fs.PathError{Op: "mkdir", Path: "/sys/fs/cgroup/x", Err: syscall.EACCES}, 125, "mkdir /sys/fs/cgroup/x: " + syscall.EACCES.Error()},
+		{&corral.ContainmentError{Required: corral.Job}, 125, (&corral.ContainmentError{Required: corral.Job}).Error()},
+	} {
+		var e *exit
+		if err := startError("x", tt.err); !errors.As(err, &e) || e.status != tt.status || e.Error() != tt.want {
+			t.Errorf("startError(%v) = %v, %q; want %v, %q", tt.err, e.status, e.Error(), tt.status, tt.want)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// errNotExecutable: the file is neither a program nor a script with a #! line.
+const errNotExecutable = syscall.ENOEXEC
+
+// defaultUTF8: without a locale the system speaks ASCII (the POSIX locale).
+const defaultUTF8 = false
+
+func signalName(sig syscall.Signal) string { return unix.SignalName(sig) }
+
+func signalNumber(name string) syscall.Signal { return unix.SignalNum(name) }
+
+// caught lists the signals that corral wants to see during a run. Those that
+// were ignored when it started stay ignored, for the command too: that is how
+// nohup and a shell's background jobs ask for it. The Go runtime only tells of
+// HUP and INT whether they were; a shell ignores QUIT along with INT.
+func caught() []os.Signal {
+	signals := []os.Signal{
+		syscall.SIGTERM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
+		syscall.SIGPIPE,
+	}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	if signal.Ignored(syscall.SIGINT) {
+		signal.Ignore(syscall.SIGQUIT)
+	} else {
+		signals = append(signals, syscall.SIGINT, syscall.SIGQUIT)
+	}
+	return signals
+}
+
+func reactionTo(sig os.Signal) reaction {
+	switch sig {
+	case syscall.SIGTERM:
+		return terminate
+	case syscall.SIGINT, syscall.SIGQUIT:
+		return interrupt
+	case syscall.SIGWINCH:
+		return passOnOnce
+	case syscall.SIGPIPE:
+		return disregard
+	}
+	return passOn
+}
+
+// delivered reports whether a signal that the terminal has sent to corral has
+// reached the leader as well: it goes to every process of the terminal's
+// foreground group.
+func delivered(leader int) bool {
+	group, err := unix.Getpgid(leader)
+	if err != nil || group != unix.Getpgrp() {
+		return false
+	}
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	foreground, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && foreground == group
+}
+
+// exitStatus is the status a shell gives for a command that ended this way.
+func exitStatus(p *os.ProcessState) int {
+	if ws, ok := p.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return statusSignal + int(ws.Signal())
+	}
+	return p.ExitCode()
+}

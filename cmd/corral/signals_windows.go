@@ -1,0 +1,48 @@
+package main
+
+import (
+	"os"
+	"syscall"
+)
+
+// errNotExecutable is ERROR_BAD_EXE_FORMAT.
+const errNotExecutable = syscall.Errno(193)
+
+// defaultUTF8: Windows has no locale variables, and its terminals show UTF-8.
+const defaultUTF8 = true
+
+// The signals that Go gives a meaning to on Windows.
+var names = map[syscall.Signal]string{
+	syscall.SIGINT:  "SIGINT",
+	syscall.SIGKILL: "SIGKILL",
+	syscall.SIGTERM: "SIGTERM",
+}
+
+func signalName(sig syscall.Signal) string { return names[sig] }
+
+func signalNumber(name string) syscall.Signal {
+	for sig, n := range names {
+		if n == name {
+			return sig
+		}
+	}
+	return 0
+}
+
+// caught lists the signals that corral wants to see during a run: Ctrl-C and
+// Ctrl-Break, and SIGTERM, by which Go tells that the console is closed, the
+// user logs off or the system shuts down.
+func caught() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
+
+func reactionTo(sig os.Signal) reaction {
+	if sig == os.Interrupt {
+		return interrupt
+	}
+	return terminate
+}
+
+// delivered: the command has a process group of its own, and in a new group
+// Ctrl-C is disabled (CreateProcess, CREATE_NEW_PROCESS_GROUP).
+func delivered(leader int) bool { return false }
+
+func exitStatus(p *os.ProcessState) int { return p.ExitCode() }

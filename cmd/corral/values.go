@@ -1,0 +1,231 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// duration is a flag's value: a length of time as Go or GNU timeout write it.
+type duration time.Duration
+
+func (d *duration) Set(s string) error {
+	v, err := parseDuration(s)
+	*d = duration(v)
+	return err
+}
+
+// String returns "0" for none, which help takes for no default.
+func (d *duration) String() string {
+	if *d == 0 {
+		return "0"
+	}
+	return time.Duration(*d).String()
+}
+
+func (d *duration) Type() string { return "DURATION" }
+
+// forever stands for every length of time that is too long to count: 292 years.
+const forever = time.Duration(math.MaxInt64)
+
+var units = map[string]time.Duration{
+	"ns": time.Nanosecond,
+	"us": time.Microsecond,
+	"µs": time.Microsecond, // U+00B5, micro sign
+	"μs": time.Microsecond, // U+03BC, Greek letter mu
+	"ms": time.Millisecond,
+	"s":  time.Second,
+	"m":  time.Minute,
+	"h":  time.Hour,
+	"d":  24 * time.Hour,
+}
+
+// parseDuration reads a length of time in the form of Go (1m30s, 1.5h), of GNU
+// timeout (10, 2.5, 5m, 2d, 1e3, inf), or a mix of both (1d12h). What is longer
+// than forever is forever, and what is shorter than a nanosecond but not zero
+// is a nanosecond, because zero means something else; timeout(1) does the same.
+func parseDuration(s string) (time.Duration, error) {
+	// A number alone is in seconds.
+	if f, err := strconv.ParseFloat(s, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		if math.IsNaN(f) {
+			return 0, errors.New("not a number")
+		}
+		if f < 0 {
+			return 0, errors.New("a duration cannot be negative")
+		}
+		return scale(f, time.Second), nil
+	}
+	if strings.HasPrefix(s, "-") {
+		return 0, errors.New("a duration cannot be negative")
+	}
+	rest := strings.TrimPrefix(s, "+")
+	if rest == "" {
+		return 0, errors.New("empty; use for example 10, 2.5m or 1m30s")
+	}
+	var sum time.Duration
+	for rest != "" {
+		n := prefix(rest, func(c byte) bool { return '0' <= c && c <= '9' || c == '.' })
+		number := rest[:n]
+		rest = rest[n:]
+		u := prefix(rest, func(c byte) bool { return c != '.' && (c < '0' || c > '9') })
+		unit := rest[:u]
+		rest = rest[u:]
+		f, err := strconv.ParseFloat(number, 64)
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
+			return 0, errors.New("use for example 10, 2.5m or 1m30s")
+		}
+		size, ok := units[unit]
+		if !ok && unit == "" {
+			return 0, fmt.Errorf("a unit is missing after %s", number)
+		}
+		if !ok {
+			return 0, fmt.Errorf("unknown unit %q; there are ns, us, ms, s, m, h and d", unit)
+		}
+		part := scale(f, size)
+		if sum > forever-part {
+			sum = forever - part
+		}
+		sum += part
+	}
+	return sum, nil
+}
+
+func prefix(s string, is func(byte) bool) int {
+	n := 0
+	for n < len(s) && is(s[n]) {
+		n++
+	}
+	return n
+}
+
+// scale returns f units, f not being negative.
+func scale(f float64, unit time.Duration) time.Duration {
+	ns := math.Round(f * float64(unit))
+	switch {
+	case ns >= float64(forever): // which is 2^63 here: not to be converted
+		return forever
+	case ns == 0 && f > 0:
+		return 1
+	}
+	return time.Duration(ns)
+}
+
+// signalValue is a flag's value: a signal by name or number.
+type signalValue struct{ syscall.Signal }
+
+func (v *signalValue) Set(s string) error {
+	sig, err := parseSignal(s)
+	v.Signal = sig
+	return err
+}
+
+func (v *signalValue) String() string { return strings.TrimPrefix(signalName(v.Signal), "SIG") }
+func (v *signalValue) Type() string   { return "SIGNAL" }
+
+// parseSignal reads TERM, SIGTERM, sigterm or 15.
+func parseSignal(s string) (syscall.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		if sig := syscall.Signal(n); signalName(sig) != "" {
+			return sig, nil
+		}
+		return 0, errors.New("there is no such signal here")
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if sig := signalNumber(name); sig != 0 {
+		return sig, nil
+	}
+	return 0, errors.New("there is no such signal here; use a name such as TERM or INT, or a number")
+}
+
+// signalNames lists the signals of this system without SIG.
+func signalNames() []string {
+	var names []string
+	for n := 1; n < 64; n++ {
+		if name := signalName(syscall.Signal(n)); name != "" {
+			names = append(names, strings.TrimPrefix(name, "SIG"))
+		}
+	}
+	return names
+}
+
+// choice is a flag's value: one of a few names, each standing for a T.
+type choice[T any] struct {
+	to      *T
+	current string
+	options []option[T]
+}
+
+type option[T any] struct {
+	name  string
+	value T
+}
+
+func (c *choice[T]) Set(s string) error {
+	for _, o := range c.options {
+		if o.name == s {
+			c.current, *c.to = s, o.value
+			return nil
+		}
+	}
+	return fmt.Errorf("it must be one of %s", strings.Join(c.names(), ", "))
+}
+
+func (c *choice[T]) String() string { return c.current }
+func (c *choice[T]) Type() string   { return strings.Join(c.names(), "|") }
+
+func (c *choice[T]) names() []string {
+	names := make([]string, len(c.options))
+	for i, o := range c.options {
+		names[i] = o.name
+	}
+	return names
+}
+
+// printable returns s as it may be shown on a terminal, on one line: what does
+// not print is escaped the way Go escapes it. A command line is chosen by
+// whoever started the process, and must not move the cursor, nor turn the
+// direction of the text, in someone else's terminal.
+func printable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '\uFFFD' && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
+}
+
+// shorten returns the first n characters of s at most, the last three of them
+// dots if there were more.
+func shorten(s string, n int) string {
+	runes := []rune(s)
+	if len(runes) <= n {
+		return s
+	}
+	return string(runes[:n-3]) + "..."
+}
+
+// utf8Locale reports whether the terminal can be expected to show more than
+// ASCII. The first variable that is set decides: locale(7).
+func utf8Locale(getenv func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := getenv(name); v != "" {
+			v = strings.ReplaceAll(strings.ToUpper(v), "-", "")
+			return strings.Contains(v, "UTF8")
+		}
+	}
+	return defaultUTF8
+}

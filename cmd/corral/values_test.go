@@ -1,0 +1,225 @@
+package main
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func TestParseDuration(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want time.Duration
+	}{
+		{"0", 0},
+		{"0s", 0},
+		{"-0", 0},
+		{"0d", 0},
+		{"10", 10 * time.Second},
+		{"+10", 10 * time.Second},
+		{"2.5", 2500 * time.Millisecond},
+		{".5", 500 * time.Millisecond},
+		{"5.", 5 * time.Second},
+		{"0.3", 300 * time.Millisecond},
+		{"1e3", 1000 * time.Second},
+		{"10s", 10 * time.Second},
+		{"5m", 5 * time.Minute},
+		{"1h", time.Hour},
+		{"2d", 48 * time.Hour},
+		{"1.5d", 36 * time.Hour},
+		{"1m30s", 90 * time.Second},
+		{"+1m30s", 90 * time.Second},
+		{"1d12h", 36 * time.Hour},
+		{"1.5h", 90 * time.Minute},
+		{"500ms", 500 * time.Millisecond},
+		{"7us", 7 * time.Microsecond},
+		{"7µs", 7 * time.Microsecond},
+		{"7μs", 7 * time.Microsecond},
+		{"7ns", 7},
+		{"1h2m3s4ms5us6ns", time.Hour + 2*time.Minute + 3*time.Second + 4*time.Millisecond + 5*time.Microsecond + 6},
+		// Too short to count is not zero, which would mean no limit.
+		{"0.1ns", 1},
+		{"1e-300", 1},
+		// Too long to count is for ever.
+		{"inf", forever},
+		{"infinity", forever},
+		{"1e400", forever},
+		{"99999999999999999999", forever},
+		{"9223372036.854775807", forever},
+		{"300000d", forever},
+		{"2000000h2000000h", forever},
+		{"2562047h47m16.854775807s", forever},
+		{strings.Repeat("9", 400) + "s", forever},
+	} {
+		got, err := parseDuration(tt.in)
+		if err != nil || got != tt.want {
+			t.Errorf("parseDuration(%q) = %v, %v; want %v", tt.in, got, err, tt.want)
+		}
+	}
+}
+
+func TestParseDurationRefuses(t *testing.T) {
+	for in, want := range map[string]string{
+		"":       "empty",
+		"+":      "empty",
+		"-1":     "negative",
+		"-5s":    "negative",
+		"-1m30s": "negative",
+		"-inf":   "negative",
+		"nan":    "not a number",
+		"NaN":    "not a number",
+		"s":      "use for example",
+		".":      "use for example",
+		".s":     "use for example",
+		"1.2.3s": "use for example",
+		"5x":     `unknown unit "x"`,
+		"5S":     `unknown unit "S"`,
+		"5 s":    `unknown unit " s"`,
+		" 5":     "use for example",
+		"1m30":   "a unit is missing after 30",
+		"5s-1s":  `unknown unit "s-"`,
+		"fast":   "use for example",
+	} {
+		if got, err := parseDuration(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("parseDuration(%q) = %v, %v; want an error with %q", in, got, err, want)
+		}
+	}
+}
+
+func FuzzParseDuration(f *testing.F) {
+	for _, s := range []string{"0", "10", "2.5m", "1h30m", "inf", "nan", "-1", "9e99d", "0.1ns", "1m30", "µs"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := parseDuration(s)
+		if got < 0 {
+			t.Errorf("parseDuration(%q) = %v, negative", s, got)
+		}
+		// Whatever Go takes must mean the same here, to the precision of a
+		// float64, unless it is too small for Go.
+		if want, goErr := time.ParseDuration(s); goErr == nil && want > 0 {
+			if err != nil || math.Abs(float64(got-want)) > 8+float64(want)*1e-15 {
+				t.Errorf("parseDuration(%q) = %v, %v; Go: %v", s, int64(got), err, int64(want))
+			}
+		}
+		// So must a number of seconds.
+		if n, numErr := strconv.ParseUint(s, 10, 32); numErr == nil {
+			if want := time.Duration(n) * time.Second; err != nil || got != want {
+				t.Errorf("parseDuration(%q) = %v, %v; want %v", s, got, err, want)
+			}
+		}
+	})
+}
+
+func TestParseSignal(t *testing.T) {
+	for _, in := range []string{"TERM", "SIGTERM", "term", "SigTerm", "15"} {
+		if got, err := parseSignal(in); err != nil || got != syscall.SIGTERM {
+			t.Errorf("parseSignal(%q) = %v, %v; want SIGTERM", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "SIG", "0", "-1", "-15", "9999", "TERMINATE", "TERM ", "15.0", "SIGSIGTERM"} {
+		if got, err := parseSignal(in); err == nil {
+			t.Errorf("parseSignal(%q) = %v; want an error", in, got)
+		}
+	}
+}
+
+// Every signal that is offered must be taken, by name and by number.
+func TestSignalNames(t *testing.T) {
+	names := signalNames()
+	if len(names) < 3 {
+		t.Fatalf("signalNames() = %q; want INT, KILL and TERM at least", names)
+	}
+	for _, name := range names {
+		byName, err := parseSignal(name)
+		if err != nil {
+			t.Errorf("parseSignal(%q): %v", name, err)
+		}
+		byNumber, err := parseSignal(strconv.Itoa(int(byName)))
+		if err != nil || byNumber != byName {
+			t.Errorf("parseSignal(%d) = %v, %v; want %v", int(byName), byNumber, err, byName)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"sleep 300":              "sleep 300",
+		"größe 猫 ✓":              "größe 猫 ✓",
+		"a\nb\tc\r":              `a\nb\tc\r`,
+		"\x1b[31mred\a":          `\x1b[31mred\a`,
+		"\x9b31m":                `\x9b31m`,
+		"bad \xff\xfe utf-8":     `bad \xff\xfe utf-8`,
+		"a real \uFFFD":          "a real \uFFFD",
+		"gnp\u202e.exe":          `gnp\u202e.exe`, // turns the direction of the text
+		"zero\u200bwidth":        `zero\u200bwidth`,
+		"line\u2028sep \u0085":   `line\u2028sep \u0085`,
+		`back\slash "q" 'q' \x1`: `back\slash "q" 'q' \x1`,
+		"nul\x00":                `nul\x00`,
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzPrintable(f *testing.F) {
+	f.Add("sleep 300")
+	f.Add("\x1b[2J\xff\u202e\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := printable(s)
+		if !utf8.ValidString(got) {
+			t.Errorf("printable(%q) = %q, not valid UTF-8", s, got)
+		}
+		for _, r := range got {
+			if !strconv.IsPrint(r) {
+				t.Errorf("printable(%q) = %q: %q does not print", s, got, r)
+			}
+		}
+		if again := printable(got); again != got {
+			t.Errorf("printable(%q) = %q, and again: %q", s, got, again)
+		}
+	})
+}
+
+func TestShorten(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		n    int
+		want string
+	}{
+		{"", 5, ""},
+		{"12345", 5, "12345"},
+		{"123456", 5, "12..."},
+		{"äöüßé", 5, "äöüßé"},
+		{"äöüßéx", 5, "äö..."},
+	} {
+		if got := shorten(tt.in, tt.n); got != tt.want {
+			t.Errorf("shorten(%q, %d) = %q; want %q", tt.in, tt.n, got, tt.want)
+		}
+	}
+}
+
+func TestUTF8Locale(t *testing.T) {
+	for _, tt := range []struct {
+		env  map[string]string
+		want bool
+	}{
+		{nil, defaultUTF8},
+		{map[string]string{"LANG": "de_DE.UTF-8"}, true},
+		{map[string]string{"LANG": "C.utf8"}, true},
+		{map[string]string{"LANG": "C"}, false},
+		{map[string]string{"LANG": "de_DE.ISO-8859-1"}, false},
+		{map[string]string{"LC_ALL": "C", "LANG": "C.UTF-8"}, false},
+		{map[string]string{"LC_ALL": "", "LC_CTYPE": "C", "LANG": "C.UTF-8"}, false},
+		{map[string]string{"LC_CTYPE": "en_US.UTF-8", "LANG": "C"}, true},
+	} {
+		if got := utf8Locale(func(name string) string { return tt.env[name] }); got != tt.want {
+			t.Errorf("utf8Locale with %v = %v; want %v", tt.env, got, tt.want)
+		}
+	}
+}

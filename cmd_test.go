@@ -1,0 +1,641 @@
+//go:build linux || darwin || freebsd
+
+package corral_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/corral-run/corral"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+// sh returns a shell script to be run in a process group, with a short grace.
+// Whatever the scripts leave behind is a sleep of a minute at most.
+func sh(script string) *corral.Cmd {
+	cmd := group("sh", "-c", script)
+	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+	return cmd
+}
+
+// awaitLine returns the first line the command prints, which says that it has
+// come so far.
+func awaitLine(t *testing.T, r io.Reader) string {
+	t.Helper()
+	var line []byte
+	for b := make([]byte, 1); ; {
+		if _, err := io.ReadFull(r, b); err != nil {
+			t.Fatalf("after %q: %v", line, err)
+		}
+		if b[0] == '\n' {
+			return string(line)
+		}
+		line = append(line, b[0])
+	}
+}
+
+// started starts cmd and waits for its first line.
+func started(t *testing.T, cmd *corral.Cmd) string {
+	t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return awaitLine(t, stdout)
+}
+
+func commands(leftovers []corral.Leftover) []string {
+	var all []string
+	for _, l := range leftovers {
+		all = append(all, strings.Join(l.Command, " ")+": "+string(l.Fate)+" "+l.Signal)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestLeftovers(t *testing.T) {
+	const script = "sleep 58 & (trap '' TERM; echo; exec sleep 59) & read x <&3"
+	for _, tt := range []struct {
+		policy corral.LeftoverPolicy
+		want   []string
+		fails  bool
+	}{
+		{corral.KillLeftovers, []string{"sleep 58: signalled SIGTERM", "sleep 59: forced "}, false},
+		{corral.FailOnLeftovers, []string{"sleep 58: signalled SIGTERM", "sleep 59: forced "}, true},
+		{corral.KeepLeftovers, []string{"sleep 58: kept ", "sleep 59: kept "}, false},
+	} {
+		cmd := sh(script)
+		cmd.Leftovers = tt.policy
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.ExtraFiles = []*os.File{r}
+		started(t, cmd)
+		r.Close()
+		w.Close() // the shell reads end-of-file, and exits
+		err = cmd.Wait()
+		var left *corral.LeftoverError
+		if errors.As(err, &left) != tt.fails || !tt.fails && err != nil && !isExit(err, 1) {
+			t.Errorf("policy %d: Wait: %v", tt.policy, err)
+		}
+		rep := cmd.Report()
+		if diff := cmp.Diff(tt.want, commands(rep.Leftovers)); diff != "" {
+			t.Errorf("policy %d (-want +got):\n%s", tt.policy, diff)
+		}
+		if tt.fails && !slices.EqualFunc(left.Leftovers, rep.Leftovers, func(a, b corral.Leftover) bool { return a.PID == b.PID }) {
+			t.Errorf("the error names %v, the report %v", left.Leftovers, rep.Leftovers)
+		}
+		for _, l := range rep.Leftovers {
+			if l.Fate == corral.Kept {
+				syscall.Kill(l.PID, syscall.SIGKILL)
+			}
+		}
+		if rep.Forced != (tt.policy != corral.KeepLeftovers) || rep.Ending != corral.Exited {
+			t.Errorf("policy %d: forced %v, ending %s", tt.policy, rep.Forced, rep.Ending)
+		}
+	}
+}
+
+func isExit(err error, code int) bool {
+	var exit *corral.ExitError
+	return errors.As(err, &exit) && exit.ExitCode() == code
+}
+
+// TestPipeEnds: what a leftover holds open does not keep a reader waiting, even
+// if nobody has called Wait yet.
+func TestPipeEnds(t *testing.T) {
+	cmd := sh("sleep 60 & echo $!")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(stdout); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got := commands(cmd.Report().Leftovers); len(got) != 1 || !strings.HasPrefix(got[0], "sleep 60: signalled") {
+		t.Errorf("leftovers %q", got)
+	}
+}
+
+// TestOutputHeldOutside: a process that has escaped holds the pipe, and what was
+// written is delivered all the same.
+func TestOutputHeldOutside(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		policy       corral.LeftoverPolicy
+	}{
+		{"escaped", "exec 4>&1; setsid -f sh -c 'echo $$ >&4; echo done >&4; echo; exec sleep 60' | read x", corral.KillLeftovers},
+		{"kept", "sleep 60 & echo $!; echo done", corral.KeepLeftovers},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := sh(tt.script)
+			cmd.Leftovers = tt.policy
+			cmd.WaitDelay = 200 * time.Millisecond
+			out, err := cmd.Output()
+			if !errors.Is(err, corral.ErrWaitDelay) {
+				t.Errorf("Output: %v", err)
+			}
+			lines := strings.Fields(string(out))
+			if len(lines) != 2 || !slices.Contains(lines, "done") {
+				t.Fatalf("output %q", out)
+			}
+			for _, l := range lines {
+				if pid := atoi(l); pid > 1 {
+					syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+		})
+	}
+}
+
+func atoi(s string) int {
+	n := 0
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
+
+func TestTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		signal       string
+		forced       bool
+	}{
+		{"obeys", "sleep 60 & echo; wait", "SIGTERM", false},
+		{"does not", "trap '' TERM; sleep 60 & echo; wait", "SIGKILL", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := sh(tt.script)
+			cmd.Timeout = 500 * time.Millisecond
+			started(t, cmd)
+			err := cmd.Wait()
+			var exit *corral.ExitError
+			if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &exit) {
+				t.Errorf("Wait: %v", err)
+			}
+			rep := cmd.Report()
+			if rep.Ending != corral.TimedOut || rep.Signal != tt.signal || rep.Forced != tt.forced || rep.ExitCode != -1 {
+				t.Errorf("%+v", rep)
+			}
+			if len(rep.Leftovers) != 1 {
+				t.Errorf("leftovers %v", rep.Leftovers)
+			}
+		})
+	}
+}
+
+func TestContext(t *testing.T) {
+	because := errors.New("because")
+	for _, tt := range []struct {
+		name   string
+		cancel func(*corral.Cmd) // changes Cancel and WaitDelay
+		signal string
+		forced bool
+	}{
+		{"stop plan", func(*corral.Cmd) {}, "SIGTERM", false},
+		{"own Cancel", func(c *corral.Cmd) { c.Cancel = func() error { return c.Process.Signal(syscall.SIGUSR1) } }, "SIGUSR1", false},
+		{"WaitDelay without Cancel", func(c *corral.Cmd) { c.Cancel, c.WaitDelay = nil, time.Millisecond }, "SIGKILL", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cmd := corral.CommandContext(ctx, "sh", "-c", "sleep 60 & echo; wait")
+			cmd.Containment = corral.Group
+			tt.cancel(cmd)
+			started(t, cmd)
+			cancel(because)
+			err := cmd.Wait()
+			var exit *corral.ExitError
+			if !errors.As(err, &exit) {
+				t.Errorf("Wait: %v", err)
+			}
+			if cmd.Cancel != nil && (!errors.Is(err, because) || !errors.Is(err, context.Canceled)) {
+				t.Errorf("Wait does not tell the cause: %v", err)
+			}
+			rep := cmd.Report()
+			if rep.Ending != corral.Cancelled || rep.Signal != tt.signal || rep.Forced != tt.forced {
+				t.Errorf("%+v", rep)
+			}
+			if len(rep.Leftovers) != 1 {
+				t.Errorf("leftovers %v", rep.Leftovers)
+			}
+		})
+	}
+}
+
+// TestWaitDelayEndsGrace: WaitDelay counts from the context's end, whatever the
+// stop plan still waits for.
+func TestWaitDelayEndsGrace(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := corral.CommandContext(ctx, "sh", "-c", "trap '' TERM; sleep 60 & echo; wait")
+	cmd.Containment = corral.Group
+	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
+	cmd.WaitDelay = 10 * time.Millisecond
+	started(t, cmd)
+	cancel()
+	if err := cmd.Wait(); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait: %v", err)
+	}
+	if rep := cmd.Report(); !rep.Forced || rep.Signal != "SIGKILL" || time.Duration(rep.Elapsed) > 30*time.Second {
+		t.Errorf("%+v", rep)
+	}
+}
+
+// TestConcurrentStops: whoever asks, there is one stop, and all get its result.
+func TestConcurrentStops(t *testing.T) {
+	for round := range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		// It counts the TERMs it gets: there must be one.
+		cmd := corral.CommandContext(ctx, "sh", "-c", `n=0; trap 'n=$((n+1)); exit $n' TERM; sleep 60 & echo; wait; wait; exit 9`)
+		cmd.Containment = corral.Group
+		started(t, cmd)
+		var wg sync.WaitGroup
+		begin := make(chan struct{})
+		for range 4 {
+			wg.Go(func() {
+				<-begin
+				if err := cmd.Stop(t.Context()); err != nil {
+					t.Errorf("Stop: %v", err)
+				}
+			})
+			wg.Go(func() {
+				<-begin
+				if _, err := cmd.Members(); err != nil {
+					t.Errorf("Members: %v", err)
+				}
+				if err := cmd.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+					t.Errorf("Signal: %v", err)
+				}
+			})
+		}
+		wg.Go(func() { <-begin; cancel() })
+		wg.Go(func() {
+			<-begin
+			if err := cmd.Wait(); !isExit(err, 1) {
+				t.Errorf("Wait: %v", err)
+			}
+		})
+		close(begin)
+		wg.Wait()
+		if got := cmd.Report().Ending; got != corral.Stopped && got != corral.Cancelled {
+			t.Errorf("round %d: ending %s", round, got)
+		}
+		if err := cmd.Stop(t.Context()); err != nil {
+			t.Errorf("Stop after the end: %v", err)
+		}
+		if err := cmd.Signal(os.Kill); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("Signal after the end: %v", err)
+		}
+		if m, err := cmd.Members(); err != nil || len(m) > 0 {
+			t.Errorf("Members after the end: %v, %v", m, err)
+		}
+	}
+}
+
+// TestStopReturnsEarly: a caller may lose patience; the stop goes on.
+func TestStopReturnsEarly(t *testing.T) {
+	cmd := sh("trap '' TERM; sleep 60 & echo; wait")
+	started(t, cmd)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := cmd.Stop(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Stop: %v", err)
+	}
+	if err := cmd.Wait(); err == nil || cmd.Report().Ending != corral.Stopped {
+		t.Errorf("Wait: %v, %+v", err, cmd.Report())
+	}
+}
+
+func TestMembersAndSignal(t *testing.T) {
+	cmd := sh("trap : USR1; sleep 60 & echo $!; wait; echo again; wait")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	child := atoi(awaitLine(t, stdout))
+	members, err := cmd.Members()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, m := range members {
+		pids = append(pids, m.PID)
+	}
+	slices.Sort(pids)
+	want := []int{cmd.Process.Pid, child}
+	slices.Sort(want)
+	if !slices.Equal(pids, want) {
+		t.Errorf("members %v, want %v", members, want)
+	}
+	if got := strings.Join(members[len(members)-1].Command, " "); !slices.Contains([]string{"sleep 60", "sh -c"}, got) && !strings.HasPrefix(got, "sh -c") {
+		t.Errorf("command line %q", got)
+	}
+	// Each member gets it: the shell handles it, the sleep dies of it.
+	if err := cmd.Signal(syscall.SIGUSR1); err != nil {
+		t.Error(err)
+	}
+	if line := awaitLine(t, stdout); line != "again" {
+		t.Errorf("%q", line)
+	}
+	if err := cmd.Wait(); err != nil || len(cmd.Report().Leftovers) > 0 {
+		t.Errorf("Wait: %v, %v", err, cmd.Report().Leftovers)
+	}
+}
+
+func TestSignalKill(t *testing.T) {
+	cmd := sh("trap '' TERM; sleep 60 & echo; wait")
+	started(t, cmd)
+	if err := cmd.Signal(os.Kill); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil || cmd.Report().Signal != "SIGKILL" || cmd.Report().Ending != corral.Exited {
+		t.Errorf("Wait: %v, %+v", err, cmd.Report())
+	}
+}
+
+func TestNotStarted(t *testing.T) {
+	cmd := group("true")
+	if cmd.Report() != nil {
+		t.Error("a report before the start")
+	}
+	_, err := cmd.Members()
+	for name, err := range map[string]error{"Wait": cmd.Wait(), "Stop": cmd.Stop(t.Context()), "Signal": cmd.Signal(os.Kill), "Members": err} {
+		if err == nil {
+			t.Errorf("%s before Start: no error", name)
+		}
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	notExecutable := t.TempDir() + "/file"
+	writeFile(t, notExecutable, nil)
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		name string
+		cmd  *corral.Cmd
+		is   error
+		text string
+	}{
+		{name: "not found", cmd: group("corral-no-such-command"), is: corral.ErrNotFound},
+		{name: "no such path", cmd: group("/corral/no/such/path"), is: os.ErrNotExist},
+		{name: "not executable", cmd: group(notExecutable), is: os.ErrPermission},
+		{name: "context", cmd: corral.CommandContext(done, "true"), is: context.Canceled},
+		{name: "required", cmd: &corral.Cmd{Path: "/bin/true", Require: corral.Keeper}, is: errors.ErrUnsupported, text: "at least as strong as keeper"},
+		{name: "contradiction", cmd: &corral.Cmd{Path: "/bin/true", Containment: corral.Group, Require: corral.Keeper}, text: "keeper is required, which is stronger"},
+		{name: "unknown containment", cmd: &corral.Cmd{Path: "/bin/true", Containment: "box"}, text: `unknown containment "box"`},
+		{name: "unknown requirement", cmd: &corral.Cmd{Path: "/bin/true", Require: "box"}, text: `unknown containment "box"`},
+		{name: "unknown policy", cmd: &corral.Cmd{Path: "/bin/true", Leftovers: 7}, text: "unknown LeftoverPolicy 7"},
+		{name: "negative timeout", cmd: &corral.Cmd{Path: "/bin/true", Timeout: -1}, text: "negative Timeout"},
+		{name: "step without signal", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Wait: 1}}}, text: "step 1 of the stop plan has no signal"},
+		{name: "negative wait", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Signal: os.Interrupt, Wait: -1}}}, text: "negative wait"},
+		{name: "another group", cmd: &corral.Cmd{Path: "/bin/true", Containment: corral.Group, SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pgid: 4711}}, text: "4711"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := descriptors(t)
+			tt.cmd.Stdout, tt.cmd.Stdin = new(bytes.Buffer), strings.NewReader("x")
+			err := tt.cmd.Start()
+			if err == nil || tt.is != nil && !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.text) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Start: %v", err)
+			}
+			if tt.cmd.Process != nil {
+				t.Error("a process")
+			}
+			if err := tt.cmd.Start(); err == nil {
+				t.Error("a second Start succeeded")
+			}
+			if after := descriptors(t); after != before {
+				t.Errorf("%d descriptors before, %d after", before, after)
+			}
+		})
+	}
+}
+
+// TestAttributesAreTheCallers: a SysProcAttr may serve several commands.
+func TestAttributesAreTheCallers(t *testing.T) {
+	attr := &syscall.SysProcAttr{Setsid: true}
+	cmd := group("true")
+	cmd.SysProcAttr = attr
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(syscall.SysProcAttr{Setsid: true}, *attr, cmp.AllowUnexported(syscall.SysProcAttr{})); diff != "" {
+		t.Errorf("changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestWrap(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	inner := exec.CommandContext(ctx, "sh", "-c", "sleep 60 & echo $GREETING; wait")
+	inner.Env = append(os.Environ(), "GREETING=hello")
+	stdout, err := inner.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := corral.Wrap(inner)
+	cmd.Containment = corral.Group
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line := awaitLine(t, stdout); line != "hello" {
+		t.Errorf("%q", line)
+	}
+	if inner.Process == nil || inner.Process.Pid != cmd.Process.Pid {
+		t.Error("the wrapped command does not have the process")
+	}
+	cancel()
+	if rest, err := io.ReadAll(stdout); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if err := cmd.Wait(); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait: %v", err)
+	}
+	// The stop plan, not os/exec's kill of the leader.
+	if rep := cmd.Report(); rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
+		t.Errorf("%+v", rep)
+	}
+}
+
+func TestWrapKeepsCancel(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	inner := exec.CommandContext(ctx, "sh", "-c", "echo; sleep 60 & wait")
+	inner.Cancel = func() error { return inner.Process.Signal(syscall.SIGUSR1) }
+	cmd := corral.Wrap(inner)
+	cmd.Containment = corral.Group
+	started(t, cmd)
+	cancel()
+	if cmd.Wait(); cmd.Report().Signal != "SIGUSR1" {
+		t.Errorf("%+v", cmd.Report())
+	}
+}
+
+func TestWrapStarted(t *testing.T) {
+	inner := exec.Command("true")
+	if err := inner.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := corral.Wrap(inner).Start(); err == nil || !strings.Contains(err.Error(), "has been started") {
+		t.Errorf("Start: %v", err)
+	}
+}
+
+// TestReportJSON pins the field names, which programs rely on.
+func TestReportJSON(t *testing.T) {
+	rep := corral.Report{
+		Command: []string{"npm", "test"}, Leader: corral.Process{PID: 10, Start: 11, Command: []string{"npm", "test"}},
+		Ending: corral.TimedOut, ExitCode: -1, Signal: "SIGTERM", Forced: true, Containment: corral.Group,
+		Declined: []corral.Declined{{Containment: corral.Keeper, Reason: "why"}},
+		Leftovers: []corral.Leftover{
+			{Process: corral.Process{PID: 12, Start: 13, Command: []string{"node"}}, Fate: corral.Signalled, Signal: "SIGTERM"},
+			{Process: corral.Process{PID: 14, Start: 15, Command: []string{"x"}}, Fate: corral.Survived, Reason: "not permitted"},
+		},
+		Started: time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC), Elapsed: corral.Duration(1500 * time.Millisecond),
+		UserTime: corral.Duration(time.Millisecond), SystemTime: corral.Duration(time.Second), PeakMemory: 4096,
+	}
+	const want = `{"command":["npm","test"],"leader":{"pid":10,"start":11,"command":["npm","test"]},` +
+		`"ending":"timed_out","exit_code":-1,"signal":"SIGTERM","forced":true,"containment":"group",` +
+		`"declined":[{"containment":"keeper","reason":"why"}],` +
+		`"leftovers":[{"pid":12,"start":13,"command":["node"],"fate":"signalled","signal":"SIGTERM"},` +
+		`{"pid":14,"start":15,"command":["x"],"fate":"survived","reason":"not permitted"}],` +
+		`"started":"2026-01-02T03:04:05.0000006Z","elapsed_seconds":1.5,"user_seconds":0.001,"system_seconds":1,` +
+		`"peak_memory_bytes":4096}`
+	got, err := json.Marshal(rep)
+	if err != nil || string(got) != want {
+		t.Errorf("%v\ngot  %s\nwant %s", err, got, want)
+	}
+	var back corral.Report
+	if err := json.Unmarshal(got, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(rep, back); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReport(t *testing.T) {
+	cmd := sh("exit 3")
+	err := cmd.Run()
+	if _, plain := err.(*corral.ExitError); !plain || !isExit(err, 3) {
+		t.Errorf("Run: %v (%T)", err, err)
+	}
+	rep := cmd.Report()
+	if rep.Leader.PID != cmd.Process.Pid || rep.Leader.Start == 0 || rep.ExitCode != 3 || rep.Signal != "" ||
+		rep.Forced || rep.Containment != corral.Group || rep.PeakMemory < 1<<16 || rep.PeakMemory > 1<<32 ||
+		rep.Elapsed <= 0 || rep.Started.IsZero() || rep.Leftovers == nil {
+		t.Errorf("%+v", rep)
+	}
+	var declined []corral.Containment
+	for _, d := range rep.Declined {
+		declined = append(declined, d.Containment)
+		if d.Reason == "" {
+			t.Errorf("no reason against %s", d.Containment)
+		}
+	}
+	if len(declined) > 0 {
+		t.Errorf("declined %v, though group was asked for", declined)
+	}
+}
+
+func TestLogger(t *testing.T) {
+	var log bytes.Buffer
+	cmd := sh("sleep 60 & true")
+	cmd.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"started", "left processes behind", "signalling", "SIGTERM"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in\n%s", want, log.String())
+		}
+	}
+}
+
+// TestNothingStays: after many runs the owner has what it had before.
+func TestNothingStays(t *testing.T) {
+	run := func() {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := corral.CommandContext(ctx, "sh", "-c", "cat; sleep 60 & true")
+		cmd.Containment = corral.Group
+		cmd.Timeout = time.Minute
+		cmd.WaitDelay = time.Minute
+		cmd.Stdin = strings.NewReader("x")
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != "x" {
+			t.Errorf("%q, %v", out, err)
+		}
+	}
+	run() // what is made once
+	ignore := goleak.IgnoreCurrent()
+	fds, threads := descriptors(t), threadCount(t)
+	n := 200
+	if testing.Short() {
+		n = 20
+	}
+	for range n {
+		run()
+	}
+	if after := descriptors(t); after != fds {
+		t.Errorf("%d descriptors before, %d after", fds, after)
+	}
+	// The runtime keeps threads that have been in a system call at the same time.
+	if after := threadCount(t); after > threads+8 {
+		t.Errorf("%d threads before, %d after", threads, after)
+	}
+	if err := goleak.Find(ignore); err != nil {
+		t.Error(err)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func threadCount(t *testing.T) int {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
+	entries, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,135 @@
+package corral
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// Containment names a kernel mechanism that knows the members of a run. The
+// package documentation says what each one promises.
+type Containment string
+
+const (
+	Auto   Containment = ""       // the strongest that works here
+	PIDNS  Containment = "pidns"  // Linux: a PID namespace of its own
+	Job    Containment = "job"    // Windows: a job object
+	Cgroup Containment = "cgroup" // Linux: a control group, version 2
+	Keeper Containment = "keeper" // Unix: a helper process that adopts every orphan
+
+	// Group is a process group: a member that makes a session or a group of its
+	// own escapes.
+	//
+	// On Linux the leader gets SIGKILL when the owner dies (prctl(2),
+	// PR_SET_PDEATHSIG), unless SysProcAttr says otherwise. The kernel ties this
+	// to the thread that started the leader (golang/go#27505), so Start uses a
+	// thread of its own until the leader has ended, and the leader does not
+	// inherit what the caller may have changed of its thread; Run, Output and
+	// CombinedOutput keep the caller's.
+	Group Containment = "group"
+)
+
+// byStrength is the order in which Auto, a fallback and Require think.
+var byStrength = []Containment{PIDNS, Job, Cgroup, Keeper, Group}
+
+// containment is what one run needs from the kernel. Its methods may be called
+// at the same time, but prepare and started come first and close comes last.
+type containment interface {
+	// prepare changes what is about to be started: attributes, files,
+	// environment.
+	prepare(*exec.Cmd) error
+
+	// started is called once the process is there, and returns the leader,
+	// which is not the process that was started where a helper comes between.
+	started(*os.Process) (leader *os.Process, id proctree.ID, err error)
+
+	// exited returns when the leader has ended, without reaping it, or with
+	// ctx's error. held says that the leader must not be reaped before close,
+	// because its PID is what pins the containment.
+	exited(ctx context.Context) (held bool, err error)
+
+	// signal sends to every member once. The error is os.ErrProcessDone if
+	// there is none, os.ErrPermission if none may be signalled.
+	signal(os.Signal) error
+
+	// kill ends every member, forks in flight included. It may be called again.
+	kill() error
+
+	// members returns the live ones, ordered by PID. A leader that has ended is
+	// not one, reaped or not.
+	members() ([]Process, error)
+
+	// empty returns nil when no member is left, or ctx's error. It waits for
+	// events, not for intervals to pass.
+	empty(ctx context.Context) error
+
+	// close releases what the containment holds. It stops nothing.
+	close() error
+}
+
+// mechanism is one rung of an operating system's ladder.
+type mechanism struct {
+	name Containment
+	// open returns a containment for one run, or the reason why there is none
+	// to be had here.
+	open func() (containment, error)
+}
+
+var errNotBuilt = errors.New("not built yet")
+
+func notBuilt() (containment, error) { return nil, errNotBuilt }
+
+// choice is the containment that a run got.
+type choice struct {
+	containment
+	name     Containment
+	declined []Declined
+}
+
+// choose takes the first rung that works, from the wanted one down to the
+// weakest that will do. It returns the reasons of those above it that did not.
+func choose(wanted, weakest Containment) (*choice, error) {
+	from, err := strength(wanted)
+	if err != nil {
+		return nil, err
+	}
+	to, err := strength(weakest)
+	if err != nil {
+		return nil, err
+	}
+	if weakest == Auto {
+		to = len(byStrength)
+	}
+	if wanted != Auto && to < from {
+		return nil, fmt.Errorf("corral: containment %s is wanted, but %s is required, which is stronger", wanted, weakest)
+	}
+	var declined []Declined
+	for _, m := range ladder {
+		rank, _ := strength(m.name)
+		if rank < from || rank > to || (wanted == Auto && m.name == PIDNS) {
+			continue
+		}
+		cont, err := m.open()
+		if err == nil {
+			return &choice{cont, m.name, declined}, nil
+		}
+		declined = append(declined, Declined{Containment: m.name, Reason: err.Error()})
+	}
+	return nil, &ContainmentError{Wanted: wanted, Required: weakest, Declined: declined}
+}
+
+// strength is c's place in byStrength; Auto's is the first.
+func strength(c Containment) (int, error) {
+	if c == Auto {
+		return 0, nil
+	}
+	if i := slices.Index(byStrength, c); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("corral: unknown containment %q", string(c))
+}

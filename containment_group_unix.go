@@ -1,0 +1,134 @@
+//go:build linux || darwin || freebsd
+
+package corral
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/corral-run/corral/internal/pgroup"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/procgroup"
+)
+
+var ladder = []mechanism{
+	{PIDNS, notBuilt},
+	{Cgroup, notBuilt},
+	{Keeper, notBuilt},
+	{Group, func() (containment, error) { return &groupContainment{}, nil }},
+}
+
+// groupContainment is a process group with the leader as its leader. A member
+// that leaves the group is a member no longer; only the leader itself is
+// followed if it does.
+type groupContainment struct {
+	leader *os.Process
+	id     proctree.ID
+	group  *pgroup.Group
+}
+
+func (g *groupContainment) prepare(cmd *exec.Cmd) error {
+	if err := procgroup.SetCmdProcessGroup(cmd); err != nil {
+		return err
+	}
+	var conflict *procgroup.ConflictError
+	if err := procgroup.SetCmdParentDeathSignal(cmd); !errors.As(err, &conflict) {
+		return err
+	}
+	return nil // the caller wants another signal, and gets it
+}
+
+func (g *groupContainment) started(leader *os.Process) (*os.Process, proctree.ID, error) {
+	group, err := pgroup.Open(leader.Pid)
+	if err != nil {
+		return nil, g.id, err
+	}
+	g.leader, g.group = leader, group
+	g.id, err = proctree.Identify(leader.Pid)
+	return leader, g.id, err
+}
+
+func (g *groupContainment) exited(ctx context.Context) (held bool, err error) {
+	return g.group.NeedsLeader(), awaitExit(ctx, g.leader)
+}
+
+func (g *groupContainment) signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	err := g.group.Signal(number)
+	if errors.Is(err, proctree.ErrGone) {
+		err = os.ErrProcessDone
+	}
+	if stray, _ := g.strayLeader(); stray != nil {
+		serr := g.leader.Signal(sig)
+		if errors.Is(err, os.ErrProcessDone) {
+			err = serr
+		}
+	}
+	return err
+}
+
+func (g *groupContainment) kill() error {
+	err := g.signal(syscall.SIGKILL)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+func (g *groupContainment) members() ([]Process, error) {
+	rows, err := g.group.Members()
+	if err != nil {
+		return nil, err
+	}
+	stray, err := g.strayLeader()
+	if err != nil {
+		return nil, err
+	}
+	if stray != nil {
+		rows = append(rows, *stray)
+	}
+	return describe(rows), nil
+}
+
+func (g *groupContainment) empty(ctx context.Context) error {
+	if err := g.group.Wait(ctx); err != nil {
+		return err
+	}
+	if stray, err := g.strayLeader(); err != nil || stray == nil {
+		return err
+	}
+	return awaitExit(ctx, g.leader)
+}
+
+func (g *groupContainment) close() error {
+	if g.group == nil {
+		return nil
+	}
+	return g.group.Close()
+}
+
+// strayLeader returns the leader if it lives in another group. It may move to
+// one of its session (setpgid(2)), but not to a session of its own, being the
+// leader of a group.
+func (g *groupContainment) strayLeader() (*proctree.Process, error) {
+	pgid, err := syscall.Getpgid(g.leader.Pid)
+	if err != nil || pgid == g.leader.Pid {
+		return nil, nil // reaped, or where it belongs
+	}
+	row, err := proctree.Lookup(g.leader.Pid)
+	switch {
+	case errors.Is(err, proctree.ErrGone):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case row.ID != g.id || !row.Alive():
+		return nil, nil
+	}
+	return &row, nil
+}

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin && !freebsd
+
+package corral
+
+var ladder = []mechanism{{Job, notBuilt}}

@@ -1,0 +1,209 @@
+//go:build linux || darwin || freebsd
+
+package corral_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/escape"
+)
+
+// containments are those that every child of the escape package is tried
+// against.
+var containments = []corral.Containment{corral.Group}
+
+// outcome is what one containment makes of one child: the roles of those that
+// live on, for each of the scenarios. Empty is what everybody wants.
+type outcome struct {
+	ends    []string // the command ends
+	stop    []string // the run is stopped
+	orphans []string // the owner gets SIGKILL
+}
+
+// expected says where a containment does not hold a child. What is not here has
+// no survivors.
+var expected = map[corral.Containment]map[string]outcome{
+	// A session of its own is out of a process group's reach, and when the owner
+	// is killed, only the leader gets to know.
+	corral.Group: {
+		"plain":       {orphans: []string{"child"}},
+		"ignore-term": {orphans: []string{"ignorer"}},
+		"setsid":      {[]string{"session"}, []string{"session"}, []string{"session"}},
+		"daemon":      {[]string{"daemon"}, []string{"daemon"}, []string{"daemon"}},
+		"hold-stdout": {orphans: []string{"holder"}},
+		"close-fds":   {orphans: []string{"closer"}},
+		"chain":       {orphans: []string{"link"}},
+		"respawn":     {orphans: []string{"respawner", "worker"}},
+		"kill-group":  {orphans: []string{"child", "ignorer", "killer"}},
+		"kill-parent": {orphans: []string{"parricide"}},
+		"wide":        {orphans: []string{"child"}},
+		"stopped":     {orphans: []string{"frozen"}},
+		"dead-leader": {orphans: []string{"headless"}},
+	},
+}
+
+// endings says of the children whose leader does not exit with status 0 when it
+// is released how it ends.
+var endings = map[string]string{"kill-group": "SIGTERM", "kill-parent": "SIGKILL"}
+
+// grace is what the members get to obey SIGTERM.
+const grace = 300 * time.Millisecond
+
+func TestMain(m *testing.M) {
+	escape.Register("owner", owner)
+	escape.Main()
+	code := m.Run()
+	if code == 0 {
+		if err := escape.CheckUsed(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// owner is the program that asks for a run and is killed: its arguments are the
+// containment and the command.
+func owner(args []string) {
+	cmd := corral.Command(args[1], args[2:]...)
+	cmd.Containment, cmd.Require = corral.Containment(args[0]), corral.Containment(args[0])
+	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+	cmd.ExtraFiles = escape.Inherited()
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "owner:", err)
+		os.Exit(1)
+	}
+}
+
+func TestEscape(t *testing.T) {
+	for _, cont := range containments {
+		t.Run(string(cont), func(t *testing.T) {
+			for _, child := range escape.All() {
+				want := expected[cont][child.Name]
+				t.Run(child.Name, func(t *testing.T) {
+					t.Run("ends", func(t *testing.T) { commandEnds(t, cont, child, want.ends) })
+					t.Run("stop", func(t *testing.T) { commandIsStopped(t, cont, child, want.stop) })
+					t.Run("owner", func(t *testing.T) { ownerIsKilled(t, cont, child, want.orphans) })
+				})
+			}
+		})
+	}
+}
+
+func newRun(t *testing.T, cont corral.Containment, probe *escape.Probe) *corral.Cmd {
+	t.Helper()
+	path, args, files := probe.Command()
+	cmd := corral.Command(path, args...)
+	cmd.Containment, cmd.Require = cont, cont
+	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+	cmd.ExtraFiles = files
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	probe.Started()
+	return cmd
+}
+
+func commandEnds(t *testing.T, cont corral.Containment, child escape.Child, survivors []string) {
+	escape.StartBystander(t)
+	probe := escape.NewProbe(t, child)
+	cmd := newRun(t, cont, probe)
+	members := probe.Ready(t.Context())
+	probe.Release()
+	err := cmd.Wait()
+	if sig := endings[child.Name]; sig == "" && err != nil || cmd.Report().Signal != sig {
+		t.Errorf("Wait: %v, ended by %q, want %q", err, cmd.Report().Signal, sig)
+	}
+	if got := cmd.Report().Ending; got != corral.Exited {
+		t.Errorf("ending %s", got)
+	}
+	check(t, cmd, probe, members, survivors)
+}
+
+func commandIsStopped(t *testing.T, cont corral.Containment, child escape.Child, survivors []string) {
+	escape.StartBystander(t)
+	probe := escape.NewProbe(t, child)
+	cmd := newRun(t, cont, probe)
+	members := probe.Ready(t.Context())
+	if err := cmd.Stop(t.Context()); err != nil {
+		t.Errorf("Stop: %v", err)
+	}
+	var exit *corral.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) {
+		t.Errorf("Wait: %v, want an exit error", err)
+	}
+	if got := cmd.Report().Ending; got != corral.Stopped {
+		t.Errorf("ending %s", got)
+	}
+	check(t, cmd, probe, members, survivors)
+}
+
+func ownerIsKilled(t *testing.T, cont corral.Containment, child escape.Child, survivors []string) {
+	escape.StartBystander(t)
+	probe := escape.NewProbe(t, child)
+	path, args, files := probe.Command()
+	self, ownerArgs := escape.Command("owner", append([]string{string(cont), path}, args...)...)
+	cmd := exec.Command(self, ownerArgs...)
+	cmd.ExtraFiles = files
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	probe.Started()
+	probe.Ready(t.Context())
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	cmd.Wait()
+	gone(t, probe, survivors)
+}
+
+// check compares what is left with what should be, and what the Report says
+// about the others with what happened.
+func check(t *testing.T, cmd *corral.Cmd, probe *escape.Probe, members []escape.Member, survivors []string) {
+	t.Helper()
+	gone(t, probe, survivors)
+	fates := make(map[[2]uint64]corral.Fate)
+	for _, l := range cmd.Report().Leftovers {
+		fates[[2]uint64{uint64(l.PID), l.Start}] = l.Fate
+		if len(l.Command) == 0 {
+			t.Errorf("no command line for %d", l.PID)
+		}
+		if l.Fate != corral.Signalled && l.Fate != corral.Forced {
+			t.Errorf("leftover %v: %s (%s)", l.Process, l.Fate, l.Reason)
+		}
+	}
+	for _, m := range members {
+		switch fate, found := fates[[2]uint64{uint64(m.PID), m.Start}]; {
+		case m.Role == "leader" || m.Role == "link": // a link is another one by then
+		case slices.Contains(survivors, m.Role):
+			if found {
+				t.Errorf("%v survives, and the report says %s", m, fate)
+			}
+		case !found:
+			t.Errorf("the report does not know of %v", m)
+		case strings.HasPrefix(m.Role, "ignorer") && fate != corral.Forced:
+			t.Errorf("%v ignores SIGTERM, and the report says %s", m, fate)
+		}
+	}
+}
+
+func gone(t *testing.T, probe *escape.Probe, survivors []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := probe.Gone(ctx, survivors...); err != nil {
+		t.Error(err)
+	}
+}

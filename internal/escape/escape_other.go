@@ -1,0 +1,7 @@
+//go:build !unix
+
+package escape
+
+func pgid() int { return 0 }
+
+func closeOnExec(int) {}

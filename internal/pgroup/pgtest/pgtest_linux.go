@@ -1,0 +1,39 @@
+package pgtest
+
+import (
+	"os"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// self leads to the test binary also for a user who may not enter the directory
+// that it is in.
+const self = "/proc/self/exe"
+
+// threadsEnd: the main thread of a process can end without the others.
+const threadsEnd = true
+
+func exitThread() { unix.Syscall(unix.SYS_EXIT, 0, 0, 0) }
+
+// Recycle starts a bystander that has the given PID, which must be free, and so
+// leads a group of that number. It skips the test for a caller who may not choose
+// the next PID, as root may.
+func Recycle(t testing.TB, pid int) Bystander {
+	t.Helper()
+	for range 100 {
+		// Other forks in the same PID namespace may snatch it.
+		err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0)
+		if err != nil {
+			t.Skip("SKIPPED, needs root, to have a PID given out again:", err)
+		}
+		b := StartBystander(t)
+		if b.PID == pid {
+			return b
+		}
+		b.End(t)
+	}
+	t.Fatalf("PID %d was not given out again", pid)
+	panic("unreachable")
+}

@@ -1,0 +1,36 @@
+//go:build darwin || freebsd
+
+package pgroup
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// pin refers to one process and to no later one with its PID, told apart by
+// their start times.
+type pin struct{ id proctree.ID }
+
+// newPin returns the process that has the PID now, which may be a zombie;
+// ErrGone if there is none.
+func newPin(pid int) (*pin, error) {
+	p, err := proctree.Lookup(pid)
+	if err != nil {
+		return nil, err
+	}
+	return &pin{p.ID}, nil
+}
+
+// held reports whether the process has not been reaped.
+func (p *pin) held() bool {
+	now, err := proctree.Lookup(p.id.PID)
+	return err == nil && now.ID == p.id
+}
+
+// No system here can signal a group by anything but its number.
+func groupSignalSupported() bool                { return false }
+func (p *pin) signalGroup(syscall.Signal) error { return errors.ErrUnsupported }
+
+func (p *pin) close() error { return nil }

@@ -1,0 +1,160 @@
+package proctree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// A Handle refers to one process and to no later one with the same PID.
+//
+// Its methods may be called at the same time, but Close only when the others
+// have returned.
+type Handle struct {
+	id  ID
+	sys handle
+}
+
+// handle is what a system provides for one process.
+type handle interface {
+	signal(os.Signal) error
+	wait(context.Context) error
+	close() error
+}
+
+// Open returns a Handle for the process id. The error wraps ErrGone if there
+// is no such process, or if its PID now belongs to another one. A process that
+// has ended but has not been reaped can be opened where the system allows it.
+//
+// On Linux the handle is a pidfd: a signal cannot reach another process. Linux
+// before 5.3, or under a seccomp policy that forbids pidfds, and macOS and
+// FreeBSD have nothing like it: PID and start time are compared right before a
+// signal is sent. On Windows it is a process handle, which keeps the PID from
+// being used again; the error wraps os.ErrPermission if the caller may not
+// terminate the process.
+func Open(id ID) (*Handle, error) {
+	var sys handle
+	err := ErrGone
+	if possible(id.PID) {
+		sys, err = openHandle(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("proctree: open process %d: %w", id.PID, err)
+	}
+	return &Handle{id, sys}, nil
+}
+
+// Signal sends sig; signal 0 (syscall.Signal(0)) only asks whether it could.
+// The result is nil if it was delivered, which for a process that has ended
+// but has not been reaped it always is, without effect. The error wraps ErrGone
+// once the process has been reaped, and os.ErrPermission if the caller may not
+// signal it.
+//
+// Windows knows os.Kill alone, which ends the process with exit code 1; the
+// error for all others wraps errors.ErrUnsupported.
+func (h *Handle) Signal(sig os.Signal) error {
+	if err := h.sys.signal(sig); err != nil {
+		return fmt.Errorf("proctree: send %v to process %d: %w", sig, h.id.PID, err)
+	}
+	return nil
+}
+
+// Wait returns nil as soon as the process has ended, reaped or not, and does
+// not reap it. If ctx is done first, the error wraps ctx.Err() and the cause of it.
+func (h *Handle) Wait(ctx context.Context) error {
+	if err := h.sys.wait(ctx); err != nil {
+		return fmt.Errorf("proctree: wait for process %d: %w", h.id.PID, err)
+	}
+	return nil
+}
+
+// Close releases the handle. It does nothing to the process.
+func (h *Handle) Close() error {
+	if err := h.sys.close(); err != nil {
+		return fmt.Errorf("proctree: close process %d: %w", h.id.PID, err)
+	}
+	return nil
+}
+
+// A Watch waits until many processes have ended. Its methods must not be
+// called at the same time.
+type Watch struct{ sys watch }
+
+// watch is what a system provides for many processes.
+type watch interface {
+	// add is asked only for a process that is not gone to the caller's knowledge;
+	// it returns errFull if there is no descriptor to be had for it.
+	add(ID) error
+	len() int
+	wait(context.Context) error
+	close() error
+}
+
+// maxWatched bounds the descriptors that a Watch takes from the program.
+const maxWatched = 1024
+
+// NewWatch returns a Watch for no process.
+func NewWatch() (*Watch, error) {
+	sys, err := newWatch()
+	if err != nil {
+		return nil, fmt.Errorf("proctree: watch: %w", err)
+	}
+	return &Watch{sys}, nil
+}
+
+// Add makes w wait for the process id too. The error wraps ErrGone if it has
+// ended, reaped or not.
+//
+// The result is false, without an error, if w cannot take more now: it watches
+// 1024 processes, or the program is out of descriptors. The caller should wait
+// for those that are watched, then look again what is left. It is never false,
+// without an error, if w watches nothing.
+func (w *Watch) Add(id ID) (bool, error) {
+	err := ErrGone
+	if possible(id.PID) {
+		if w.sys.len() >= maxWatched {
+			return false, nil
+		}
+		err = w.sys.add(id)
+	}
+	switch {
+	case err == nil:
+		return true, nil
+	case exhausted(err) && w.sys.len() > 0:
+		return false, nil
+	}
+	return false, fmt.Errorf("proctree: watch process %d: %w", id.PID, err)
+}
+
+// Len returns how many processes w waits for. One that has ended counts until
+// Wait has seen it.
+func (w *Watch) Len() int { return w.sys.len() }
+
+// Wait returns nil when all processes that were added have ended, reaped or
+// not; it reaps none. If ctx is done first, the error wraps ctx.Err()
+// and the cause of it; the processes that have not ended are still watched then.
+func (w *Watch) Wait(ctx context.Context) error {
+	if err := w.sys.wait(ctx); err != nil {
+		return fmt.Errorf("proctree: watch: %w", err)
+	}
+	return nil
+}
+
+// Close releases w. It does nothing to the processes.
+func (w *Watch) Close() error {
+	if err := w.sys.close(); err != nil {
+		return fmt.Errorf("proctree: close watch: %w", err)
+	}
+	return nil
+}
+
+// done returns the error for a wait that ends because ctx is done: its cause,
+// and context.Canceled or context.DeadlineExceeded too.
+func done(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

@@ -1,0 +1,341 @@
+package proctree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Two ways to hold on to a process: pidfds, and for kernels or seccomp policies
+// without them, PID and start time.
+
+// noPidfds is nil if pidfds work here, else the reason why they do not. It is
+// found out by calls that fail in one way if they exist and are allowed, and
+// that need no descriptor, so that a lack of those is not mistaken for a no.
+var noPidfds = sync.OnceValue(func() error {
+	if _, err := unix.PidfdOpen(-1, 0); err != unix.EINVAL {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	if err := unix.PidfdSendSignal(-1, 0, nil, 0); err != unix.EBADF {
+		return os.NewSyscallError("pidfd_send_signal", err)
+	}
+	return nil
+})
+
+func openHandle(id ID) (handle, error) {
+	if noPidfds() != nil {
+		return openPolled(id)
+	}
+	return openPidfdHandle(id)
+}
+
+func newWatch() (watch, error) {
+	if noPidfds() != nil {
+		return &polledWatch{}, nil
+	}
+	return newPidfdWatch()
+}
+
+// exhausted: the process, the system or the user has as many descriptors, or
+// watched descriptors, as it may.
+func exhausted(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
+		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOSPC)
+}
+
+// openPidfd opens a pidfd for id, and returns the state that the process was
+// in after that.
+func openPidfd(id ID) (fd int, now Process, err error) {
+	fd, err = unix.PidfdOpen(id.PID, 0)
+	switch err {
+	case nil:
+	case unix.ESRCH, unix.EINVAL, unix.ENOENT: // the latter two: a thread's number
+		return -1, now, ErrGone
+	default:
+		return -1, now, os.NewSyscallError("pidfd_open", err)
+	}
+	// Only now, as the PID may have been taken over before it was opened.
+	if now, err = stat(id.PID); err == nil && now.ID != id {
+		err = ErrGone
+	}
+	if err == nil {
+		// Not the flag of pidfd_open(2), which Linux before 5.10 does not know.
+		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, now, err
+	}
+	return fd, now, nil
+}
+
+type pidfdHandle struct{ parked }
+
+func openPidfdHandle(id ID) (handle, error) {
+	fd, _, err := openPidfd(id)
+	if err != nil {
+		return nil, err
+	}
+	return &pidfdHandle{park(fd, "pidfd")}, nil
+}
+
+func (h *pidfdHandle) signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	var err error
+	if failed := h.raw.Control(func(fd uintptr) {
+		err = unix.PidfdSendSignal(int(fd), number, nil, 0)
+	}); failed != nil {
+		return failed
+	}
+	if err == unix.ESRCH {
+		return ErrGone
+	}
+	return os.NewSyscallError("pidfd_send_signal", err)
+}
+
+func (h *pidfdHandle) wait(ctx context.Context) error {
+	return h.await(ctx, func(fd int) (bool, error) {
+		// A pidfd is readable when the last thread of its process has ended.
+		n, err := retry(func() (int, error) {
+			return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		})
+		return n > 0, os.NewSyscallError("poll", err)
+	})
+}
+
+func (h *pidfdHandle) close() error { return h.file.Close() }
+
+// pidfdWatch is an epoll instance that holds pidfds.
+type pidfdWatch struct {
+	parked
+	fds map[int]struct{}
+}
+
+func newPidfdWatch() (watch, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return &pidfdWatch{park(fd, "epoll"), make(map[int]struct{})}, nil
+}
+
+func (w *pidfdWatch) add(id ID) error {
+	fd, now, err := openPidfd(id)
+	if err != nil {
+		return err
+	}
+	if !now.Alive() {
+		unix.Close(fd)
+		return ErrGone
+	}
+	if err := w.control(unix.EPOLL_CTL_ADD, fd); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	w.fds[fd] = struct{}{}
+	return nil
+}
+
+func (w *pidfdWatch) control(op, fd int) error {
+	var err error
+	if failed := w.raw.Control(func(epoll uintptr) {
+		err = unix.EpollCtl(int(epoll), op, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+	}); failed != nil {
+		return failed
+	}
+	return os.NewSyscallError("epoll_ctl", err)
+}
+
+// drop takes fd out before it closes it: until the exec of a child that the
+// program is just starting, the child holds a copy, and would keep it in.
+func (w *pidfdWatch) drop(fd int) error {
+	delete(w.fds, fd)
+	return errors.Join(w.control(unix.EPOLL_CTL_DEL, fd), unix.Close(fd))
+}
+
+func (w *pidfdWatch) len() int { return len(w.fds) }
+
+func (w *pidfdWatch) wait(ctx context.Context) error {
+	events := make([]unix.EpollEvent, 64)
+	return w.await(ctx, func(epoll int) (bool, error) {
+		for len(w.fds) > 0 {
+			n, err := retry(func() (int, error) { return unix.EpollWait(epoll, events, 0) })
+			if n <= 0 || err != nil {
+				return false, os.NewSyscallError("epoll_wait", err)
+			}
+			for _, event := range events[:n] {
+				if err := w.drop(int(event.Fd)); err != nil {
+					return false, err
+				}
+			}
+		}
+		return true, nil
+	})
+}
+
+func (w *pidfdWatch) close() error {
+	var errs []error
+	for fd := range w.fds {
+		errs = append(errs, w.drop(fd))
+	}
+	return errors.Join(append(errs, w.file.Close())...)
+}
+
+// parked is a pollable descriptor in the care of Go's poller, so that waiting
+// for it blocks a goroutine and not a thread.
+type parked struct {
+	file *os.File
+	raw  syscall.RawConn
+	turn chan struct{} // holds a token while nobody waits
+}
+
+// park takes over fd, which must be non-blocking.
+func park(fd int, name string) parked {
+	p := parked{file: os.NewFile(uintptr(fd), name), turn: make(chan struct{}, 1)}
+	p.raw, _ = p.file.SyscallConn() // fails for a nil file alone
+	p.turn <- struct{}{}
+	return p
+}
+
+// await returns when ready does not return false any more. It asks at once,
+// and again whenever the descriptor becomes ready.
+func (p *parked) await(ctx context.Context, ready func(fd int) (bool, error)) error {
+	// The file has a single read deadline, by which the context of the one who
+	// waits ends the wait; another one waits for its turn.
+	select {
+	case <-p.turn:
+		defer func() { p.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return done(ctx)
+	}
+	var ok bool
+	var failed error
+	ask := func(fd uintptr) bool {
+		ok, failed = ready(int(fd))
+		return ok || failed != nil
+	}
+	cut := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { cut <- p.file.SetReadDeadline(time.Unix(1, 0)) })
+	err := p.raw.Read(ask)
+	if !stop() {
+		// The function is running, or has run: only when it has returned can the
+		// deadline be taken back for whoever waits next.
+		if err := errors.Join(<-cut, p.file.SetReadDeadline(time.Time{})); err != nil {
+			return err
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// The end counts if it has come, no matter what came first.
+		if err = p.raw.Control(func(fd uintptr) { ask(fd) }); err == nil && !ok && failed == nil {
+			return done(ctx)
+		}
+	}
+	return errors.Join(failed, err)
+}
+
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+// polledHandle is what is left without pidfds: PID and start time.
+type polledHandle struct{ id ID }
+
+func openPolled(id ID) (handle, error) {
+	// With a look at all fields, which tells a process from a thread.
+	if p, err := lookup(id.PID); err != nil {
+		return nil, err
+	} else if p.ID != id {
+		return nil, ErrGone
+	}
+	return &polledHandle{id}, nil
+}
+
+func (h *polledHandle) signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	now, err := stat(h.id.PID)
+	if err != nil {
+		return err
+	}
+	if now.ID != h.id {
+		return ErrGone
+	}
+	if err := unix.Kill(h.id.PID, number); err != unix.ESRCH {
+		return os.NewSyscallError("kill", err)
+	}
+	return ErrGone
+}
+
+func (h *polledHandle) wait(ctx context.Context) error {
+	w := polledWatch{[]ID{h.id}}
+	return w.wait(ctx)
+}
+
+func (h *polledHandle) close() error { return nil }
+
+type polledWatch struct{ ids []ID }
+
+func (w *polledWatch) add(id ID) error {
+	p, err := lookup(id.PID)
+	if err != nil {
+		return err
+	}
+	if p.ID != id || !p.Alive() {
+		return ErrGone
+	}
+	w.ids = append(w.ids, id)
+	return nil
+}
+
+func (w *polledWatch) len() int     { return len(w.ids) }
+func (w *polledWatch) close() error { return nil }
+
+// wait looks again and again, the one place of this package that does: a system
+// without pidfds has no event for the end of a process that is not the
+// caller's child.
+func (w *polledWatch) wait(ctx context.Context) error {
+	const shortest, longest = time.Millisecond, 50 * time.Millisecond
+	pause := time.NewTimer(shortest)
+	defer pause.Stop()
+	for interval := shortest; ; interval = min(2*interval, longest) {
+		var errs []error
+		w.ids = slices.DeleteFunc(w.ids, func(id ID) bool {
+			p, err := stat(id.PID)
+			if err != nil && !errors.Is(err, ErrGone) {
+				errs = append(errs, fmt.Errorf("process %d: %w", id.PID, err))
+				return false
+			}
+			return err != nil || p.ID != id || !p.Alive()
+		})
+		if len(errs) > 0 || len(w.ids) == 0 {
+			return errors.Join(errs...)
+		}
+		pause.Reset(interval)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return done(ctx)
+		}
+	}
+}

@@ -1,0 +1,181 @@
+// Package proctree reads the process table: which processes there are, who
+// they are, and when one of them ends.
+//
+// It imports nothing of this module and keeps no state. What differs between
+// operating systems is one unexported function per operation, in a file per
+// system; what turns bytes into values is in parse_*.go, compiled and tested
+// everywhere.
+package proctree
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// ErrGone says that the process (or every process of the group) an operation
+// was meant for has ended. A zombie with no live thread counts as gone.
+var ErrGone = errors.New("process is gone")
+
+// ID names one process and no later one with the same PID.
+type ID struct {
+	PID int
+	// Start is the start time in the unit the kernel keeps it in: clock ticks
+	// since boot on Linux, microseconds since boot on FreeBSD and since 1970 on
+	// macOS, 100 ns since 1601 on Windows. It is for comparing only;
+	// Process.Started is for people.
+	Start uint64
+}
+
+// State is the state of a process, as the letter that ps prints.
+type State byte
+
+const (
+	Running  State = 'R'
+	Sleeping State = 'S'
+	Disk     State = 'D' // uninterruptible: no signal is acted on until it ends
+	Stopped  State = 'T'
+	Traced   State = 't'
+	Zombie   State = 'Z'
+	Idle     State = 'I'
+	Unknown  State = '?'
+)
+
+// Process is one row of the process table.
+type Process struct {
+	ID
+	PPID    int
+	PGID    int // 0 on Windows
+	SID     int // session; on Windows the terminal session
+	State   State
+	Threads int    // 0 where the system does not tell
+	User    string // numeric real user ID; on Windows the SID; empty where unknown
+	Name    string // the kernel's short name
+	Args    []string
+	Started time.Time
+	RSS     int64 // resident memory in bytes; 0 where unknown
+}
+
+// Alive reports whether any thread of p still runs. A thread-group leader in
+// state Z whose other threads live is alive.
+func (p Process) Alive() bool { return p.State != Zombie || p.Threads > 1 }
+
+// Snapshot returns the whole process table, sorted by PID, with every field
+// filled that the system tells the caller. Zombies are in it.
+//
+// A process that ends during the look may be missing, and so is one that the
+// system hides from the caller (hidepid on Linux, security.bsd.see_other_uids
+// on FreeBSD). The table is not atomic on Linux: a process that forks during the
+// look may leave a child that is not in it.
+func Snapshot() ([]Process, error) {
+	table, err := snapshot()
+	if err != nil {
+		return nil, fmt.Errorf("proctree: snapshot: %w", err)
+	}
+	slices.SortFunc(table, func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
+	return table, nil
+}
+
+// Lookup returns the row of one process, with all its fields, also if it is a
+// zombie. The error is ErrGone if there is no process pid, and wraps
+// os.ErrPermission if the system hides it from the caller.
+func Lookup(pid int) (Process, error) {
+	p, err := Process{}, ErrGone
+	if possible(pid) {
+		p, err = lookup(pid)
+	}
+	if err != nil {
+		return Process{}, fmt.Errorf("proctree: process %d: %w", pid, err)
+	}
+	return p, nil
+}
+
+// Identify returns the identity of process pid, at a fraction of what Lookup
+// costs. The error is as Lookup's.
+func Identify(pid int) (ID, error) {
+	id, err := ID{}, ErrGone
+	if possible(pid) {
+		id, err = identify(pid)
+	}
+	if err != nil {
+		return ID{}, fmt.Errorf("proctree: process %d: %w", pid, err)
+	}
+	return id, nil
+}
+
+// Group returns the live members of the process group pgid, in no particular
+// order; none is not an error. User, Args and RSS are not necessarily filled:
+// see Detail. On Windows, which has no way to list the members of a console
+// process group, the error wraps errors.ErrUnsupported.
+func Group(pgid int) ([]Process, error) {
+	if !possible(pgid) {
+		return nil, nil
+	}
+	members, err := group(pgid)
+	if err != nil {
+		return nil, fmt.Errorf("proctree: process group %d: %w", pgid, err)
+	}
+	return slices.DeleteFunc(members, func(p Process) bool { return p.PGID != pgid || !p.Alive() }), nil
+}
+
+// Detail returns p with User, Args and RSS filled. If p has ended meanwhile,
+// or may not be looked at, it is returned as it was.
+func Detail(p Process) Process {
+	if now, err := Lookup(p.PID); err == nil && now.ID == p.ID {
+		p.User, p.Args, p.RSS = now.User, now.Args, now.RSS
+	}
+	return p
+}
+
+// possible keeps a number that is no PID from the system calls, which would
+// take 0 and negative ones for groups and cut off the upper half of an int.
+func possible(pid int) bool { return pid > 0 && pid <= math.MaxInt32 }
+
+// Children returns the rows of table whose parent is pid, zombies included.
+// It goes by the same rules as Descendants.
+func Children(table []Process, pid int) []Process {
+	return below(table, []int{pid}, false)
+}
+
+// Descendants returns the rows of table that descend from any of the roots,
+// zombies included, each once, parents before their children. Roots are not
+// among them, not even one that descends from another.
+//
+// Where a row's parent PID can name a process that only took the number over
+// from the real parent, a child that is older than its parent does not count
+// as its child.
+func Descendants(table []Process, roots ...int) []Process {
+	return below(table, roots, true)
+}
+
+func below(table []Process, roots []int, deep bool) []Process {
+	rows := make(map[int]int, len(table)) // PID to row
+	children := make(map[int][]int)       // PID to rows
+	for i, p := range table {
+		rows[p.PID] = i
+		children[p.PPID] = append(children[p.PPID], i)
+	}
+	seen := make(map[int]bool)
+	for _, pid := range roots {
+		seen[pid] = true
+	}
+	var found []Process
+	for queue := slices.Clone(roots); len(queue) > 0; queue = queue[1:] {
+		parent, listed := rows[queue[0]]
+		for _, i := range children[queue[0]] {
+			child := table[i]
+			if seen[child.PID] || listed && parentRecycled && child.Start < table[parent].Start {
+				continue
+			}
+			seen[child.PID] = true
+			found = append(found, child)
+			if deep {
+				queue = append(queue, child.PID)
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,222 @@
+package proctree
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// parentRecycled: the rows of a table are not read at the same moment, so that
+// the parent may be gone, and its PID taken over, when its row is read.
+const parentRecycled = true
+
+// userHZ is the unit of times in /proc/PID/stat per second. It is part of the
+// kernel's interface: 100 on every architecture that Go supports, whatever the
+// kernel's own tick.
+const userHZ = 100
+
+func snapshot() ([]Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.close()
+	pids, err := proc.pids()
+	if err != nil {
+		return nil, err
+	}
+	table := make([]Process, 0, len(pids))
+	for _, pid := range pids {
+		p, err := proc.row(pid)
+		switch {
+		case err == nil:
+			table = append(table, p)
+		case !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission): // hidepid=1
+			return nil, err
+		}
+	}
+	return table, nil
+}
+
+func lookup(pid int) (Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return Process{}, err
+	}
+	defer proc.close()
+	return proc.row(pid)
+}
+
+func group(pgid int) ([]Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.close()
+	pids, err := proc.pids()
+	if err != nil {
+		return nil, err
+	}
+	var members []Process
+	for _, pid := range pids {
+		// One cheap system call spares all others for most processes. If it fails
+		// for another reason than that the process is gone, /proc decides.
+		if of, err := unix.Getpgid(pid); err == unix.ESRCH || err == nil && of != pgid {
+			continue
+		}
+		p, err := proc.stat(pid)
+		switch {
+		case err == nil:
+			members = append(members, p)
+		case !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission):
+			return nil, err
+		}
+	}
+	return members, nil
+}
+
+func identify(pid int) (ID, error) {
+	p, err := stat(pid)
+	return p.ID, err
+}
+
+// stat returns the row of pid without User and Args.
+func stat(pid int) (Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return Process{}, err
+	}
+	defer proc.close()
+	return proc.stat(pid)
+}
+
+// procfs reads /proc, with one descriptor and one buffer for all of it.
+type procfs struct {
+	fd   int
+	buf  []byte
+	page int64
+	boot time.Time
+}
+
+// openProc opens /proc and makes sure that it is the one of the caller's PID
+// namespace: in a program started in a new PID namespace that has not mounted
+// it anew, its numbers would name other processes than system calls do.
+func openProc() (*procfs, error) {
+	boot, err := bootTime()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/proc", Err: err}
+	}
+	proc := &procfs{fd: fd, buf: make([]byte, 8<<10), page: int64(os.Getpagesize()), boot: boot}
+	n, err := unix.Readlinkat(fd, "self", proc.buf)
+	if err == nil && string(proc.buf[:n]) == strconv.Itoa(os.Getpid()) {
+		return proc, nil
+	}
+	proc.close()
+	return nil, errors.Join(errors.New("/proc does not show the PID namespace of this process"), err)
+}
+
+// bootTime returns the time to which start times are relative, to within one
+// of their ticks, so that it is mostly the same for two tables.
+func bootTime() (time.Time, error) {
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {
+		return time.Time{}, os.NewSyscallError("clock_gettime", err)
+	}
+	return time.Now().Round(0).Add(-time.Duration(since.Nano())).Round(time.Second / userHZ), nil
+}
+
+func (proc *procfs) close() { unix.Close(proc.fd) }
+
+func (proc *procfs) pids() ([]int, error) {
+	var pids []int
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := unix.Getdents(proc.fd, buf)
+		if err != nil {
+			return nil, &os.PathError{Op: "getdents", Path: "/proc", Err: err}
+		}
+		if n == 0 {
+			return pids, nil
+		}
+		pids = parsePIDs(pids, buf[:n])
+	}
+}
+
+// row returns the row of pid with all fields.
+func (proc *procfs) row(pid int) (Process, error) {
+	p, err := proc.stat(pid)
+	if err != nil {
+		return p, err
+	}
+	status, err := proc.read(pid, "status")
+	if err != nil {
+		return p, err
+	}
+	tgid, user, err := parseStatus(status)
+	if err != nil {
+		return p, fmt.Errorf("process %d: %w", pid, err)
+	}
+	if tgid != pid {
+		return p, ErrGone // it is a thread: /proc/TID can be opened though it is not listed
+	}
+	p.User = user
+	args, err := proc.read(pid, "cmdline")
+	if err != nil && !errors.Is(err, os.ErrPermission) {
+		return p, err
+	}
+	p.Args = parseCmdline(args)
+	return p, nil
+}
+
+func (proc *procfs) stat(pid int) (Process, error) {
+	b, err := proc.read(pid, "stat")
+	if err != nil {
+		return Process{}, err
+	}
+	p, err := parseStat(b)
+	if err != nil {
+		return p, fmt.Errorf("process %d: %w", pid, err)
+	}
+	p.RSS *= proc.page
+	p.Started = proc.boot.Add(time.Duration(p.Start) * (time.Second / userHZ))
+	return p, nil
+}
+
+// read returns the content of a file of pid, which is valid until the next
+// call.
+func (proc *procfs) read(pid int, file string) ([]byte, error) {
+	path := strconv.Itoa(pid) + "/" + file
+	fd, err := unix.Openat(proc.fd, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, procError("open", path, err)
+	}
+	defer unix.Close(fd)
+	for n := 0; ; {
+		m, err := unix.Read(fd, proc.buf[n:])
+		if err != nil {
+			return nil, procError("read", path, err)
+		}
+		n += m
+		// These files come whole: less than asked for is the end.
+		if n < len(proc.buf) {
+			return proc.buf[:n], nil
+		}
+		proc.buf = append(proc.buf, make([]byte, len(proc.buf))...)
+	}
+}
+
+// procError: the file is not there, or nothing can be read from it any more.
+func procError(op, path string, err error) error {
+	if err == unix.ENOENT || err == unix.ESRCH {
+		return ErrGone
+	}
+	return &os.PathError{Op: op, Path: "/proc/" + path, Err: err}
+}

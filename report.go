@@ -1,0 +1,237 @@
+package corral
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// Ending says why a run ended.
+type Ending string
+
+const (
+	Exited    Ending = "exited"    // the leader ended by itself
+	TimedOut  Ending = "timed_out" // Cmd.Timeout passed
+	Cancelled Ending = "cancelled" // the context was done
+	Stopped   Ending = "stopped"   // Cmd.Stop was called
+)
+
+// Fate says what became of a leftover.
+type Fate string
+
+const (
+	Signalled Fate = "signalled" // it ended during a step of the stop plan
+	Forced    Fate = "forced"    // the containment's kill was needed
+	Kept      Fate = "kept"      // left alone, because the policy is Keep
+	Survived  Fate = "survived"  // it could not be killed; Leftover.Reason says why
+)
+
+// Process names a process: a PID alone may be taken over by a later process,
+// PID and start together may not.
+type Process struct {
+	PID int `json:"pid"`
+	// Start is the start time in the kernel's own unit (clock ticks since boot
+	// on Linux, microseconds since 1970 on macOS and the BSDs, 100 ns since
+	// 1601 on Windows). Compare it; do not compute with it.
+	Start uint64 `json:"start"`
+	// Command is the command line as far as the kernel tells it: the arguments,
+	// or the short name in brackets where they cannot be read.
+	Command []string `json:"command"`
+}
+
+func (p Process) String() string {
+	return fmt.Sprintf("%d (%s)", p.PID, strings.Join(p.Command, " "))
+}
+
+func processOf(p proctree.Process) Process {
+	command := p.Args
+	if len(command) == 0 {
+		command = []string{"[" + p.Name + "]"}
+	}
+	return Process{PID: p.PID, Start: p.Start, Command: command}
+}
+
+// describe turns rows that may lack details into what callers see.
+func describe(rows []proctree.Process) []Process {
+	slices.SortFunc(rows, func(a, b proctree.Process) int { return a.PID - b.PID })
+	var members []Process
+	for _, row := range rows {
+		members = append(members, processOf(proctree.Detail(row)))
+	}
+	return members
+}
+
+func (p Process) id() proctree.ID { return proctree.ID{PID: p.PID, Start: p.Start} }
+
+// Leftover is a member, other than the leader, that did not end by itself: it
+// was alive when the leader had ended, or when the run was stopped.
+type Leftover struct {
+	Process
+	Fate Fate `json:"fate"`
+	// Signal is the signal of the stop plan's step in which it ended, such as
+	// "SIGTERM"; empty for the other fates.
+	Signal string `json:"signal,omitempty"`
+	// Reason says why it survived.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Declined is a containment that the run did not get, and why.
+type Declined struct {
+	Containment Containment `json:"containment"`
+	Reason      string      `json:"reason"`
+}
+
+// Report says how a run ended, what it left, and what was done about it.
+//
+// Its JSON form has the field names given here; they stay as they are. Times
+// are RFC 3339, durations are seconds.
+type Report struct {
+	Command []string `json:"command"`
+	Leader  Process  `json:"leader"`
+	Ending  Ending   `json:"ending"`
+	// ExitCode is the leader's exit status, or -1 if a signal ended it.
+	ExitCode int `json:"exit_code"`
+	// Signal is the signal that ended the leader, such as "SIGTERM".
+	Signal string `json:"signal,omitempty"`
+	// Forced says that the stop plan was not enough and the containment's kill
+	// was used, on the leader or on any other member.
+	Forced bool `json:"forced"`
+	// Containment is what held the run; Declined lists the stronger ones that
+	// were not to be had here.
+	Containment Containment `json:"containment"`
+	Declined    []Declined  `json:"declined"`
+	Leftovers   []Leftover  `json:"leftovers"`
+	Started     time.Time   `json:"started"`
+	// Elapsed is the time from start until nothing was left (or was given up).
+	Elapsed Duration `json:"elapsed_seconds"`
+	// UserTime and SystemTime are the CPU time of the leader and of the
+	// descendants it waited for; PeakMemory is the largest resident size in
+	// bytes of any one of them, 0 where the system does not tell.
+	UserTime   Duration `json:"user_seconds"`
+	SystemTime Duration `json:"system_seconds"`
+	PeakMemory int64    `json:"peak_memory_bytes"`
+}
+
+// Duration is a time.Duration whose JSON form is seconds.
+type Duration time.Duration
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalJSON writes d as seconds, with up to nine decimals.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).Seconds()) }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s float64
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	*d = Duration(s * float64(time.Second))
+	return nil
+}
+
+// Survivors returns the leftovers that could not be killed.
+func (r *Report) Survivors() []Leftover { return survivors(r.Leftovers) }
+
+// LeftoverError is returned by Wait under the policy Fail when the command
+// ended by itself and left something behind, which has been stopped.
+type LeftoverError struct{ Leftovers []Leftover }
+
+func (e *LeftoverError) Error() string {
+	return "corral: the command left behind " + processes(e.Leftovers)
+}
+
+// SurvivorError is returned by Wait and Stop when members are still alive
+// after all that could be done: processes of other users, or in
+// uninterruptible sleep. Each Reason says why.
+type SurvivorError struct{ Survivors []Leftover }
+
+func (e *SurvivorError) Error() string {
+	return "corral: could not stop " + processes(e.Survivors)
+}
+
+// ContainmentError is returned by Start, before anything has been started, when
+// no containment is to be had here that is wanted and is at least what
+// Cmd.Require asks for. It is an errors.ErrUnsupported.
+type ContainmentError struct {
+	Wanted   Containment
+	Required Containment
+	Declined []Declined // what there might have been, and why it is not to be had
+}
+
+func (e *ContainmentError) Error() string {
+	b := new(strings.Builder)
+	b.WriteString("corral: no containment")
+	if e.Required != Auto {
+		fmt.Fprintf(b, " at least as strong as %s", e.Required)
+	}
+	b.WriteString(" is to be had here")
+	if e.Wanted != Auto {
+		fmt.Fprintf(b, " from %s down", e.Wanted)
+	}
+	for i, d := range e.Declined {
+		sep := "; "
+		if i == 0 {
+			sep = ": "
+		}
+		fmt.Fprintf(b, "%s%s: %s", sep, d.Containment, d.Reason)
+	}
+	return b.String()
+}
+
+func (e *ContainmentError) Unwrap() error { return errors.ErrUnsupported }
+
+// processes is how an error names leftovers: all of them, for a program that
+// logs the error has nothing else.
+func processes(l []Leftover) string {
+	var names []string
+	for _, p := range l {
+		name := p.Process.String()
+		if p.Reason != "" {
+			name += ": " + p.Reason
+		}
+		names = append(names, name)
+	}
+	noun := "processes"
+	if len(l) == 1 {
+		noun = "process"
+	}
+	return fmt.Sprintf("%d %s: %s", len(l), noun, strings.Join(names, "; "))
+}
+
+func survivors(all []Leftover) []Leftover {
+	var left []Leftover
+	for _, l := range all {
+		if l.Fate == Survived {
+			left = append(left, l)
+		}
+	}
+	return left
+}
+
+// whyAlive says why p has outlived its kill.
+func whyAlive(p Process) string {
+	row, err := proctree.Lookup(p.PID)
+	if err == nil && row.State == proctree.Disk {
+		return "in uninterruptible sleep"
+	}
+	h, err := proctree.Open(p.id())
+	if err == nil {
+		defer h.Close()
+		err = h.Signal(syscall.Signal(0))
+	}
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "not permitted: it belongs to user " + row.User
+	case err != nil:
+		return err.Error()
+	}
+	return fmt.Sprintf("still there %v after it was killed", killPatience)
+}

@@ -1,0 +1,464 @@
+package corral
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// copyDelay is how long a pipe that somebody outside the run holds open is
+// waited for, if Cmd.WaitDelay does not say.
+const copyDelay = time.Second
+
+// run is the life of one started command.
+//
+// One goroutine sees to it that leftovers are dealt with as soon as the leader
+// has ended: the one that called Cmd.Run, or one of the run's own. Stopping is
+// the business of a stopper, of which there is at most one.
+type run struct {
+	cmd     *Cmd
+	inner   *exec.Cmd
+	cont    *choice
+	plan    StopPlan
+	log     *slog.Logger
+	leader  proctree.ID
+	started time.Time
+
+	inline     bool // supervise is called by wait
+	ownThread  bool // the thread that started the leader is kept until it has ended
+	waitCalled atomic.Bool
+	reapOnce   sync.Once
+	reapErr    error
+
+	giveUp      context.CancelFunc // ends the wait for a leader that cannot be killed
+	giveUpCtx   context.Context
+	over        chan struct{} // closed when nothing is left that is to be stopped
+	ctxStop     func() bool   // takes the context's watch back
+	ctxHandled  chan struct{} // closed when the context's end has been seen to
+	timeout     *time.Timer
+	forceTimers []*time.Timer
+
+	mu          sync.Mutex
+	stop        *stopper
+	settled     bool // no stop can begin any more
+	closed      bool // the containment is
+	ending      Ending
+	endErr      error     // the context's or the timeout's
+	cancelErr   error     // the caller's Cancel's
+	interrupted time.Time // when WaitDelay began to count
+	leaderEnded bool
+	kept        []Leftover
+
+	report atomic.Pointer[Report]
+}
+
+func newRun(c *Cmd, inner *exec.Cmd, cont *choice, plan StopPlan) *run {
+	log := c.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	r := &run{
+		cmd: c, inner: inner, cont: cont, plan: plan, log: log,
+		over: make(chan struct{}),
+	}
+	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
+	return r
+}
+
+// start starts the leader, and the goroutine that looks after the run unless
+// inline says that the caller is going to.
+func (r *run) start(inline bool) error {
+	r.inline = inline
+	r.ownThread = needsOwnThread(r.inner.SysProcAttr)
+	if inline {
+		if r.ownThread {
+			runtime.LockOSThread()
+		}
+		err := r.begin()
+		if err != nil && r.ownThread {
+			runtime.UnlockOSThread()
+		}
+		return err
+	}
+	if !r.ownThread {
+		err := r.begin()
+		if err == nil {
+			go r.supervise()
+		}
+		return err
+	}
+	began := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := r.begin()
+		began <- err
+		if err == nil {
+			r.supervise()
+		}
+	}()
+	return <-began
+}
+
+// begin starts the leader inside its containment.
+func (r *run) begin() error {
+	r.started = time.Now()
+	if err := r.inner.Start(); err != nil {
+		r.cont.close()
+		return err
+	}
+	leader, id, err := r.cont.started(r.inner.Process)
+	if err != nil {
+		r.inner.Process.Kill()
+		r.inner.Wait()
+		r.cont.close()
+		return fmt.Errorf("corral: %s containment: %w", r.cont.name, err)
+	}
+	r.leader = id
+	r.cmd.setProcess(leader, nil)
+	r.log.Debug("corral: started", "pid", id.PID, "containment", r.cont.name)
+	return nil
+}
+
+// watch arranges for the run to be stopped when its time or its context ends.
+func (r *run) watch(ctx context.Context) {
+	c := r.cmd
+	if c.Timeout > 0 {
+		r.timeout = time.AfterFunc(c.Timeout-time.Since(r.started), func() {
+			err := fmt.Errorf("corral: timed out after %v: %w", c.Timeout, context.DeadlineExceeded)
+			r.beginStop(TimedOut, err, r.plan)
+		})
+	}
+	if ctx != nil && ctx.Done() != nil && (c.Cancel != nil || c.WaitDelay > 0) {
+		r.ctxHandled = make(chan struct{})
+		r.ctxStop = context.AfterFunc(ctx, func() {
+			defer close(r.ctxHandled)
+			r.contextDone(ctx)
+		})
+	}
+}
+
+// contextDone calls the caller's Cancel, or the stop plan by way of it.
+func (r *run) contextDone(ctx context.Context) {
+	r.countWaitDelay()
+	if r.cmd.Cancel == nil {
+		return
+	}
+	err := r.cmd.Cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case errors.Is(err, os.ErrProcessDone):
+		// It ended before we could interrupt it.
+	case err != nil:
+		r.cancelErr = fmt.Errorf("exec: canceling Cmd: %w", err)
+	case r.ending == "" || r.ending == Cancelled:
+		r.ending, r.endErr = Cancelled, contextError(ctx)
+	}
+}
+
+// contextError is ctx's error, and its cause if that is another one.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == err {
+		return err
+	}
+	return join(err, cause)
+}
+
+// cancel is the Cancel that CommandContext sets.
+func (r *run) cancel() error {
+	r.mu.Lock()
+	ended := r.leaderEnded
+	r.mu.Unlock()
+	if r.beginStop(Cancelled, nil, r.plan) == nil || ended {
+		return os.ErrProcessDone
+	}
+	return nil
+}
+
+// countWaitDelay starts the clock of Cmd.WaitDelay, unless it runs already.
+func (r *run) countWaitDelay() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cmd.WaitDelay > 0 && r.interrupted.IsZero() {
+		r.interrupted = time.Now()
+		r.forceTimers = append(r.forceTimers, time.AfterFunc(r.cmd.WaitDelay, r.force))
+	}
+}
+
+// force ends the stop plan's patience, or kills where no stop has begun.
+func (r *run) force() {
+	if s := r.beginStop(Cancelled, nil, StopPlan{}); s != nil {
+		s.force()
+	}
+}
+
+// beginStop begins the stop of the run with the given plan, or joins the one
+// there is. It returns nil if there is nothing to stop any more.
+func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop == nil && !r.settled {
+		if !r.leaderEnded && r.ending == "" {
+			r.ending, r.endErr = ending, err
+		}
+		r.log.Debug("corral: stopping the run", "because", ending)
+		s := newStopper(r.cont, plan, r.leader.PID, r.log)
+		r.stop = s
+		go func() {
+			s.run()
+			if s.leaderAlive {
+				r.giveUp()
+			}
+		}()
+	}
+	return r.stop
+}
+
+func (r *run) stopAndWait(ctx context.Context) error {
+	s := r.beginStop(Stopped, nil, r.plan)
+	if s == nil {
+		return nil
+	}
+	select {
+	case <-s.done:
+		return s.err()
+	case <-ctx.Done():
+		return fmt.Errorf("corral: the stop goes on: %w", contextError(ctx))
+	}
+}
+
+// supervise waits for the leader to end and deals with what it leaves.
+func (r *run) supervise() {
+	defer close(r.over)
+	held, err := r.cont.exited(r.giveUpCtx)
+	switch {
+	case err == nil:
+		r.mu.Lock()
+		r.leaderEnded = true
+		r.mu.Unlock()
+		if r.cmd.Leftovers != KeepLeftovers {
+			r.countWaitDelay()
+		}
+		// Nobody may be waiting: then the leader stays a zombie, as it does
+		// under os/exec. That is correct too, only slower for process groups.
+		if !held && r.waitCalled.Load() {
+			r.reap()
+		}
+	case r.giveUpCtx.Err() == nil:
+		r.log.Warn("corral: cannot wait for the command", "error", err)
+	}
+	r.settle()
+}
+
+// settle applies the leftover policy, and waits for a stop that has begun.
+func (r *run) settle() {
+	r.mu.Lock()
+	stopping := r.stop != nil
+	r.mu.Unlock()
+	if !stopping {
+		left, err := r.cont.members()
+		switch {
+		case err != nil:
+			// What cannot be seen can still be signalled.
+			r.log.Warn("corral: cannot list the members", "error", err)
+			r.beginStop(Exited, nil, r.plan)
+		case len(left) == 0:
+		case r.cmd.Leftovers == KeepLeftovers:
+			for _, p := range left {
+				r.kept = append(r.kept, Leftover{Process: p, Fate: Kept})
+			}
+		default:
+			r.log.Debug("corral: the command has left processes behind", "count", len(left))
+			r.beginStop(Exited, nil, r.plan)
+		}
+	}
+	r.mu.Lock()
+	r.settled = true
+	s := r.stop
+	r.mu.Unlock()
+	if s != nil {
+		<-s.done
+	}
+}
+
+func (r *run) reap() error {
+	r.reapOnce.Do(func() { r.reapErr = r.inner.Wait() })
+	return r.reapErr
+}
+
+func (r *run) claimWait() bool { return r.waitCalled.CompareAndSwap(false, true) }
+
+// wait is Cmd.Wait.
+func (r *run) wait() error {
+	if r.inline {
+		r.supervise()
+		if r.ownThread {
+			runtime.UnlockOSThread()
+		}
+	}
+	<-r.over
+	if r.timeout != nil {
+		r.timeout.Stop()
+	}
+	if r.ctxStop != nil && !r.ctxStop() {
+		<-r.ctxHandled
+	}
+	ioErr := r.cmd.stdio.finish(r.remainingDelay())
+	var exitErr error
+	if s := r.stop; s == nil || !s.leaderAlive {
+		exitErr = r.reap()
+	}
+	r.giveUp()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.forceTimers {
+		t.Stop()
+	}
+	r.closed = true
+	r.cont.close()
+	r.cmd.setProcess(r.cmd.Process, r.inner.ProcessState)
+	rep := r.makeReport()
+	r.report.Store(rep)
+	return r.waitError(exitErr, ioErr, rep)
+}
+
+// remainingDelay is how long a pipe may still be held open.
+func (r *run) remainingDelay() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.cmd.WaitDelay <= 0:
+		return copyDelay
+	case r.interrupted.IsZero():
+		return r.cmd.WaitDelay
+	}
+	return max(0, r.cmd.WaitDelay-time.Since(r.interrupted))
+}
+
+func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
+	errs := []error{r.endErr, exitErr}
+	if exitErr == nil {
+		errs = append(errs, r.cancelErr) // as os/exec has it
+	}
+	if r.stop != nil {
+		errs = append(errs, r.stop.err())
+	}
+	if r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(rep.Leftovers) > 0 {
+		errs = append(errs, &LeftoverError{Leftovers: rep.Leftovers})
+	}
+	err := join(errs...)
+	if err == nil {
+		// If the command failed or was stopped, so may the copying have been.
+		err = ioErr
+	}
+	return err
+}
+
+// makeReport is called when all is over, with mu held.
+func (r *run) makeReport() *Report {
+	rep := &Report{
+		Command:     r.argv(),
+		Leader:      Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
+		Ending:      r.ending,
+		ExitCode:    -1,
+		Containment: r.cont.name,
+		Declined:    r.cont.declined,
+		Leftovers:   r.kept,
+		Started:     r.started,
+		Elapsed:     Duration(time.Since(r.started)),
+	}
+	if rep.Ending == "" {
+		rep.Ending = Exited
+	}
+	if rep.Declined == nil {
+		rep.Declined = []Declined{}
+	}
+	if s := r.stop; s != nil {
+		rep.Leftovers, rep.Forced = s.leftovers, s.usedKill
+	}
+	if rep.Leftovers == nil {
+		rep.Leftovers = []Leftover{} // in JSON, nothing is a list too
+	}
+	if state := r.inner.ProcessState; state != nil {
+		rep.ExitCode = state.ExitCode()
+		rep.Signal = endedBy(state)
+		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
+		rep.PeakMemory = peakMemory(state)
+	}
+	return rep
+}
+
+func (r *run) argv() []string {
+	if len(r.cmd.Args) > 0 {
+		return r.cmd.Args
+	}
+	return []string{r.cmd.Path}
+}
+
+// signal is Cmd.Signal.
+func (r *run) signal(sig os.Signal) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return os.ErrProcessDone
+	}
+	if sig != os.Kill {
+		return r.cont.signal(sig)
+	}
+	if r.stop != nil {
+		r.stop.force()
+	}
+	return r.cont.kill()
+}
+
+// members is Cmd.Members.
+func (r *run) members() ([]Process, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, nil
+	}
+	return r.cont.members()
+}
+
+// join returns the errors that are not nil as one: itself if there is only one.
+func join(errs ...error) error {
+	j := new(joined)
+	for _, err := range errs {
+		if err != nil {
+			j.errs = append(j.errs, err)
+		}
+	}
+	switch len(j.errs) {
+	case 0:
+		return nil
+	case 1:
+		return j.errs[0]
+	}
+	return j
+}
+
+// joined is errors.Join on one line.
+type joined struct{ errs []error }
+
+func (j *joined) Error() string {
+	var text []string
+	for _, err := range j.errs {
+		text = append(text, err.Error())
+	}
+	return strings.Join(text, "; ")
+}
+
+func (j *joined) Unwrap() []error { return j.errs }

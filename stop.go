@@ -1,0 +1,240 @@
+package corral
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// StopPlan is how a run is stopped: each step's signal goes to every member,
+// and the step lasts until nothing is left or its wait has passed. After the
+// last step the containment's kill follows; it is not part of the plan.
+type StopPlan []StopStep
+
+// StopStep is one step of a StopPlan.
+type StopStep struct {
+	// Signal is sent to every member once, and after it what makes stopped
+	// members run again (SIGCONT), so that they can obey.
+	Signal os.Signal
+	// Wait is the longest time the step may take.
+	Wait time.Duration
+}
+
+const (
+	// DefaultGrace is the wait of the one step of DefaultStopPlan.
+	DefaultGrace = 5 * time.Second
+
+	// killPatience bounds the wait for members to be gone once they have been
+	// killed. Only a member in uninterruptible sleep, or one that Corral may
+	// not signal, outlasts it.
+	killPatience = 5 * time.Second
+)
+
+// DefaultStopPlan returns the plan of a Cmd that has none: SIGTERM, and
+// DefaultGrace to obey.
+func DefaultStopPlan() StopPlan {
+	return StopPlan{{Signal: syscall.SIGTERM, Wait: DefaultGrace}}
+}
+
+func (p StopPlan) check() error {
+	for i, step := range p {
+		if step.Signal == nil {
+			return fmt.Errorf("corral: step %d of the stop plan has no signal", i+1)
+		}
+		if step.Wait < 0 {
+			return fmt.Errorf("corral: step %d of the stop plan has a negative wait, %v", i+1, step.Wait)
+		}
+	}
+	return nil
+}
+
+// stopper is the one stop of a run. It sees only the containment.
+type stopper struct {
+	cont   containment
+	plan   StopPlan
+	leader int                  // its PID; it is not a leftover
+	why    func(Process) string // why a member is still alive
+	log    *slog.Logger
+
+	forced    chan struct{} // closed by force
+	forceOnce sync.Once
+
+	done        chan struct{} // closed when what follows is final
+	leftovers   []Leftover
+	usedKill    bool
+	leaderAlive bool
+}
+
+func newStopper(cont containment, plan StopPlan, leader int, log *slog.Logger) *stopper {
+	return &stopper{
+		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log,
+		forced: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// run stops the run. It takes at most the plan's waits and killPatience.
+func (s *stopper) run() {
+	defer close(s.done)
+	last := "" // the signal that has been sent most recently
+	for _, step := range s.plan {
+		if step.Signal == os.Kill || s.isForced() {
+			break
+		}
+		if s.look(Signalled, last) {
+			return
+		}
+		last = signalName(step.Signal)
+		if s.step(step) {
+			s.settle(Signalled, last)
+			return
+		}
+	}
+	if s.look(Signalled, last) {
+		return
+	}
+	if s.kill() {
+		s.settle(Forced, "")
+		return
+	}
+	if !s.look(Forced, "") {
+		s.giveUp()
+	}
+}
+
+// force ends the plan's waiting: the kill is due now.
+func (s *stopper) force() { s.forceOnce.Do(func() { close(s.forced) }) }
+
+func (s *stopper) isForced() bool {
+	select {
+	case <-s.forced:
+		return true
+	default:
+		return false
+	}
+}
+
+// err is what the callers of Stop and Wait get once the stop is done.
+func (s *stopper) err() error {
+	if left := survivors(s.leftovers); len(left) > 0 {
+		return &SurvivorError{Survivors: left}
+	}
+	return nil
+}
+
+// look takes down the members there are, so that the Report can name them once
+// they are gone, and reports whether there are none. Those an earlier look saw
+// and this one does not have met the given fate.
+func (s *stopper) look(fate Fate, signal string) (none bool) {
+	members, err := s.cont.members()
+	if err != nil {
+		s.log.Warn("corral: cannot list the members", "error", err)
+		return false
+	}
+	alive := make(map[int]uint64, len(members))
+	s.leaderAlive = false
+	for _, m := range members {
+		if m.PID == s.leader {
+			s.leaderAlive = true
+		} else {
+			alive[m.PID] = m.Start
+		}
+	}
+	for i := range s.leftovers {
+		l := &s.leftovers[i]
+		start, ok := alive[l.PID]
+		if ok && start == l.Start {
+			delete(alive, l.PID) // known already
+		} else if l.Fate == "" {
+			l.Fate, l.Signal = fate, signal
+		}
+	}
+	for _, m := range members {
+		if _, isNew := alive[m.PID]; isNew {
+			s.leftovers = append(s.leftovers, Leftover{Process: m})
+		}
+	}
+	return len(members) == 0
+}
+
+// settle says that nothing is left, and why.
+func (s *stopper) settle(fate Fate, signal string) {
+	s.leaderAlive = false
+	for i := range s.leftovers {
+		if l := &s.leftovers[i]; l.Fate == "" {
+			l.Fate, l.Signal = fate, signal
+		}
+	}
+}
+
+// giveUp says of those still there why they are.
+func (s *stopper) giveUp() {
+	for i := range s.leftovers {
+		if l := &s.leftovers[i]; l.Fate == "" {
+			l.Fate, l.Reason = Survived, s.why(l.Process)
+			s.log.Warn("corral: a member could not be stopped", "process", l.Process, "reason", l.Reason)
+		}
+	}
+}
+
+// step runs one step and reports whether nothing is left.
+func (s *stopper) step(step StopStep) bool {
+	s.log.Debug("corral: signalling the run", "signal", signalName(step.Signal), "wait", step.Wait)
+	err := s.cont.signal(step.Signal)
+	if err == nil && resume != nil {
+		err = s.cont.signal(resume)
+	}
+	switch {
+	case errors.Is(err, os.ErrProcessDone):
+		return true
+	case err != nil:
+		// Nobody has been told anything, so there is nothing to wait for.
+		s.log.Warn("corral: cannot signal the run", "signal", signalName(step.Signal), "error", err)
+		return false
+	}
+	return s.empty(step.Wait, s.forced)
+}
+
+// kill reports whether nothing is left.
+func (s *stopper) kill() bool {
+	s.log.Debug("corral: killing the run")
+	s.usedKill = true
+	patience := killPatience
+	switch err := s.cont.kill(); {
+	case errors.Is(err, os.ErrPermission):
+		s.log.Warn("corral: may not kill the run", "error", err)
+		patience = 0
+	case err != nil:
+		s.log.Warn("corral: cannot kill the run", "error", err)
+	}
+	return s.empty(patience, nil)
+}
+
+// empty waits at most d, or until cut is closed, and reports whether nothing
+// is left.
+func (s *stopper) empty(d time.Duration, cut <-chan struct{}) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	if cut != nil {
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			select {
+			case <-cut:
+				cancel()
+			case <-stop:
+			}
+		}()
+	}
+	err := s.cont.empty(ctx)
+	if err != nil && ctx.Err() == nil {
+		// Without the event, the step still lasts as long as was asked for.
+		s.log.Warn("corral: cannot tell when the run is empty", "error", err)
+		<-ctx.Done()
+	}
+	return err == nil
+}

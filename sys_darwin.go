@@ -1,0 +1,3 @@
+package corral
+
+const maxrssUnit = 1 // getrusage(2) of macOS counts bytes

@@ -1,0 +1,20 @@
+package corral
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+var resume os.Signal // nothing is ever stopped here
+
+func signalName(sig os.Signal) string { return sig.String() }
+
+func endedBy(*os.ProcessState) string { return "" } // exit codes tell it all
+
+func isBrokenPipe(err error) bool {
+	return errors.Is(err, windows.ERROR_BROKEN_PIPE) || errors.Is(err, windows.ERROR_NO_DATA)
+}
+
+func peakMemory(*os.ProcessState) int64 { return 0 } // the job's accounting will tell
