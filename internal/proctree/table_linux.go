@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,17 +30,18 @@ func snapshot() ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	table := make([]Process, 0, len(pids))
-	for _, pid := range pids {
-		p, err := proc.row(pid)
-		switch {
-		case err == nil:
-			table = append(table, p)
-		case !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission): // hidepid=1
-			return nil, err
-		}
-	}
-	return table, nil
+	// The time goes into system calls: two threads take half of it, and are no
+	// burden to the program.
+	half := len(pids) / 2
+	var second []Process
+	var secondErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		second, secondErr = proc.clone().rows(pids[half:])
+	})
+	first, err := proc.rows(pids[:half])
+	wg.Wait()
+	return append(first, second...), errors.Join(err, secondErr)
 }
 
 func lookup(pid int) (Process, error) {
@@ -133,6 +135,14 @@ func bootTime() (time.Time, error) {
 	return time.Now().Round(0).Add(-time.Duration(since.Nano())).Round(time.Second / userHZ), nil
 }
 
+// clone returns a procfs for another goroutine, to be used as long as proc is
+// open.
+func (proc *procfs) clone() *procfs {
+	other := *proc
+	other.buf = make([]byte, len(proc.buf))
+	return &other
+}
+
 func (proc *procfs) close() { unix.Close(proc.fd) }
 
 func (proc *procfs) pids() ([]int, error) {
@@ -150,24 +160,36 @@ func (proc *procfs) pids() ([]int, error) {
 	}
 }
 
+// rows returns the rows of those of pids that exist and may be seen.
+func (proc *procfs) rows(pids []int) ([]Process, error) {
+	table := make([]Process, 0, len(pids))
+	for _, pid := range pids {
+		p, err := proc.row(pid)
+		switch {
+		case err == nil:
+			table = append(table, p)
+		case !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission): // hidepid=1
+			return nil, err
+		}
+	}
+	return table, nil
+}
+
 // row returns the row of pid with all fields.
 func (proc *procfs) row(pid int) (Process, error) {
 	p, err := proc.stat(pid)
 	if err != nil {
 		return p, err
 	}
-	status, err := proc.read(pid, "status")
-	if err != nil {
-		return p, err
+	// The directory belongs to the effective user, also if the process is not
+	// dumpable, unlike the files in it: task_dump_owner in Linux's fs/proc/base.c.
+	// It takes a quarter of the time of reading status.
+	var owner unix.Stat_t
+	path := strconv.Itoa(pid)
+	if err := unix.Fstatat(proc.fd, path, &owner, 0); err != nil {
+		return p, procError("stat", path, err)
 	}
-	tgid, user, err := parseStatus(status)
-	if err != nil {
-		return p, fmt.Errorf("process %d: %w", pid, err)
-	}
-	if tgid != pid {
-		return p, ErrGone // it is a thread: /proc/TID can be opened though it is not listed
-	}
-	p.User = user
+	p.User = strconv.FormatUint(uint64(owner.Uid), 10)
 	args, err := proc.read(pid, "cmdline")
 	if err != nil && !errors.Is(err, os.ErrPermission) {
 		return p, err
