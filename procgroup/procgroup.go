@@ -104,8 +104,10 @@ const (
 	// DefaultGrace is the grace period of GracefulKillDefault.
 	DefaultGrace = 500 * time.Millisecond
 	// KillTimeout is how long the graceful stops wait for members to end after
-	// these have been killed. A process in uninterruptible sleep may take longer.
-	KillTimeout = 2 * time.Second
+	// these have been killed. It is mostly a matter of milliseconds, but on a
+	// machine that is overloaded many times over a process may need seconds to
+	// die, and one in uninterruptible sleep any time.
+	KillTimeout = 5 * time.Second
 )
 
 // RefusedError says that a call was refused before anything was signalled,

@@ -43,17 +43,6 @@ func detachFromTTY() error {
 	return os.NewSyscallError("setsid", err)
 }
 
-// endWithout kills the calling process if its parent is another one by now.
-func endWithout(parentPID int) error {
-	if syscall.Getppid() == parentPID {
-		return nil
-	}
-	if err := syscall.Kill(syscall.Getpid(), syscall.SIGKILL); err != nil {
-		return os.NewSyscallError("kill", err)
-	}
-	return errors.New("the parent has ended, but this process is the init of a PID namespace and cannot kill itself")
-}
-
 func setAttrProcessGroup(attr *syscall.SysProcAttr) error {
 	switch {
 	case attr.Setsid:

@@ -101,11 +101,12 @@ func stop(ctx context.Context, t target, first Signal, grace time.Duration) (Res
 	}
 	// Whatever it was, and even if the process table cannot be read: they have had
 	// their time.
-	return kill(context.WithoutCancel(ctx), t)
+	return kill(context.WithoutCancel(ctx), t, KillTimeout)
 }
 
-func kill(ctx context.Context, t target) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+// kill kills t until nothing is left of it, or timeout has passed.
+func kill(ctx context.Context, t target, timeout time.Duration) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	result := GracefulExit // if the last member has ended in this very moment
 	err := pgroup.Drain(ctx, func() ([]proctree.Process, error) {
@@ -123,7 +124,7 @@ func kill(ctx context.Context, t target) (Result, error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		var live []proctree.Process
 		if live, err = t.members(); err == nil {
-			err = survived(live)
+			err = survived(live, timeout)
 		}
 	}
 	if err != nil {
@@ -164,8 +165,9 @@ func divide(live []proctree.Process) (may []proctree.Process, left survivors) {
 	return may, left
 }
 
-// survived returns an error that says why each of live, if any, is still there.
-func survived(live []proctree.Process) error {
+// survived returns an error that says why each of live, if any, is still there
+// when timeout has passed.
+func survived(live []proctree.Process, timeout time.Duration) error {
 	var left survivors
 	for _, p := range live {
 		err := denied(p)
@@ -174,7 +176,7 @@ func survived(live []proctree.Process) error {
 		case p.State == proctree.Disk:
 			err = errors.New("in uninterruptible sleep")
 		default:
-			err = fmt.Errorf("alive %v after it was killed", KillTimeout)
+			err = fmt.Errorf("alive %v after it was killed", timeout)
 		}
 		left = append(left, survivor{proctree.Detail(p), err})
 	}

@@ -152,8 +152,13 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	go relay(cmd, signals)
 	err := cmd.Wait()
 
+	var (
+		exited    *corral.ExitError
+		leftovers *corral.LeftoverError
+		survivors *corral.SurvivorError
+	)
 	r := cmd.Report()
-	if line := summary(r, time.Duration(o.timeout)); line != "" && !o.quiet {
+	if line := summary(r, time.Duration(o.timeout)); line != "" && (!o.quiet || errors.As(err, &survivors)) {
 		say(stderr, "%s", line)
 	}
 	status := statusOwn // of a command that cannot be made to end, if there is no other
@@ -167,11 +172,6 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 			status = s
 		}
 	}
-	var (
-		exited    *corral.ExitError
-		leftovers *corral.LeftoverError
-		survivors *corral.SurvivorError
-	)
 	switch {
 	case r.Ending == corral.TimedOut && r.Forced:
 		status = statusSignal + int(syscall.SIGKILL)
@@ -309,7 +309,7 @@ func summary(r *corral.Report, timeout time.Duration) string {
 		kind = "more" // they are not left over, the command did not get to its end
 	}
 	if len(r.Leftovers) > 0 {
-		parts = append(parts, fates(r.Leftovers, kind)+": "+names5(r.Leftovers))
+		parts = append(parts, fates(r.Leftovers, kind)+": "+named(r.Leftovers))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -353,9 +353,9 @@ func processes(n int, kind string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// names5 names five leftovers at most and counts the others. Those that could
+// named names five leftovers at most and counts the others. Those that could
 // not be stopped come first: somebody has to look after them.
-func names5(leftovers []corral.Leftover) string {
+func named(leftovers []corral.Leftover) string {
 	const most = 5
 	var first, rest []string
 	for _, l := range leftovers {

@@ -31,6 +31,8 @@ import (
 const lifetime = 60 * time.Second
 
 func TestMain(m *testing.M) {
+	// A program built with the race detector sleeps for a second when it ends.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	testscript.Main(m, programs)
 }
 
@@ -49,6 +51,7 @@ func child() {
 	ignore := flag.String("ignore", "", "ignore these signals")
 	echo := flag.String("echo", "", "log these signals, and go on")
 	last := flag.String("last", "", "log this signal, and exit with status 7")
+	root := flag.Bool("root", false, "become root, being set-user-ID")
 	session := flag.Bool("setsid", false, "lead a new session, and run the command in the arguments in it")
 	flag.Parse()
 	list := func(names string) (signals []os.Signal) {
@@ -56,6 +59,12 @@ func child() {
 			signals = append(signals, unix.SignalNum("SIG"+name))
 		}
 		return signals
+	}
+	if *root {
+		if err := syscall.Setuid(0); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
 	}
 	if *session {
 		if _, err := unix.Setsid(); err != nil {
@@ -113,6 +122,10 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", os.Getenv("GORACE"))
+			return nil
+		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
 				return os.Geteuid() == 0, nil
@@ -289,15 +302,19 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// share lets other users run the programs of the test.
+// share lets other users run the programs of the test, and write to its
+// directory.
 func cmdShare(ts *testscript.TestScript, neg bool, args []string) {
 	program, err := exec.LookPath("corral")
 	ts.Check(err)
-	for dir := filepath.Dir(program); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		ts.Check(err)
-		if info.Mode().Perm()&0o001 == 0 {
-			ts.Check(os.Chmod(dir, info.Mode().Perm()|0o055))
+	for _, file := range []string{program, ts.MkAbs("file")} {
+		for dir := filepath.Dir(file); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+			info, err := os.Stat(dir)
+			ts.Check(err)
+			if info.Mode().Perm()&0o001 == 0 {
+				ts.Check(os.Chmod(dir, info.Mode().Perm()|0o055))
+			}
 		}
 	}
+	ts.Check(os.Chmod(ts.MkAbs("."), 0o777))
 }

@@ -42,28 +42,28 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
 			return completePIDs(c, args, word)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			var look look
+			var v view
 			if len(args) == 1 {
 				pid, err := parsePID(args[0])
 				if err != nil {
 					return err
 				}
-				look.root = pid
+				v.root = pid
 			}
 			table, err := proctree.Snapshot()
 			if err != nil {
 				return &exit{statusStuck, err}
 			}
-			if look.root != 0 && !slices.ContainsFunc(table, func(p proctree.Process) bool { return p.PID == look.root }) {
-				return &exit{statusStuck, fmt.Errorf("there is no process %d", look.root)}
+			if v.root != 0 && !slices.ContainsFunc(table, func(p proctree.Process) bool { return p.PID == v.root }) {
+				return &exit{statusStuck, fmt.Errorf("there is no process %d", v.root)}
 			}
-			look.now = time.Now()
-			look.ascii = !utf8Locale(os.Getenv)
+			v.now = time.Now()
+			v.ascii = !utf8Locale(os.Getenv)
 			if f, ok := c.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-				look.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-				look.width, _, _ = term.GetSize(int(f.Fd()))
+				v.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+				v.width, _, _ = term.GetSize(int(f.Fd()))
 			}
-			if _, err := fmt.Fprint(c.OutOrStdout(), drawTree(table, look)); err != nil {
+			if _, err := fmt.Fprint(c.OutOrStdout(), drawTree(table, v)); err != nil {
 				return &exit{statusStuck, err}
 			}
 			return nil
@@ -101,8 +101,8 @@ func title(p proctree.Process) string {
 	return printable(strings.Join(p.Args, " "))
 }
 
-// look is how to draw a tree.
-type look struct {
+// view is how to draw a tree.
+type view struct {
 	root   int // draw only this process and its descendants; 0: all
 	now    time.Time
 	width  int  // cut lines to so many columns; 0: do not
@@ -123,7 +123,7 @@ const (
 
 // drawTree returns the picture of table: a line with the names of the columns,
 // and one for each process.
-func drawTree(table []proctree.Process, look look) string {
+func drawTree(table []proctree.Process, v view) string {
 	type line struct {
 		cells  [6]string
 		state  string
@@ -136,10 +136,10 @@ func drawTree(table []proctree.Process, look look) string {
 		title: span{"COMMAND", bold},
 	}
 	lines := []line{header}
-	for _, n := range arrange(table, look) {
+	for _, n := range arrange(table, v) {
 		p := n.Process
 		l := line{
-			cells: [6]string{strconv.Itoa(p.PID), number(p.PGID), number(p.SID), state(p), age(p, look.now), memory(p.RSS)},
+			cells: [6]string{strconv.Itoa(p.PID), number(p.PGID), number(p.SID), state(p), age(p, v.now), memory(p.RSS)},
 			state: stateStyle(p.State), branch: n.branch, title: span{title(p), ""},
 		}
 		switch {
@@ -175,15 +175,15 @@ func drawTree(table []proctree.Process, look look) string {
 			spans = append(spans, span{cell, style})
 		}
 		spans = append(spans, span{l.branch, dim}, l.title)
-		writeLine(&b, spans, look)
+		writeLine(&b, spans, v)
 	}
 	return b.String()
 }
 
 // writeLine writes the spans, as far as they fit.
-func writeLine(b *strings.Builder, spans []span, look look) {
+func writeLine(b *strings.Builder, spans []span, v view) {
 	more := "…"
-	if look.ascii {
+	if v.ascii {
 		more = "+"
 	}
 	total := 0
@@ -191,8 +191,8 @@ func writeLine(b *strings.Builder, spans []span, look look) {
 		total += columns(s.text)
 	}
 	room := total // to the right margin
-	if look.width > 0 && total > look.width {
-		room = look.width - 1
+	if v.width > 0 && total > v.width {
+		room = v.width - 1
 	}
 	cut := room < total
 	for _, s := range spans {
@@ -206,7 +206,7 @@ func writeLine(b *strings.Builder, spans []span, look look) {
 		if text == "" {
 			continue
 		}
-		if look.colour && s.style != "" {
+		if v.colour && s.style != "" {
 			fmt.Fprintf(b, "\x1b[%sm%s\x1b[0m", s.style, text)
 		} else {
 			b.WriteString(text)
@@ -259,19 +259,18 @@ type node struct {
 	branch string
 }
 
+// branches are what the tree is drawn with.
+type branches struct{ tee, corner, pipe, none string }
+
 // arrange puts the processes in the order of the picture. A process is a root
 // if its parent is not in the table, or is younger than itself: then the parent
 // has ended and its number was used again, as happens on Windows. Every process
 // appears once whatever the parents say; the table is not read at one moment,
 // so that they may even form a circle.
-func arrange(table []proctree.Process, look look) []node {
-	const (
-		tee, corner, pipe, none             = "├─ ", "└─ ", "│  ", "   "
-		asciiTee, asciiCorner, asciiPipe, _ = "|- ", "`- ", "|  ", ""
-	)
-	tee_, corner_, pipe_ := tee, corner, pipe
-	if look.ascii {
-		tee_, corner_, pipe_ = asciiTee, asciiCorner, asciiPipe
+func arrange(table []proctree.Process, v view) []node {
+	lines := branches{"├─ ", "└─ ", "│  ", "   "}
+	if v.ascii {
+		lines = branches{"|- ", "`- ", "|  ", "   "}
 	}
 	table = slices.Clone(table)
 	slices.SortFunc(table, func(a, b proctree.Process) int {
@@ -296,9 +295,9 @@ func arrange(table []proctree.Process, look look) []node {
 	for i := range table {
 		roots = append(roots, i)
 	}
-	if look.root != 0 {
+	if v.root != 0 {
 		roots = nil
-		if i, ok := rows[look.root]; ok {
+		if i, ok := rows[v.root]; ok {
 			roots = []int{i}
 		}
 	}
@@ -314,9 +313,9 @@ func arrange(table []proctree.Process, look look) []node {
 		next := slices.DeleteFunc(children[i], func(c int) bool { return seen[c] })
 		for n, c := range next {
 			if n < len(next)-1 {
-				walk(c, below+tee_, below+pipe_)
+				walk(c, below+lines.tee, below+lines.pipe)
 			} else {
-				walk(c, below+corner_, below+none)
+				walk(c, below+lines.corner, below+lines.none)
 			}
 		}
 	}

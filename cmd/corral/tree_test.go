@@ -72,7 +72,7 @@ const ordinaryTree = `
 `
 
 func TestDrawTree(t *testing.T) {
-	got := drawTree(ordinaryTable(), look{now: treeNow})
+	got := drawTree(ordinaryTable(), view{now: treeNow})
 	if diff := cmp.Diff(strings.TrimPrefix(ordinaryTree, "\n"), got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -85,7 +85,7 @@ func TestDrawTreeOfOne(t *testing.T) {
 1210   1204     1200  D          0s    1.0K  |- cp big file /mnt
 1211   1204     1200  T          1s    999K  ` + "`" + `- cc -o x\n\x1b[31m 猫.c
 `
-	got := drawTree(ordinaryTable(), look{now: treeNow, root: 1204, ascii: true})
+	got := drawTree(ordinaryTable(), view{now: treeNow, root: 1204, ascii: true})
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -94,8 +94,8 @@ func TestDrawTreeOfOne(t *testing.T) {
 // A terminal's lines are cut, by columns and not by characters.
 func TestDrawTreeWidth(t *testing.T) {
 	for width := 1; width < 90; width++ {
-		plain := drawTree(ordinaryTable(), look{now: treeNow, width: width})
-		coloured := drawTree(ordinaryTable(), look{now: treeNow, width: width, colour: true})
+		plain := drawTree(ordinaryTable(), view{now: treeNow, width: width})
+		coloured := drawTree(ordinaryTable(), view{now: treeNow, width: width, colour: true})
 		if got := escapes.ReplaceAllString(coloured, ""); got != plain {
 			t.Errorf("width %d: colour changes the text:\n%s", width, cmp.Diff(plain, got))
 		}
@@ -115,7 +115,7 @@ func TestDrawTreeWidth(t *testing.T) {
 	}
 	// 猫 takes two columns: at 63 there is room for one half of it.
 	line := func(width int) string {
-		return strings.Split(drawTree(ordinaryTable(), look{now: treeNow, width: width, root: 1211}), "\n")[1]
+		return strings.Split(drawTree(ordinaryTable(), view{now: treeNow, width: width, root: 1211}), "\n")[1]
 	}
 	full := line(0)
 	n := columns(full)
@@ -133,7 +133,7 @@ func TestDrawTreeWidth(t *testing.T) {
 var escapes = regexp.MustCompile(`\x1b\[[0-9]*m`)
 
 func TestDrawTreeColour(t *testing.T) {
-	got := drawTree(ordinaryTable(), look{now: treeNow, colour: true})
+	got := drawTree(ordinaryTable(), view{now: treeNow, colour: true})
 	if diff := cmp.Diff(strings.TrimPrefix(ordinaryTree, "\n"), escapes.ReplaceAllString(got, "")); diff != "" {
 		t.Errorf("colour changes the text: -want +got:\n%s", diff)
 	}
@@ -191,7 +191,7 @@ func TestDrawTreeOdd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, n := range arrange(tt.table, look{}) {
+			for _, n := range arrange(tt.table, view{}) {
 				got = append(got, n.branch+n.Args[0])
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -214,7 +214,7 @@ func TestDrawTreeDeep(t *testing.T) {
 	for i := 1; i <= depth; i++ {
 		table = append(table, row(i, i-1, i, 1, proctree.Sleeping, 0, 0, fmt.Sprint("level-", i)))
 	}
-	lines := strings.Split(strings.TrimSuffix(drawTree(table, look{now: treeNow, width: 100}), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(drawTree(table, view{now: treeNow, width: 100}), "\n"), "\n")
 	if len(lines) != depth+1 {
 		t.Fatalf("%d lines; want %d", len(lines), depth+1)
 	}

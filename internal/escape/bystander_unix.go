@@ -32,13 +32,13 @@ func StartBystander(t testing.TB) *os.Process {
 		}
 		// A signal that nobody else sends: the one that ends it is the one it dies of.
 		// It is not reaped before, so the PID is still its own.
-		for _, sig := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGCONT} {
+		for _, sig := range []syscall.Signal{syscall.SIGPROF, syscall.SIGCONT} {
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Errorf("bystander: %v", err)
 			}
 		}
 		cmd.Wait()
-		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGUSR1 {
+		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGPROF {
 			t.Errorf("the bystander did not live to the end: %v", cmd.ProcessState)
 		}
 	})

@@ -227,7 +227,7 @@ func (p *process) killParent(role string) {
 	// One whose real parent has ended may have a stranger for it, such as the
 	// manager of a login session.
 	for above := parent; above.PPID != p.testPID; {
-		if above.PID <= 1 || above.PID == p.testPID {
+		if above.PID <= 1 {
 			p.fail(fmt.Errorf("refuse to kill process %d, which is no descendant of the test", pid))
 		}
 		if above, err = proctree.Lookup(above.PPID); err != nil {

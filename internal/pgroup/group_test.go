@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -56,7 +57,9 @@ func pids(processes []proctree.Process) []int {
 func TestOpenRefuses(t *testing.T) {
 	ids := []int{0, 1, -1, -os.Getpid(), math.MinInt, os.Getpid(), syscall.Getpgrp()}
 	if strconv.IntSize == 64 {
-		ids = append(ids, math.MaxInt, 1<<32-1, 1<<32+1)
+		for _, id := range []int64{math.MaxInt64, 1<<32 - 1, 1<<32 + 1} {
+			ids = append(ids, int(id))
+		}
 	}
 	for _, id := range ids {
 		var refused *RefusedError
@@ -246,4 +249,81 @@ func TestClosed(t *testing.T) {
 			t.Error("the closed group was signalled")
 		}
 	})
+}
+
+// TestConcurrent: the methods may be called at the same time, Close included.
+func TestConcurrent(t *testing.T) {
+	strategies(t, func(t *testing.T, open func(int) (*Group, error)) {
+		tree := pgtest.Start(t, pgtest.Spec{Mode: pgtest.Ignore, Group: true, Children: []pgtest.Spec{{Mode: pgtest.Ignore}}})
+		g := mustOpen(t, open, tree.PID)
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if err := g.Wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+			all.Go(func() {
+				for empty := false; !empty; {
+					err := g.Signal(syscall.SIGTERM)
+					if err != nil && !errors.Is(err, proctree.ErrGone) {
+						t.Error(err)
+					}
+					if empty, err = g.Empty(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		if err := g.Signal(syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		all.Go(func() { g.Members() })
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+	})
+}
+
+// BenchmarkWait reports how long after the last member's death Wait returns.
+func BenchmarkWait(b *testing.B) {
+	for name, s := range map[string]pgtest.Spec{
+		"leader unreaped": {Group: true},
+		"leader reaped":   {Mode: pgtest.Exit, Group: true, Children: []pgtest.Spec{{}}},
+	} {
+		for strategy, direct := range map[string]bool{"by pidfd": true, "by number": false} {
+			b.Run(name+"/"+strategy, func(b *testing.B) {
+				if direct && !groupSignalSupported() {
+					b.Skip("SKIPPED, needs Linux 6.9")
+				}
+				var late []time.Duration
+				for b.Loop() {
+					b.StopTimer()
+					tree := pgtest.Start(b, s)
+					g, err := open(tree.PID, direct)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if s.Mode == pgtest.Exit {
+						tree.Reap()
+					}
+					death := tree.Death()
+					b.StartTimer()
+					tree.Send(b, len(tree.IDs)-1, syscall.SIGTERM)
+					if err := g.Wait(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+					late = append(late, time.Since(<-death))
+					b.StopTimer()
+					tree.End(b)
+					g.Close()
+					b.StartTimer()
+				}
+				pgtest.ReportMedian(b, late)
+			})
+		}
+	}
 }

@@ -16,17 +16,17 @@ type pin struct{ id proctree.ID }
 // newPin returns the process that has the PID now, which may be a zombie;
 // ErrGone if there is none.
 func newPin(pid int) (*pin, error) {
-	p, err := proctree.Lookup(pid)
+	id, err := proctree.Identify(pid)
 	if err != nil {
 		return nil, err
 	}
-	return &pin{p.ID}, nil
+	return &pin{id}, nil
 }
 
 // held reports whether the process has not been reaped.
 func (p *pin) held() bool {
-	now, err := proctree.Lookup(p.id.PID)
-	return err == nil && now.ID == p.id
+	now, err := proctree.Identify(p.id.PID)
+	return err == nil && now == p.id
 }
 
 // No system here can signal a group by anything but its number.

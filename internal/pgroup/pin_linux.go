@@ -27,11 +27,11 @@ func newPin(pid int) (*pin, error) {
 	case errors.Is(err, unix.ESRCH):
 		return nil, proctree.ErrGone
 	case err != nil:
-		p, err := proctree.Lookup(pid)
+		id, err := proctree.Identify(pid)
 		if err != nil {
 			return nil, err
 		}
-		return &pin{id: p.ID, fd: -1}, nil
+		return &pin{id: id, fd: -1}, nil
 	}
 	return &pin{fd: fd}, nil
 }
@@ -39,8 +39,8 @@ func newPin(pid int) (*pin, error) {
 // held reports whether the process has not been reaped.
 func (p *pin) held() bool {
 	if p.fd < 0 {
-		now, err := proctree.Lookup(p.id.PID)
-		return err == nil && now.ID == p.id
+		now, err := proctree.Identify(p.id.PID)
+		return err == nil && now == p.id
 	}
 	err := unix.PidfdSendSignal(p.fd, 0, nil, 0)
 	return err == nil || errors.Is(err, unix.EPERM)

@@ -218,10 +218,14 @@ func (p *parked) await(ctx context.Context, ready func(fd int) (bool, error)) er
 	// waits ends the wait; another one waits for its turn.
 	select {
 	case <-p.turn:
-		defer func() { p.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return done(ctx)
+	default:
+		select {
+		case <-p.turn:
+		case <-ctx.Done():
+			return done(ctx)
+		}
 	}
+	defer func() { p.turn <- struct{}{} }()
 	var ok bool
 	var failed error
 	ask := func(fd uintptr) bool {

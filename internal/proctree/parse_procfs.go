@@ -68,32 +68,18 @@ func linuxState(letter byte) State {
 	return Unknown
 }
 
-// parseStatus finds the thread group and the real user ID in the content of
-// /proc/PID/status. The name at the top of it cannot forge a line: the kernel
-// escapes newlines in it.
-func parseStatus(b []byte) (tgid int, user string, err error) {
-	tgid = -1
+// parseTgid finds the thread group, which is the PID of a thread's process, in
+// the content of /proc/PID/status. The name at the top of it cannot forge a
+// line: the kernel escapes newlines in it.
+func parseTgid(b []byte) (int, error) {
 	for line := range bytes.Lines(b) {
-		key, value, _ := bytes.Cut(line, []byte(":"))
-		switch string(key) {
-		case "Tgid":
-			if tgid, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return 0, "", fmt.Errorf("malformed status: %w", err)
-			}
-		case "Uid": // real, effective, saved, file system
-			for field := range bytes.FieldsSeq(value) {
-				uid, err := strconv.ParseUint(string(field), 10, 32)
-				if err != nil {
-					return 0, "", fmt.Errorf("malformed status: %w", err)
-				}
-				if tgid < 0 {
-					return 0, "", errors.New("malformed status: no Tgid line before the Uid line")
-				}
-				return tgid, strconv.FormatUint(uid, 10), nil
+		if value, ok := bytes.CutPrefix(line, []byte("Tgid:")); ok {
+			if tgid, ok := parsePID(bytes.TrimSpace(value)); ok {
+				return tgid, nil
 			}
 		}
 	}
-	return 0, "", errors.New("malformed status: no Uid line")
+	return 0, fmt.Errorf("malformed status %q", b)
 }
 
 // parseCmdline splits the content of /proc/PID/cmdline of Linux, or of

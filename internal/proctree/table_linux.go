@@ -50,6 +50,18 @@ func lookup(pid int) (Process, error) {
 		return Process{}, err
 	}
 	defer proc.close()
+	// A thread's number can be opened too, though it is not listed.
+	status, err := proc.read(pid, "status")
+	if err != nil {
+		return Process{}, err
+	}
+	tgid, err := parseTgid(status)
+	if err != nil {
+		return Process{}, err
+	}
+	if tgid != pid {
+		return Process{}, ErrGone
+	}
 	return proc.row(pid)
 }
 

@@ -1,0 +1,347 @@
+package proctree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// roles are the functions that the test binary runs, instead of the tests, if
+// it is started again by a test. They must end by themselves at the end of
+// standard input.
+var roles = map[string]func(){
+	"idle": func() {
+		ready()
+		io.Copy(io.Discard, os.Stdin)
+	},
+}
+
+const roleVariable = "PROCTREE_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		time.AfterFunc(60*time.Second, func() { os.Exit(99) })
+		roles[role]()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// ready tells the test that the role has come so far.
+func ready() {
+	fmt.Println("ready")
+	os.Stdout.Close()
+}
+
+// A child is this test binary in a role. It ends when its input is closed, at
+// the latest with the test.
+type child struct {
+	*exec.Cmd
+	id    ID
+	input io.Closer
+}
+
+// start starts a child and returns when it is ready.
+func start(t *testing.T, role string, change ...func(*exec.Cmd)) *child {
+	t.Helper()
+	if roles[role] == nil {
+		t.Fatalf("no role %s", role)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "the role", role)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")
+	cmd.Stderr = os.Stderr
+	for _, f := range change {
+		f(cmd)
+	}
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &child{Cmd: cmd, input: input}
+	t.Cleanup(c.end)
+	said, err := io.ReadAll(output)
+	if err != nil || strings.TrimSpace(string(said)) != "ready" {
+		t.Fatalf("role %s said %q, error %v", role, said, err)
+	}
+	if c.id, err = Identify(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// end ends the child and reaps it.
+func (c *child) end() {
+	c.input.Close()
+	c.Cmd.Wait()
+}
+
+func open(t *testing.T, id ID) *Handle {
+	t.Helper()
+	h, err := Open(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func find(t *testing.T, pid int) Process {
+	t.Helper()
+	table, err := Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSortedFunc(table, func(a, b Process) int { return a.PID - b.PID }) {
+		t.Error("not sorted")
+	}
+	i := slices.IndexFunc(table, func(p Process) bool { return p.PID == pid })
+	if i < 0 {
+		t.Fatalf("process %d is not among %d", pid, len(table))
+	}
+	return table[i]
+}
+
+func TestSnapshot(t *testing.T) {
+	before := time.Now().Add(-time.Second) // clock ticks are coarse
+	c := start(t, "idle")
+	p := find(t, c.Process.Pid)
+	if p.ID != c.id || p.PPID != os.Getpid() || !slices.Equal(p.Args, c.Args) || !p.Alive() {
+		t.Errorf("got %+v, want %v with parent %d and arguments %q", p, c.id, os.Getpid(), c.Args)
+	}
+	if p.Started.Before(before) || p.Started.After(time.Now().Add(time.Second)) {
+		t.Errorf("started %v, not after %v", p.Started, before)
+	}
+	self := find(t, os.Getpid())
+	if self.PPID != os.Getppid() || !slices.Equal(self.Args, os.Args) || self.Name == "" || self.User == "" {
+		t.Errorf("got %+v of the test itself", self)
+	}
+	if self.User != p.User {
+		t.Errorf("the child's user is %s, not %s", p.User, self.User)
+	}
+	alone, err := Lookup(c.Process.Pid)
+	if err != nil || alone.ID != p.ID || alone.PPID != p.PPID || !slices.Equal(alone.Args, p.Args) || alone.User != p.User {
+		t.Errorf("Lookup: got %+v, error %v, want %+v", alone, err, p)
+	}
+	if kids := Children([]Process{self, p}, os.Getpid()); len(kids) != 1 || kids[0].ID != p.ID {
+		t.Errorf("children of the test: %+v", kids)
+	}
+	bare := alone
+	bare.Args, bare.User, bare.RSS = nil, "", 0
+	if full := Detail(bare); !slices.Equal(full.Args, p.Args) || full.User != p.User {
+		t.Errorf("Detail: got %+v", full)
+	}
+	bare.Start++
+	if other := Detail(bare); other.Args != nil || other.User != "" {
+		t.Errorf("Detail of an earlier process: got %+v", other)
+	}
+}
+
+func TestGone(t *testing.T) {
+	c := start(t, "idle")
+	c.end()
+	tooLong := int64(c.Process.Pid) | 1<<40 // where an int has so many bits
+	for _, pid := range []int{c.Process.Pid, 0, -1, -c.Process.Pid, int(tooLong)} {
+		id := ID{PID: pid, Start: c.id.Start}
+		if _, err := Lookup(pid); !errors.Is(err, ErrGone) {
+			t.Errorf("Lookup(%d): error %v", pid, err)
+		}
+		if _, err := Identify(pid); !errors.Is(err, ErrGone) {
+			t.Errorf("Identify(%d): error %v", pid, err)
+		}
+		if h, err := Open(id); !errors.Is(err, ErrGone) {
+			t.Errorf("Open(%v): %v, error %v", id, h, err)
+		}
+		w, err := NewWatch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := w.Add(id); ok || !errors.Is(err, ErrGone) || w.Len() != 0 {
+			t.Errorf("Add(%v): %v, error %v", id, ok, err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestHandle(t *testing.T) {
+	c := start(t, "idle")
+	if h, err := Open(ID{c.id.PID, c.id.Start - 1}); !errors.Is(err, ErrGone) {
+		t.Errorf("Open of an earlier process: %v, error %v", h, err)
+	}
+	h := open(t, c.id)
+
+	// A done context ends a wait, and the next one can be had.
+	cause := errors.New("enough")
+	for range 3 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(5*time.Millisecond, func() { cancel(cause) })
+		if err := h.Wait(ctx); !errors.Is(err, cause) || !errors.Is(err, context.Canceled) {
+			t.Fatalf("error %v after cancel", err)
+		}
+	}
+
+	// Many wait; some of them only for a while.
+	const waiters = 8
+	results := make(chan error, waiters)
+	for i := range waiters {
+		ctx := t.Context()
+		if i%2 == 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, time.Millisecond)
+			defer cancel()
+		}
+		go func() { results <- h.Wait(ctx) }()
+	}
+	for range waiters / 2 {
+		if err := <-results; !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error %v after the deadline", err)
+		}
+	}
+	if err := h.Signal(os.Kill); err != nil {
+		t.Fatal(err)
+	}
+	for range waiters / 2 {
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// The end counts, whatever else has happened before.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		if err := h.Wait(ctx); err != nil {
+			t.Fatalf("it has ended, but error %v", err)
+		}
+	}
+	c.end()
+	if err := h.Signal(os.Kill); !errors.Is(err, ErrGone) {
+		t.Errorf("signal to a reaped process: error %v", err)
+	}
+	if err := h.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	w, err := NewWatch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.Wait(t.Context()); err != nil {
+		t.Errorf("nothing to wait for, but error %v", err)
+	}
+	children := []*child{start(t, "idle"), start(t, "idle"), start(t, "idle")}
+	for _, c := range children {
+		if ok, err := w.Add(c.id); !ok || err != nil {
+			t.Fatalf("%v, error %v", ok, err)
+		}
+	}
+	children[1].input.Close()
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(5*time.Millisecond, func() { cancel(cause) })
+	if err := w.Wait(ctx); !errors.Is(err, cause) || !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v after cancel", err)
+	}
+	if w.Len() == 0 {
+		t.Error("none left")
+	}
+	for _, c := range children {
+		c.input.Close()
+	}
+	if err := w.Wait(t.Context()); err != nil || w.Len() != 0 {
+		t.Errorf("%d left, error %v", w.Len(), err)
+	}
+}
+
+type fakeWatch struct {
+	watch
+	n   int
+	err error
+}
+
+func (w *fakeWatch) len() int     { return w.n }
+func (w *fakeWatch) add(ID) error { return w.err }
+
+func TestWatchFull(t *testing.T) {
+	w := Watch{&fakeWatch{n: maxWatched}}
+	if ok, err := w.Add(ID{PID: 1}); ok || err != nil {
+		t.Errorf("full: %v, error %v", ok, err)
+	}
+	w = Watch{&fakeWatch{n: maxWatched - 1}}
+	if ok, err := w.Add(ID{PID: 1}); !ok || err != nil {
+		t.Errorf("room for one: %v, error %v", ok, err)
+	}
+}
+
+func TestDescendants(t *testing.T) {
+	row := func(pid, ppid int, start uint64) Process {
+		return Process{ID: ID{pid, start}, PPID: ppid}
+	}
+	pids := func(table []Process) (pids []int) {
+		for _, p := range table {
+			pids = append(pids, p.PID)
+		}
+		return pids
+	}
+	table := []Process{
+		row(1, 0, 5), row(2, 1, 10), row(3, 2, 10), row(4, 3, 30), row(5, 2, 30), row(6, 1, 40),
+		row(7, 7, 50),                // its own parent
+		row(8, 9, 60), row(9, 8, 60), // each other's
+		row(11, 99, 70), // its parent is not in the table
+	}
+	for _, test := range []struct {
+		roots []int
+		want  []int
+	}{
+		{nil, nil},
+		{[]int{4}, nil},
+		{[]int{2}, []int{3, 5, 4}},
+		{[]int{3, 2}, []int{4, 5}},
+		{[]int{2, 2}, []int{3, 5, 4}},
+		{[]int{1}, []int{2, 6, 3, 5, 4}},
+		{[]int{7}, nil},
+		{[]int{8}, []int{9}},
+		{[]int{99}, []int{11}},
+		{[]int{12345}, nil},
+	} {
+		if got := pids(Descendants(table, test.roots...)); !slices.Equal(got, test.want) {
+			t.Errorf("Descendants(%v) = %v, want %v", test.roots, got, test.want)
+		}
+	}
+	if got, want := pids(Children(table, 2)), []int{3, 5}; !slices.Equal(got, want) {
+		t.Errorf("Children(2) = %v, want %v", got, want)
+	}
+	// 3 has taken over the PID of the parent of 4.
+	table[2].Start = 35
+	want := []int{3, 5, 4}
+	if parentRecycled {
+		want = []int{3, 5}
+	}
+	if got := pids(Descendants(table, 2)); !slices.Equal(got, want) {
+		t.Errorf("Descendants(2) = %v, want %v", got, want)
+	}
+}
