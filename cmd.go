@@ -318,11 +318,20 @@ func (c *Cmd) prepare() (*run, error) {
 	return c.run, nil
 }
 
-// setProcess makes the leader, and later its state, visible to the caller.
-func (c *Cmd) setProcess(p *os.Process, s *os.ProcessState) {
-	c.Process, c.ProcessState = p, s
+// setProcess makes the leader visible to the caller, setState how it ended.
+// Process is written once, before Start returns: Stop and others read it at any
+// time.
+func (c *Cmd) setProcess(p *os.Process) {
+	c.Process = p
 	if c.wrapped != nil {
-		c.wrapped.Process, c.wrapped.ProcessState = p, s
+		c.wrapped.Process = p
+	}
+}
+
+func (c *Cmd) setState(s *os.ProcessState) {
+	c.ProcessState = s
+	if c.wrapped != nil {
+		c.wrapped.ProcessState = s
 	}
 }
 

@@ -125,7 +125,7 @@ func (r *run) begin() error {
 		return fmt.Errorf("corral: %s containment: %w", r.cont.name, err)
 	}
 	r.leader = id
-	r.cmd.setProcess(leader, nil)
+	r.cmd.setProcess(leader)
 	r.log.Debug("corral: started", "pid", id.PID, "containment", r.cont.name)
 	return nil
 }
@@ -328,7 +328,7 @@ func (r *run) wait() error {
 	}
 	r.closed = true
 	r.cont.close()
-	r.cmd.setProcess(r.cmd.Process, r.inner.ProcessState)
+	r.cmd.setState(r.inner.ProcessState)
 	rep := r.makeReport()
 	r.report.Store(rep)
 	return r.waitError(exitErr, ioErr, rep)
