@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/pgroup"
@@ -131,4 +132,22 @@ func (g *groupContainment) strayLeader() (*proctree.Process, error) {
 		return nil, nil
 	}
 	return &row, nil
+}
+
+func processOf(p proctree.Process) Process {
+	command := p.Args
+	if len(command) == 0 {
+		command = []string{"[" + p.Name + "]"}
+	}
+	return Process{PID: p.PID, Start: p.Start, Command: command}
+}
+
+// describe turns rows that may lack details into what callers see.
+func describe(rows []proctree.Process) []Process {
+	slices.SortFunc(rows, func(a, b proctree.Process) int { return a.PID - b.PID })
+	var members []Process
+	for _, row := range rows {
+		members = append(members, processOf(proctree.Detail(row)))
+	}
+	return members
 }

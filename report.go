@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,24 +47,6 @@ type Process struct {
 
 func (p Process) String() string {
 	return fmt.Sprintf("%d (%s)", p.PID, strings.Join(p.Command, " "))
-}
-
-func processOf(p proctree.Process) Process {
-	command := p.Args
-	if len(command) == 0 {
-		command = []string{"[" + p.Name + "]"}
-	}
-	return Process{PID: p.PID, Start: p.Start, Command: command}
-}
-
-// describe turns rows that may lack details into what callers see.
-func describe(rows []proctree.Process) []Process {
-	slices.SortFunc(rows, func(a, b proctree.Process) int { return a.PID - b.PID })
-	var members []Process
-	for _, row := range rows {
-		members = append(members, processOf(proctree.Detail(row)))
-	}
-	return members
 }
 
 func (p Process) id() proctree.ID { return proctree.ID{PID: p.PID, Start: p.Start} }
