@@ -124,7 +124,7 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("procgroup: SysProcAttr.%s conflicts with %s", e.Field, e.Want)
+	return fmt.Sprintf("SysProcAttr.%s conflicts with %s", e.Field, e.Want)
 }
 
 // SetProcessGroup makes the calling process the leader of a new process group.
