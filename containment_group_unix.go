@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/pgroup"
@@ -29,6 +30,7 @@ type groupContainment struct {
 	leader *os.Process
 	id     proctree.ID
 	group  *pgroup.Group
+	ended  atomic.Bool // the leader has
 }
 
 func (g *groupContainment) prepare(cmd *exec.Cmd) error {
@@ -53,7 +55,11 @@ func (g *groupContainment) started(leader *os.Process) (*os.Process, proctree.ID
 }
 
 func (g *groupContainment) exited(ctx context.Context) (held bool, err error) {
-	return g.group.NeedsLeader(), awaitExit(ctx, g.leader)
+	err = awaitExit(ctx, g.leader)
+	if err == nil {
+		g.ended.Store(true)
+	}
+	return g.group.NeedsLeader(), err
 }
 
 func (g *groupContainment) signal(sig os.Signal) error {
@@ -118,6 +124,9 @@ func (g *groupContainment) close() error {
 // one of its session (setpgid(2)), but not to a session of its own, being the
 // leader of a group.
 func (g *groupContainment) strayLeader() (*proctree.Process, error) {
+	if g.ended.Load() {
+		return nil, nil
+	}
 	pgid, err := syscall.Getpgid(g.leader.Pid)
 	if err != nil || pgid == g.leader.Pid {
 		return nil, nil // reaped, or where it belongs

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -93,10 +95,30 @@ func group(pgid int) ([]Process, error) {
 	return members, nil
 }
 
+// identify is called for every run, so it makes three system calls where stat
+// makes nine: that /proc is the right one is found out once, and the time that
+// Started needs is not asked for.
 func identify(pid int) (ID, error) {
-	p, err := stat(pid)
+	if !procSeen.Load() {
+		proc, err := openProc()
+		if err != nil {
+			return ID{}, err
+		}
+		proc.close()
+		procSeen.Store(true)
+	}
+	proc := procfs{fd: unix.AT_FDCWD, buf: make([]byte, 1<<10)}
+	b, err := proc.readPath("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return ID{}, err
+	}
+	p, err := parseStat(b)
 	return p.ID, err
 }
+
+// procSeen says that /proc has been seen to be the one of the caller's PID
+// namespace, which a process cannot leave.
+var procSeen atomic.Bool
 
 // stat returns the row of pid without User and Args.
 func stat(pid int) (Process, error) {
@@ -227,7 +249,10 @@ func (proc *procfs) stat(pid int) (Process, error) {
 // read returns the content of a file of pid, which is valid until the next
 // call.
 func (proc *procfs) read(pid int, file string) ([]byte, error) {
-	path := strconv.Itoa(pid) + "/" + file
+	return proc.readPath(strconv.Itoa(pid) + "/" + file)
+}
+
+func (proc *procfs) readPath(path string) ([]byte, error) {
 	fd, err := unix.Openat(proc.fd, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, procError("open", path, err)
@@ -252,5 +277,5 @@ func procError(op, path string, err error) error {
 	if err == unix.ENOENT || err == unix.ESRCH {
 		return ErrGone
 	}
-	return &os.PathError{Op: op, Path: "/proc/" + path, Err: err}
+	return &os.PathError{Op: op, Path: "/proc/" + strings.TrimPrefix(path, "/proc/"), Err: err}
 }
