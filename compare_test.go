@@ -1,0 +1,86 @@
+//go:build linux
+
+package corral_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestComparison shows what the README says of other tools: the same script,
+// once under each. The oracle is a pipe that only the process inherits which
+// should not be left.
+func TestComparison(t *testing.T) {
+	const (
+		leftover = "sleep 60 & echo $!"
+		// The shell obeys SIGTERM, its child does not. The child is there when
+		// the shell has read its line.
+		deaf = `sh -c 'trap "" TERM; echo $$; exec sleep 60' | { read x; echo $x; exec sleep 60; }`
+	)
+	for _, tt := range []struct {
+		name, script string
+		under        []string // the tool's command line; nil for os/exec
+		tool         string
+		timesOut     bool
+		stays        bool
+	}{
+		{"a leftover under os/exec", leftover, nil, "sh", false, true},
+		{"a leftover under timeout", leftover, []string{"timeout", "50"}, "timeout", false, true},
+		{"a leftover under tini", leftover, []string{"tini", "-s", "-g", "--"}, "tini", false, true},
+		{"a child that ignores TERM, under timeout", deaf, []string{"timeout", "1"}, "timeout", true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := exec.LookPath(tt.tool); err != nil {
+				t.Skipf("SKIPPED, not installed: %v", err)
+			}
+			for _, ours := range []bool{false, true} {
+				r, w, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := os.Create(t.TempDir() + "/out") // what stays does not hold a file
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ours {
+					cmd := sh(tt.script)
+					if tt.timesOut {
+						cmd.Timeout = time.Second
+					}
+					cmd.Stdout, cmd.ExtraFiles = out, []*os.File{w}
+					cmd.Run()
+				} else {
+					argv := append(slices.Clone(tt.under), "sh", "-c", tt.script)
+					cmd := exec.Command(argv[0], argv[1:]...)
+					cmd.Stdout, cmd.ExtraFiles = out, []*os.File{w}
+					cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // timeout signals its own group
+					cmd.Run()
+				}
+				w.Close()
+				out.Close()
+				// If nobody holds the pipe any more, end-of-file has come already.
+				r.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+				_, err = r.Read(make([]byte, 1))
+				gone := errors.Is(err, io.EOF)
+				if gone != (ours || !tt.stays) {
+					t.Errorf("by corral: %v, gone: %v (%v)", ours, gone, err)
+				}
+				r.Close()
+				pid := atoi(strings.TrimSpace(string(readFile(t, out.Name()))))
+				if pid <= 1 {
+					t.Fatalf("no PID from %q", tt.script)
+				}
+				if !gone {
+					syscall.Kill(pid, syscall.SIGKILL) // it holds the pipe, so it is there
+				}
+			}
+		})
+	}
+}
