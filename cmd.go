@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -294,6 +295,12 @@ func (c *Cmd) prepare() (*run, error) {
 	case c.Leftovers < KillLeftovers || c.Leftovers > FailOnLeftovers:
 		return nil, fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
 	}
+	if c.SysProcAttr == nil && c.Dir != "" {
+		// os.StartProcess does this if there are no attributes; Corral adds some.
+		if _, err := os.Stat(c.Dir); err != nil {
+			return nil, &fs.PathError{Op: "chdir", Path: c.Dir, Err: errors.Unwrap(err)}
+		}
+	}
 	plan := c.StopPlan
 	if plan == nil {
 		plan = DefaultStopPlan()
@@ -301,11 +308,11 @@ func (c *Cmd) prepare() (*run, error) {
 	if err := plan.check(); err != nil {
 		return nil, err
 	}
-	cont, err := choose(c.Containment, c.Require)
+	inner := c.inner()
+	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers})
 	if err != nil {
 		return nil, err
 	}
-	inner := c.inner()
 	if err := c.stdio.connect(c, inner); err != nil {
 		cont.close()
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
@@ -38,21 +39,34 @@ const (
 var byStrength = []Containment{PIDNS, Job, Cgroup, Keeper, Group}
 
 // containment is what one run needs from the kernel. Its methods may be called
-// at the same time, but prepare and started come first and close comes last.
+// at the same time, but prepare and start come first, and reap and close last.
 type containment interface {
 	// prepare changes what is about to be started: attributes, files,
 	// environment.
 	prepare(*exec.Cmd) error
 
-	// started is called once the process is there, and returns the leader,
-	// which is not the process that was started where a helper comes between.
-	started(*os.Process) (leader *os.Process, id proctree.ID, err error)
+	// start starts the command inside the containment. The leader is not the
+	// process that was started where a helper comes between. The error is os/exec's if the command cannot be
+	// executed; nothing is running then.
+	start(*exec.Cmd) (leader *os.Process, id proctree.ID, err error)
 
 	// exited returns when the leader has ended, without reaping it, or with
-	// ctx's error. held says that the leader must not be reaped before close,
-	// because its PID is what pins the containment.
+	// ctx's error. held says that the leader must not be reaped before the run
+	// is empty, because its PID is what pins the containment.
 	exited(ctx context.Context) (held bool, err error)
 
+	members
+
+	// reap reaps the leader and returns how it ended, with the error that
+	// exec.Cmd.Wait has for it.
+	reap() (*os.ProcessState, error)
+
+	// close releases what the containment holds. It stops nothing.
+	close() error
+}
+
+// members are what a stop is about.
+type members interface {
 	// signal sends to every member once. The error is os.ErrProcessDone if
 	// there is none, os.ErrPermission if none may be signalled.
 	signal(os.Signal) error
@@ -67,22 +81,45 @@ type containment interface {
 	// empty returns nil when no member is left, or ctx's error. It waits for
 	// events, not for intervals to pass.
 	empty(ctx context.Context) error
+}
 
-	// close releases what the containment holds. It stops nothing.
-	close() error
+// child is a leader that is a child of the owner.
+type child struct{ cmd *exec.Cmd }
+
+func (c *child) start(cmd *exec.Cmd) error {
+	c.cmd = cmd
+	return cmd.Start()
+}
+
+// abandon takes a start back.
+func (c *child) abandon() {
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+}
+
+func (c *child) reap() (*os.ProcessState, error) {
+	err := c.cmd.Wait()
+	return c.cmd.ProcessState, err
 }
 
 // mechanism is one rung of an operating system's ladder.
 type mechanism struct {
 	name Containment
 	// open returns a containment for one run, or the reason why there is none
-	// to be had here.
-	open func() (containment, error)
+	// to be had here or for this command.
+	open func(request) (containment, error)
+}
+
+// request is what a containment may have to know of a run before it starts.
+type request struct {
+	attr *syscall.SysProcAttr // the caller's, or nil
+	plan StopPlan             // for whoever has to stop the run when the owner is gone
+	keep bool                 // leftovers are to be kept
 }
 
 var errNotBuilt = errors.New("not built yet")
 
-func notBuilt() (containment, error) { return nil, errNotBuilt }
+func notBuilt(request) (containment, error) { return nil, errNotBuilt }
 
 // choice is the containment that a run got.
 type choice struct {
@@ -93,7 +130,7 @@ type choice struct {
 
 // choose takes the first rung that works, from the wanted one down to the
 // weakest that will do. It returns the reasons of those above it that did not.
-func choose(wanted, weakest Containment) (*choice, error) {
+func choose(wanted, weakest Containment, req request) (*choice, error) {
 	from, err := strength(wanted)
 	if err != nil {
 		return nil, err
@@ -114,7 +151,7 @@ func choose(wanted, weakest Containment) (*choice, error) {
 		if rank < from || rank > to || (wanted == Auto && m.name == PIDNS) {
 			continue
 		}
-		cont, err := m.open()
+		cont, err := m.open(req)
 		if err == nil {
 			return &choice{cont, m.name, declined}, nil
 		}

@@ -5,6 +5,7 @@ package corral
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -16,17 +17,13 @@ import (
 	"github.com/corral-run/corral/procgroup"
 )
 
-var ladder = []mechanism{
-	{PIDNS, notBuilt},
-	{Cgroup, notBuilt},
-	{Keeper, notBuilt},
-	{Group, func() (containment, error) { return &groupContainment{}, nil }},
-}
+func openGroup(request) (containment, error) { return &groupContainment{}, nil }
 
 // groupContainment is a process group with the leader as its leader. A member
 // that leaves the group is a member no longer; only the leader itself is
 // followed if it does.
 type groupContainment struct {
+	child
 	leader *os.Process
 	id     proctree.ID
 	group  *pgroup.Group
@@ -44,18 +41,24 @@ func (g *groupContainment) prepare(cmd *exec.Cmd) error {
 	return nil // the caller wants another signal, and gets it
 }
 
-func (g *groupContainment) started(leader *os.Process) (*os.Process, proctree.ID, error) {
-	group, err := pgroup.Open(leader.Pid)
-	if err != nil {
+func (g *groupContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	if err := g.child.start(cmd); err != nil {
 		return nil, g.id, err
 	}
-	g.leader, g.group = leader, group
-	g.id, err = proctree.Identify(leader.Pid)
-	return leader, g.id, err
+	g.leader = cmd.Process
+	var err error
+	if g.group, err = pgroup.Open(g.leader.Pid); err == nil {
+		g.id, err = proctree.Identify(g.leader.Pid)
+	}
+	if err != nil {
+		g.abandon()
+		return nil, g.id, fmt.Errorf("corral: group containment: %w", err)
+	}
+	return g.leader, g.id, nil
 }
 
 func (g *groupContainment) exited(ctx context.Context) (held bool, err error) {
-	err = awaitExit(ctx, g.leader)
+	_, err = awaitExit(ctx, g.leader, nil)
 	if err == nil {
 		g.ended.Store(true)
 	}
@@ -110,7 +113,8 @@ func (g *groupContainment) empty(ctx context.Context) error {
 	if stray, err := g.strayLeader(); err != nil || stray == nil {
 		return err
 	}
-	return awaitExit(ctx, g.leader)
+	_, err := awaitExit(ctx, g.leader, nil)
+	return err
 }
 
 func (g *groupContainment) close() error {

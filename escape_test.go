@@ -20,7 +20,7 @@ import (
 
 // containments are those that every child of the escape package is tried
 // against.
-var containments = []corral.Containment{corral.Group}
+var containments = []corral.Containment{corral.Cgroup, corral.Keeper, corral.Group}
 
 // outcome is what one containment makes of one child: the roles of those that
 // live on, for each of the scenarios. Empty is what everybody wants.

@@ -12,7 +12,25 @@ import (
 // to be reaped. It blocks a thread in poll(2), as os.Process.Wait does in
 // waitid(2): waking a goroutine by way of the runtime's poller instead would
 // cost a tenth of what a short command takes.
-func awaitExit(ctx context.Context, p *os.Process) error {
+//
+// It returns too if line is not nil and its other end is closed. Kernels without
+// pidfds do not get to know that.
+func awaitExit(ctx context.Context, p *os.Process, line *os.File) (hungUp bool, err error) {
+	if line == nil {
+		return false, awaitExitAnd(ctx, p, -1, &hungUp)
+	}
+	conn, err := line.SyscallConn()
+	if err == nil {
+		// The number stays the file's until Control returns.
+		cerr := conn.Control(func(fd uintptr) { err = awaitExitAnd(ctx, p, int32(fd), &hungUp) })
+		if cerr != nil {
+			return true, nil // somebody has closed it
+		}
+	}
+	return hungUp, err
+}
+
+func awaitExitAnd(ctx context.Context, p *os.Process, line int32, hungUp *bool) error {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return os.NewSyscallError("eventfd", err)
@@ -30,7 +48,8 @@ func awaitExit(ctx context.Context, p *os.Process) error {
 	}()
 	var failed error
 	err = p.WithHandle(func(pidfd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+		// poll(2) passes over negative numbers, and reports POLLHUP unasked.
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}, {Fd: line}}
 		for {
 			_, perr := unix.Poll(fds, -1)
 			if perr != unix.EINTR {
@@ -40,6 +59,7 @@ func awaitExit(ctx context.Context, p *os.Process) error {
 		}
 		if failed == nil && fds[0].Revents == 0 {
 			failed = context.Cause(ctx)
+			*hungUp = fds[2].Revents != 0
 		}
 	})
 	switch {
@@ -74,4 +94,17 @@ func awaitExitByPID(ctx context.Context, p *os.Process) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// hungUp reports whether the other end of line is closed.
+func hungUp(line *os.File) (closed bool) {
+	conn, err := line.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) {
+			fds := []unix.PollFd{{Fd: int32(fd)}}
+			n, _ := unix.Poll(fds, 0)
+			closed = n > 0
+		})
+	}
+	return closed || err != nil
 }

@@ -38,6 +38,7 @@ type run struct {
 	ownThread  bool // the thread that started the leader is kept until it has ended
 	waitCalled atomic.Bool
 	reapOnce   sync.Once
+	state      *os.ProcessState
 	reapErr    error
 
 	giveUp      context.CancelFunc // ends the wait for a leader that cannot be killed
@@ -113,16 +114,10 @@ func (r *run) start(inline bool) error {
 // begin starts the leader inside its containment.
 func (r *run) begin() error {
 	r.started = time.Now()
-	if err := r.inner.Start(); err != nil {
+	leader, id, err := r.cont.start(r.inner)
+	if err != nil {
 		r.cont.close()
 		return err
-	}
-	leader, id, err := r.cont.started(r.inner.Process)
-	if err != nil {
-		r.inner.Process.Kill()
-		r.inner.Wait()
-		r.cont.close()
-		return fmt.Errorf("corral: %s containment: %w", r.cont.name, err)
 	}
 	r.leader = id
 	r.cmd.setProcess(leader)
@@ -294,7 +289,7 @@ func (r *run) settle() {
 }
 
 func (r *run) reap() error {
-	r.reapOnce.Do(func() { r.reapErr = r.inner.Wait() })
+	r.reapOnce.Do(func() { r.state, r.reapErr = r.cont.reap() })
 	return r.reapErr
 }
 
@@ -328,7 +323,7 @@ func (r *run) wait() error {
 	}
 	r.closed = true
 	r.cont.close()
-	r.cmd.setState(r.inner.ProcessState)
+	r.cmd.setState(r.state)
 	rep := r.makeReport()
 	r.report.Store(rep)
 	return r.waitError(exitErr, ioErr, rep)
@@ -391,7 +386,7 @@ func (r *run) makeReport() *Report {
 	if rep.Leftovers == nil {
 		rep.Leftovers = []Leftover{} // in JSON, nothing is a list too
 	}
-	if state := r.inner.ProcessState; state != nil {
+	if state := r.state; state != nil {
 		rep.ExitCode = state.ExitCode()
 		rep.Signal = endedBy(state)
 		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())

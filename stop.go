@@ -55,7 +55,7 @@ func (p StopPlan) check() error {
 
 // stopper is the one stop of a run. It sees only the containment.
 type stopper struct {
-	cont   containment
+	cont   members
 	plan   StopPlan
 	leader int                  // its PID; it is not a leftover
 	why    func(Process) string // why a member is still alive
@@ -70,7 +70,7 @@ type stopper struct {
 	leaderAlive bool
 }
 
-func newStopper(cont containment, plan StopPlan, leader int, log *slog.Logger) *stopper {
+func newStopper(cont members, plan StopPlan, leader int, log *slog.Logger) *stopper {
 	return &stopper{
 		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log,
 		forced: make(chan struct{}), done: make(chan struct{}),

@@ -45,11 +45,29 @@ type Child struct {
 	// Members is how many processes there are when the tree is complete, the
 	// leader included.
 	Members int
+
+	needs func() error // see Unavailable; nil if it needs nothing
+}
+
+// Unavailable returns why this machine or user cannot have c: it lacks what the
+// tree is made of, such as user namespaces. It is nil if c can be started. That
+// is found out once, by doing it. A child without which the test goes on counts
+// as used (see CheckUsed), so the test says that it is skipped.
+func (c Child) Unavailable() error {
+	if c.needs == nil {
+		return nil
+	}
+	err := c.needs()
+	if err != nil {
+		use(c.Name, true)
+		err = fmt.Errorf("escape: %s is not to be had here: %w", c.Name, err)
+	}
+	return err
 }
 
 // All returns the children that there are on this operating system, in the
-// order of their names; there are none on Windows. The child of KillOwner is
-// not among them.
+// order of their names; there are none on Windows. Some of them may be
+// Unavailable. The child of KillOwner is not among them.
 func All() []Child { return slices.Clone(children) }
 
 var children []Child

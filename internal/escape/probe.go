@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -42,12 +43,13 @@ type Probe struct {
 
 	mu      sync.Mutex
 	members []Member
+	dirs    []string // directories to remove, which may not be there yet
 	failure error
 }
 
 // NewProbe prepares to start c. When the test ends, every process of c that is
-// left is killed, and the test fails if one cannot be, or if one could not do
-// its part.
+// left is killed, and what they have made is removed; the test fails if one
+// cannot be, or if one could not do its part.
 func NewProbe(t testing.TB, c Child) *Probe {
 	t.Helper()
 	p := &Probe{
@@ -236,13 +238,19 @@ func (p *Probe) known() ([]Member, error) {
 	return slices.Clone(p.members), p.failure
 }
 
-// readReport notes what the processes say of themselves (see process.named and
-// process.fail).
+// readReport notes what the processes say of themselves (see process.named,
+// process.fail and process.makes).
 func (p *Probe) readReport() {
 	ready := sync.OnceFunc(func() { close(p.ready) })
 	defer ready()
 	lines := bufio.NewScanner(p.report)
 	for lines.Scan() {
+		if filepath.IsAbs(lines.Text()) {
+			p.mu.Lock()
+			p.dirs = append(p.dirs, lines.Text())
+			p.mu.Unlock()
+			continue
+		}
 		var m Member
 		_, err := fmt.Sscanf(lines.Text(), "%d %d %s", &m.PID, &m.Start, &m.Role)
 		if err != nil {
@@ -300,9 +308,29 @@ func (p *Probe) cleanup() {
 		p.t.Error(err)
 	}
 	p.control.Close()
-	p.report.Close()
 	p.oracle.Close()
+	// Those who could report are gone, so what they have said ends here, unless
+	// one of them is left.
+	p.report.SetReadDeadline(time.Now().Add(time.Second))
 	p.readers.Wait()
+	p.report.Close()
+	p.remove(ctx)
+}
+
+// remove removes the directories of the tree. They are control groups, so one is
+// busy as long as there is a process in it.
+func (p *Probe) remove(ctx context.Context) {
+	p.t.Helper()
+	for _, dir := range p.dirs {
+		err := os.Remove(dir)
+		for errors.Is(err, syscall.EBUSY) && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+			err = os.Remove(dir)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			p.t.Error(err)
+		}
+	}
 }
 
 func (p *Probe) kill() {

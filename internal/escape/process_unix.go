@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -70,19 +72,38 @@ func (p *process) notify() <-chan os.Signal {
 
 // member starts a process of the tree in a role. It reports itself.
 func (p *process) member(role string, sys *syscall.SysProcAttr, args []string, extra ...*os.File) *os.Process {
+	return p.start(role, args, &os.ProcAttr{Sys: sys}, extra...)
+}
+
+// start is member with more to choose. It sets the Files of attr.
+func (p *process) start(role string, args []string, attr *os.ProcAttr, extra ...*os.File) *os.Process {
 	exe, err := os.Executable()
 	if err != nil {
 		p.fail(err)
 	}
 	child := *p
 	child.role, child.args = role, args
-	proc, err := os.StartProcess(exe, append([]string{exe}, child.command()...), &os.ProcAttr{
-		Files: append([]*os.File{nil, nil, nil, p.report, p.oracle, p.control}, extra...),
-		Sys:   sys,
-	})
+	attr.Files = append([]*os.File{nil, nil, nil, p.report, p.oracle, p.control}, extra...)
+	proc, err := os.StartProcess(exe, append([]string{exe}, child.command()...), attr)
 	if err != nil {
 		p.fail(err)
 	}
+	return proc
+}
+
+// settled is member for one that gets a pipe as its last descriptor, and returns
+// when it has closed that, or has ended.
+func (p *process) settled(role string, sys *syscall.SysProcAttr) *os.Process {
+	open, theirs, err := os.Pipe()
+	if err != nil {
+		p.fail(err)
+	}
+	proc := p.member(role, sys, nil, theirs)
+	theirs.Close()
+	if _, err := open.Read(make([]byte, 1)); err == nil {
+		p.fail(fmt.Errorf("the %s has written", role))
+	}
+	open.Close()
 	return proc
 }
 
@@ -90,6 +111,13 @@ func (p *process) member(role string, sys *syscall.SysProcAttr, args []string, e
 // sleep(1), as hundreds of Go programs take many seconds to start under the
 // race detector. attr may be nil; its Files default to the oracle alone.
 func (p *process) leaf(role string, attr *os.ProcAttr) *os.Process {
+	proc := p.startSleep(attr)
+	p.named(proc.Pid, role)
+	return proc
+}
+
+// startSleep is leaf without the report.
+func (p *process) startSleep(attr *os.ProcAttr) *os.Process {
 	if attr == nil {
 		attr = &os.ProcAttr{}
 	}
@@ -104,8 +132,25 @@ func (p *process) leaf(role string, attr *os.ProcAttr) *os.Process {
 	if err != nil {
 		p.fail(err)
 	}
-	p.named(proc.Pid, role)
 	return proc
+}
+
+// becomeSleep turns the process into a leaf with the descriptors keep and no
+// others: Go's runtime does not live without its own.
+func (p *process) becomeSleep(keep ...int) {
+	sleep, argv, err := p.sleep()
+	if err != nil {
+		p.fail(err)
+	}
+	for fd := range 1024 {
+		syscall.CloseOnExec(fd)
+	}
+	for _, fd := range keep {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			p.fail(os.NewSyscallError("fcntl", err))
+		}
+	}
+	p.fail(syscall.Exec(sleep, argv, os.Environ()))
 }
 
 // ignorers starts leaves that ignore the polite signals. Their parent is a

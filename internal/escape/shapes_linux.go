@@ -25,18 +25,7 @@ func init() {
 			`together with SIGCONT if its process group gets orphaned (setpgid(2))`,
 		Members: 2,
 	}, func(p *process) {
-		child := p.member("frozen", nil, nil)
-		var status syscall.WaitStatus
-		for {
-			_, err := syscall.Wait4(child.Pid, &status, syscall.WUNTRACED, nil)
-			if err == syscall.EINTR {
-				continue
-			}
-			if err != nil || !status.Stopped() {
-				p.fail(fmt.Errorf("the child has not stopped: status %#x, %w", status, err))
-			}
-			break
-		}
+		p.waitStop(p.member("frozen", nil, nil))
 		p.lead()
 	})
 	addMember("frozen", func(p *process) {
@@ -56,17 +45,42 @@ func init() {
 		p.lead()
 	})
 	addMember("headless", headless)
-	if p := parse(os.Args); p != nil && p.role == "headless" {
-		// The main goroutine is on the main thread until init functions have
-		// returned, and stays there if it is locked to it.
+	onMainThread("headless")
+}
+
+// onMainThread makes a role run on the main thread, if it is called by an init
+// function: until these have returned the main goroutine is on the main thread,
+// and stays there if it is locked to it.
+func onMainThread(role string) {
+	if t := parse(os.Args); t != nil && t.role == role {
 		runtime.LockOSThread()
 	}
 }
 
-func headless(p *process) {
+// checkMainThread fails in a role that does not run on the main thread.
+func (p *process) checkMainThread() {
 	if unix.Gettid() != os.Getpid() {
 		p.fail(errors.New("not on the main thread"))
 	}
+}
+
+// waitStop waits until a process that this one has started, or traces, stops.
+func (p *process) waitStop(proc *os.Process) {
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(proc.Pid, &status, syscall.WUNTRACED, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			p.fail(fmt.Errorf("the child has not stopped: status %#x, %w", status, err))
+		}
+		return
+	}
+}
+
+func headless(p *process) {
+	p.checkMainThread()
 	go func() {
 		for {
 			self, err := proctree.Lookup(os.Getpid())
@@ -88,24 +102,47 @@ func headless(p *process) {
 }
 
 // limit makes the kernel kill the process at the deadline, also if it is
-// stopped then. The timer does not last beyond an exec (timer_create(2)).
+// stopped then. The timer does not last beyond an exec (timer_create(2)), nor is
+// it there in a child, and it has no effect on the init of a PID namespace.
 func limit(deadline time.Time) error {
+	if call, errno := newAlarm(deadline, syscall.SIGKILL).set(); errno != 0 {
+		return os.NewSyscallError(call, errno)
+	}
+	return nil
+}
+
+// alarm is a timer which sends a signal to the process that sets it.
+type alarm struct {
 	// struct sigevent, of 64 bytes, with sigev_notify SIGEV_SIGNAL, which is 0.
-	event := struct {
+	event struct {
 		value         uintptr
 		signo, notify int32
 		_             [48]byte
-	}{signo: int32(unix.SIGKILL)}
-	var timer int32
-	if _, _, errno := unix.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_REALTIME,
-		uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&timer))); errno != 0 {
-		return os.NewSyscallError("timer_create", errno)
+	}
+	timer int32
+	when  unix.ItimerSpec
+}
+
+func newAlarm(at time.Time, sig syscall.Signal) *alarm {
+	a := &alarm{when: unix.ItimerSpec{Value: unix.NsecToTimespec(at.UnixNano())}}
+	a.event.signo = int32(sig)
+	return a
+}
+
+// set returns the name of the system call that has failed, if one has. It is
+// fit for borrow.
+//
+//go:norace
+//go:nosplit
+func (a *alarm) set() (call string, errno syscall.Errno) {
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_TIMER_CREATE, unix.CLOCK_REALTIME,
+		uintptr(unsafe.Pointer(&a.event)), uintptr(unsafe.Pointer(&a.timer)), 0, 0, 0); errno != 0 {
+		return "timer_create", errno
 	}
 	const absolute = 1 // TIMER_ABSTIME
-	when := unix.ItimerSpec{Value: unix.NsecToTimespec(deadline.UnixNano())}
-	if _, _, errno := unix.Syscall6(unix.SYS_TIMER_SETTIME, uintptr(timer), absolute,
-		uintptr(unsafe.Pointer(&when)), 0, 0, 0); errno != 0 {
-		return os.NewSyscallError("timer_settime", errno)
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_TIMER_SETTIME, uintptr(a.timer), absolute,
+		uintptr(unsafe.Pointer(&a.when)), 0, 0, 0); errno != 0 {
+		return "timer_settime", errno
 	}
-	return nil
+	return "", 0
 }

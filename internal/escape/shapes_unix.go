@@ -70,8 +70,14 @@ func init() {
 		Doc: `a "closer", which has closed all its descriptors, so that end-of-file on a pipe ` +
 			`does not tell whether it is gone`,
 		Members: 2,
-	}, leadCloser)
-	addMember("closer", closer)
+	}, func(p *process) {
+		p.settled("closer", nil)
+		p.lead()
+	})
+	addMember("closer", func(p *process) {
+		p.named(os.Getpid(), "closer")
+		p.becomeSleep()
+	})
 	add(Child{
 		Name:    "chain",
 		Doc:     `a "link", which soon starts the next one and ends, and so on`,
@@ -148,33 +154,6 @@ var killOwner = Child{
 // It is for tests in which that parent is not the test process: the leader
 // refuses that one, and any that the test process has not started.
 func KillOwner() Child { return killOwner }
-
-func leadCloser(p *process) {
-	open, theirs, err := os.Pipe()
-	if err != nil {
-		p.fail(err)
-	}
-	p.member("closer", nil, nil, theirs)
-	theirs.Close()
-	// End-of-file: it has closed that one as well.
-	if _, err := open.Read(make([]byte, 1)); err == nil {
-		p.fail(errors.New("the closer has written"))
-	}
-	p.lead()
-}
-
-func closer(p *process) {
-	sleep, argv, err := p.sleep()
-	if err != nil {
-		p.fail(err)
-	}
-	p.named(os.Getpid(), "closer")
-	// Go's runtime does not live without its descriptors, so sleep does it.
-	for fd := range 1024 {
-		syscall.CloseOnExec(fd)
-	}
-	p.fail(syscall.Exec(sleep, argv, os.Environ()))
-}
 
 func link(p *process) {
 	n, err := strconv.Atoi(p.args[0])

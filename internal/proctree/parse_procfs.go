@@ -119,6 +119,16 @@ func parsePIDs(pids []int, b []byte) []int {
 	return pids
 }
 
+// parseChildren appends to pids what /proc/PID/task/TID/children lists.
+func parseChildren(pids []int, b []byte) []int {
+	for word := range bytes.FieldsSeq(b) {
+		if pid, ok := parsePID(word); ok {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 func parsePID(name []byte) (pid int, ok bool) {
 	for _, digit := range name {
 		if digit < '0' || digit > '9' || pid > 1<<26 {

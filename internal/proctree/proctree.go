@@ -121,6 +121,49 @@ func Group(pgid int) ([]Process, error) {
 	return slices.DeleteFunc(members, func(p Process) bool { return p.PGID != pgid || !p.Alive() }), nil
 }
 
+// Below returns the live descendants of process pid, in no particular order and
+// with what Group fills. It costs as much as there are descendants, not as much
+// as there are processes, where the system lists the children of a process
+// (Linux with CONFIG_PROC_CHILDREN).
+//
+// Descendants of a process that has ended belong to whoever adopted them: only
+// those of a subreaper or reaper (prctl(2), procctl(2)) are complete. One that
+// is forked or adopted during the look may be missing.
+func Below(pid int) ([]Process, error) {
+	if !possible(pid) {
+		return nil, nil
+	}
+	table, err := descendants(pid)
+	if err != nil {
+		return nil, fmt.Errorf("proctree: descendants of process %d: %w", pid, err)
+	}
+	return slices.DeleteFunc(table, func(p Process) bool { return !p.Alive() }), nil
+}
+
+func descendantsByTable(pid int) ([]Process, error) {
+	table, err := snapshot()
+	return Descendants(table, pid), err
+}
+
+// ChildPIDs returns the children of process pid, zombies included. For the
+// calling process the list is complete if none of them is reaped meanwhile.
+func ChildPIDs(pid int) ([]int, error) {
+	pids, err := childPIDs(pid)
+	if err != nil {
+		return nil, fmt.Errorf("proctree: children of process %d: %w", pid, err)
+	}
+	return pids, nil
+}
+
+func childPIDsByTable(pid int) ([]int, error) {
+	table, err := snapshot()
+	var pids []int
+	for _, p := range Children(table, pid) {
+		pids = append(pids, p.PID)
+	}
+	return pids, err
+}
+
 // Detail returns p with User, Args and RSS filled. If p has ended meanwhile,
 // or may not be looked at, it is returned as it was.
 func Detail(p Process) Process {

@@ -95,6 +95,107 @@ func group(pgid int) ([]Process, error) {
 	return members, nil
 }
 
+// descendants walks down from pid by the lists of children that /proc has for
+// every thread (proc_pid_task_children(5)).
+func descendants(pid int) ([]Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.close()
+	var found []Process
+	known := map[int]bool{pid: true}
+	for parent, threads, i := pid, 0, 0; ; i++ {
+		children, err := proc.children(parent, threads)
+		switch {
+		case errors.Is(err, errNoChildren):
+			return descendantsByTable(pid)
+		case err != nil && !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission):
+			return nil, err
+		}
+		for _, child := range children {
+			p, err := proc.stat(child)
+			// One that has another parent by now than one of the tree has taken the
+			// number over.
+			if err == nil && known[p.PPID] && !known[child] {
+				known[child] = true
+				found = append(found, p)
+			}
+		}
+		if i == len(found) {
+			return found, nil
+		}
+		parent, threads = found[i].PID, found[i].Threads
+	}
+}
+
+func childPIDs(pid int) ([]int, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.close()
+	pids, err := proc.children(pid, 0)
+	if errors.Is(err, errNoChildren) {
+		return childPIDsByTable(pid)
+	}
+	return pids, err
+}
+
+// errNoChildren: the kernel has been built without CONFIG_PROC_CHILDREN.
+var errNoChildren = errors.New("the kernel does not list children")
+
+// children returns the children of all threads of pid. If it has one thread,
+// the caller may say so and save the look for others.
+func (proc *procfs) children(pid, threads int) ([]int, error) {
+	id := strconv.Itoa(pid)
+	pids, err := proc.childrenOf(nil, id, id)
+	if err != nil || threads == 1 {
+		return pids, err
+	}
+	fd, err := unix.Openat(proc.fd, id+"/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return pids, procError("open", id+"/task", err)
+	}
+	tasks := procfs{fd: fd}
+	defer tasks.close()
+	tids, err := tasks.pids()
+	for _, tid := range tids {
+		if tid != pid && err == nil {
+			pids, err = proc.childrenOf(pids, id, strconv.Itoa(tid))
+			if errors.Is(err, ErrGone) {
+				err = nil // the thread
+			}
+		}
+	}
+	return pids, err
+}
+
+func (proc *procfs) childrenOf(pids []int, pid, tid string) ([]int, error) {
+	path := pid + "/task/" + tid + "/children"
+	fd, err := unix.Openat(proc.fd, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT && unix.Faccessat(proc.fd, pid+"/task/"+tid, unix.F_OK, 0) == nil &&
+		unix.Faccessat(unix.AT_FDCWD, "/proc/thread-self/children", unix.F_OK, 0) != nil {
+		return pids, errNoChildren
+	}
+	if err != nil {
+		return pids, procError("open", path, err)
+	}
+	defer unix.Close(fd)
+	// Unlike the others, this file does not come whole.
+	var list []byte
+	for {
+		n, err := unix.Read(fd, proc.buf)
+		if err != nil {
+			return pids, procError("read", path, err)
+		}
+		if n == 0 {
+			return parseChildren(pids, list), nil
+		}
+		list = append(list, proc.buf[:n]...)
+	}
+}
+
 // identify is called for every run, so it makes three system calls where stat
 // makes nine: that /proc is the right one is found out once, and the time that
 // Started needs is not asked for.

@@ -1,0 +1,421 @@
+package corral
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/pgroup"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// ErrKeeperLost is returned by Wait, with others, when somebody has killed the
+// run's keeper. The leader and all members that were known have been killed;
+// what had lost its parent before may be left, and is not the owner's to see any
+// more.
+var ErrKeeperLost = errors.New("corral: the keeper was killed; processes that it had adopted may be left")
+
+// keeperContainment is the owner's side of a keeper.
+type keeperContainment struct {
+	req   request
+	pidns bool // the keeper is the init of a PID namespace of its own
+
+	opened []*os.File  // for the leader, closed when it has them
+	proc   *os.Process // the keeper
+	line   *os.File
+	leader *os.Process
+	id     proctree.ID
+
+	ended   chan struct{} // closed when the leader has, or the keeper
+	emptied chan struct{} // closed when nothing is left that is known
+	reading sync.WaitGroup
+
+	mu    sync.Mutex
+	end   *keeperEnded
+	over  bool // the keeper may end
+	lost  bool
+	known []proctree.ID // the members last seen
+}
+
+func openKeeper(req request) (containment, error) {
+	if _, err := helperSource(); err != nil {
+		return nil, err
+	}
+	if req.attr != nil && req.attr.Ptrace {
+		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
+	}
+	return &keeperContainment{req: req, ended: make(chan struct{}), emptied: make(chan struct{})}, nil
+}
+
+func (k *keeperContainment) prepare(*exec.Cmd) error { return nil }
+
+func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	failed := func(err error) (*os.Process, proctree.ID, error) {
+		return nil, k.id, fmt.Errorf("corral: keeper containment: %w", err)
+	}
+	spec, files, err := k.spec(cmd)
+	defer func() {
+		for _, f := range k.opened {
+			f.Close()
+		}
+	}()
+	if err != nil {
+		return nil, k.id, err
+	}
+	attr := &syscall.SysProcAttr{}
+	if !spec.LeaveGroup {
+		attr.Setpgid = true // whoever kills the owner's group must not get the keeper
+	}
+	if k.pidns {
+		unshare(attr)
+	}
+	if k.proc, k.line, err = startHelper(keeperRole, nil, attr); err != nil {
+		return failed(err)
+	}
+	events := json.NewDecoder(k.line)
+	event, err := k.hire(spec, files, events)
+	if err == nil && event.Failed != nil {
+		k.abandon()
+		return nil, k.id, event.Failed.err()
+	}
+	if err == nil && k.pidns {
+		*event.Started, err = k.translate(*event.Started)
+	}
+	if err == nil {
+		k.id = *event.Started
+		k.leader, err = foreignProcess(k.id.PID)
+	}
+	if err != nil {
+		k.abandon()
+		return failed(err)
+	}
+	if cmd.SysProcAttr != nil && cmd.SysProcAttr.PidFD != nil {
+		if *cmd.SysProcAttr.PidFD, err = unix.PidfdOpen(k.id.PID, 0); err != nil {
+			*cmd.SysProcAttr.PidFD = -1
+		}
+	}
+	k.reading.Go(func() { k.listen(events) })
+	return k.leader, k.id, nil
+}
+
+// hire sends the spec and returns the first event.
+func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File, events *json.Decoder) (event keeperEvent, err error) {
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return event, err
+	}
+	head := binary.NativeEndian.AppendUint32(nil, uint32(len(text)))
+	head = binary.NativeEndian.AppendUint32(head, uint32(len(files)))
+	_, err = k.line.Write(head)
+	if err == nil {
+		err = sendFiles(k.line, files)
+	}
+	if err == nil {
+		_, err = k.line.Write(text)
+	}
+	if err == nil {
+		// It takes a millisecond, on a machine that has one to spare.
+		k.line.SetReadDeadline(time.Now().Add(time.Minute))
+		err = events.Decode(&event)
+		k.line.SetReadDeadline(time.Time{})
+	}
+	if err == nil && event.Failed == nil && event.Started == nil {
+		err = errors.New("its first word is not understood")
+	}
+	if err != nil {
+		return event, fmt.Errorf("the keeper did not start: %w", err)
+	}
+	return event, nil
+}
+
+// abandon takes a start back. A leader that there may be gets SIGKILL with the
+// keeper.
+func (k *keeperContainment) abandon() {
+	k.proc.Kill()
+	k.line.Close()
+	k.proc.Wait()
+}
+
+// spec is what os/exec would do, for somebody else to do.
+func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error) {
+	s := &keeperSpec{
+		Path: []byte(cmd.Path), Dir: []byte(cmd.Dir), Sys: &syscall.SysProcAttr{},
+		Ignored: ignoredSignals(),
+		Keep:    k.req.keep, Plan: wirePlan(k.req.plan), Init: k.pidns,
+	}
+	args := cmd.Args
+	if len(args) == 0 {
+		args = []string{cmd.Path}
+	}
+	for _, arg := range args {
+		s.Args = append(s.Args, []byte(arg))
+	}
+	if slices.ContainsFunc(cmd.Env, func(e string) bool { return strings.ContainsRune(e, 0) }) {
+		return nil, nil, errors.New("exec: environment variable contains NUL")
+	}
+	for _, entry := range cmd.Environ() {
+		s.Env = append(s.Env, []byte(entry))
+	}
+	if cmd.SysProcAttr != nil {
+		*s.Sys = *cmd.SysProcAttr
+	}
+	sys := s.Sys
+	s.Chroot, sys.Chroot, sys.PidFD = []byte(sys.Chroot), "", nil
+	if sys.Pdeathsig == 0 {
+		// The keeper's end is the end of its main thread, from which it starts the
+		// leader.
+		sys.Pdeathsig = syscall.SIGKILL
+	}
+	if !sys.Setsid && !sys.Setpgid && !sys.Foreground {
+		// As under os/exec, the leader is in the owner's group. It cannot be put
+		// there if the group has no number in the PID namespace (getpgrp(2) is 0)
+		// or the leader is going to live in another one.
+		group := syscall.Getpgrp()
+		if group == 0 || k.pidns || sys.Cloneflags&syscall.CLONE_NEWPID != 0 {
+			s.LeaveGroup = true
+		} else {
+			sys.Setpgid, sys.Pgid = true, group
+		}
+	}
+
+	var files []*os.File
+	std := func(stream any) error {
+		f, ok := stream.(*os.File)
+		if !ok || f == nil { // closed for nobody: os/exec gives the null device
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+			if err != nil {
+				return err
+			}
+			k.opened = append(k.opened, null)
+			f = null
+		}
+		files, s.Open = append(files, f), append(s.Open, true)
+		return nil
+	}
+	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		if err := std(stream); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, f := range cmd.ExtraFiles {
+		s.Open = append(s.Open, f != nil)
+		if f != nil {
+			files = append(files, f)
+		}
+	}
+	if sys.Foreground {
+		s.Ctty = true
+	}
+	if sys.UseCgroupFD {
+		s.Cgroup = true
+	}
+	for _, other := range []struct {
+		sent bool
+		fd   int
+	}{{s.Ctty, sys.Ctty}, {s.Cgroup, sys.CgroupFD}} {
+		if other.sent {
+			fd, err := unix.FcntlInt(uintptr(other.fd), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				return nil, nil, os.NewSyscallError("dup", err)
+			}
+			f := os.NewFile(uintptr(fd), "inherited")
+			k.opened, files = append(k.opened, f), append(files, f)
+		}
+	}
+	return s, files, nil
+}
+
+// listen takes in what the keeper has to say, up to its end.
+func (k *keeperContainment) listen(events *json.Decoder) {
+	for {
+		var event keeperEvent
+		if err := events.Decode(&event); err != nil {
+			break
+		}
+		if event.Ended != nil {
+			k.mu.Lock()
+			k.end = event.Ended
+			k.mu.Unlock()
+			// The member list does not need it, and the order is the keeper's: who
+			// waits for the leader should find the run empty if it is.
+		}
+		if event.Empty {
+			close(k.emptied)
+		}
+		if event.Ended != nil {
+			close(k.ended)
+		}
+	}
+	k.mu.Lock()
+	k.lost = !k.over && !isClosed(k.emptied) // with nothing left to keep, nothing is lost
+	lost := k.lost
+	k.mu.Unlock()
+	if lost {
+		k.clean()
+	}
+}
+
+// clean does what can be done without the keeper: it kills the leader, which
+// has got SIGKILL already unless it has renounced it, its group if it leads one,
+// and the members last seen.
+func (k *keeperContainment) clean() {
+	look := func() ([]proctree.Process, error) {
+		rows, err := proctree.Below(k.id.PID)
+		for _, id := range append(k.lastSeen(), k.id) {
+			if row, lookErr := proctree.Lookup(id.PID); lookErr == nil && row.ID == id && row.Alive() {
+				rows = append(rows, row)
+			}
+		}
+		return rows, err
+	}
+	signalEach(syscall.SIGKILL, look)
+	if group, err := pgroup.Open(k.id.PID); err == nil {
+		group.Signal(syscall.SIGKILL)
+		group.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killPatience)
+	defer cancel()
+	if pgroup.Drain(ctx, look) == nil {
+		close(k.emptied)
+	}
+	if !isClosed(k.ended) {
+		markDone(k.leader) // its PID is nobody's from now on
+		close(k.ended)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (k *keeperContainment) lastSeen() []proctree.ID {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.known)
+}
+
+func (k *keeperContainment) exited(ctx context.Context) (held bool, err error) {
+	select {
+	case <-k.ended:
+		return true, nil
+	case <-ctx.Done():
+		return true, context.Cause(ctx)
+	}
+}
+
+// look returns the members there are. Zombies and the keeper are none.
+func (k *keeperContainment) look() ([]proctree.Process, error) {
+	if isClosed(k.emptied) {
+		return nil, nil
+	}
+	rows, err := proctree.Below(k.proc.Pid)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lost {
+		// Those who were the keeper's are not seen any more.
+		for _, id := range append(k.known, k.id) {
+			if row, err := proctree.Lookup(id.PID); err == nil && row.ID == id && row.Alive() {
+				rows = append(rows, row)
+			}
+		}
+		return rows, nil
+	}
+	k.known = k.known[:0]
+	for _, row := range rows {
+		k.known = append(k.known, row.ID)
+	}
+	return rows, nil
+}
+
+func (k *keeperContainment) members() ([]Process, error) {
+	return seen(func() ([]proctree.Process, bool, error) {
+		rows, err := k.look()
+		return rows, isClosed(k.emptied) || k.isLost(), err
+	})
+}
+
+func (k *keeperContainment) isLost() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lost
+}
+
+func (k *keeperContainment) signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return signalEach(number, k.look)
+}
+
+func (k *keeperContainment) kill() error {
+	k.wake()
+	if _, err := k.line.Write([]byte{keeperKill}); err != nil && !isClosed(k.emptied) {
+		return signalEach(syscall.SIGKILL, k.look)
+	}
+	return nil
+}
+
+// wake makes a keeper run that a member has stopped.
+func (k *keeperContainment) wake() { k.proc.Signal(syscall.SIGCONT) }
+
+func (k *keeperContainment) empty(ctx context.Context) error {
+	k.wake()
+	select {
+	case <-k.emptied:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (k *keeperContainment) reap() (*os.ProcessState, error) {
+	k.mu.Lock()
+	k.over = true
+	end, lost := k.end, k.lost
+	k.mu.Unlock()
+	markDone(k.leader) // as long as the keeper holds its PID
+	k.line.Write([]byte{keeperFinish})
+	keeper, err := k.proc.Wait()
+	k.reading.Wait()
+	if err != nil {
+		return nil, err
+	}
+	state := keeper
+	if end != nil {
+		state = stateOf(k.id.PID, end.Status, &end.Rusage, keeper)
+	}
+	if !state.Success() {
+		err = &exec.ExitError{ProcessState: state}
+	}
+	if lost {
+		err = join(err, ErrKeeperLost)
+	}
+	return state, err
+}
+
+func (k *keeperContainment) close() error {
+	if k.line == nil {
+		return nil
+	}
+	return k.line.Close()
+}

@@ -1,0 +1,8 @@
+package corral
+
+var ladder = []mechanism{
+	{PIDNS, openPIDNS},
+	{Cgroup, openCgroup},
+	{Keeper, openKeeper},
+	{Group, openGroup},
+}

@@ -1,0 +1,77 @@
+package corral
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/corral-run/corral/internal/pgroup"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// seen describes the members that look returns. None is only believed if look
+// says that there is none: a member that forks and exits all the time is mostly
+// gone before it has been looked at.
+func seen(look func() (rows []proctree.Process, none bool, err error)) ([]Process, error) {
+	// This takes as long as it takes a member that has ended to be taken off the
+	// kernel's list, microseconds, or for the keeper to notice.
+	const patience = 100 * time.Millisecond
+	began := time.Now()
+	for {
+		rows, none, err := look()
+		switch {
+		case err != nil || none || len(rows) > 0:
+			return describe(rows), err
+		case time.Since(began) > patience:
+			return nil, errors.New("there are members, but they end before they can be identified")
+		}
+		runtime.Gosched()
+	}
+}
+
+// signalEach sends sig to each process that look returns, and to those that it
+// returns when it looks again: they have been forked meanwhile. None gets it
+// twice. The errors are those of members.signal.
+func signalEach(sig syscall.Signal, look func() ([]proctree.Process, error)) error {
+	// One that forks and exits all the time has always a new child.
+	const most = 20
+	reached := make(map[proctree.ID]bool)
+	result := os.ErrProcessDone
+	for range most {
+		rows, err := look()
+		if err != nil {
+			return err
+		}
+		fresh := false
+		for _, row := range rows {
+			if reached[row.ID] {
+				continue
+			}
+			fresh, reached[row.ID] = true, true
+			switch err := signalProcess(row.ID, sig); {
+			case err == nil:
+				result = nil
+			case !errors.Is(err, proctree.ErrGone) && result != nil:
+				result = err
+			}
+		}
+		if !fresh {
+			break
+		}
+	}
+	return result
+}
+
+func signalProcess(id proctree.ID, sig syscall.Signal) error {
+	if err := pgroup.CheckID(id.PID); err != nil {
+		return err
+	}
+	h, err := proctree.Open(id)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Signal(sig)
+}

@@ -1,0 +1,85 @@
+package corral
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/cgroup"
+)
+
+// The guard is one process for all runs that an owner has in control groups,
+// which are still there when the owner is not. It knows one directory and waits
+// for the end of its line; then it stops what is in the directory, each run by
+// its own plan, and removes it. It does the same, at its start, for the
+// directories that have lost owner and guard.
+//
+// It has a session of its own, so that no terminal and no kill of the owner's
+// group reaches it.
+
+func guardMain() {
+	const homeFD = 3
+	unix.CloseOnExec(homeFD)
+	closeInherited()
+	os.Chdir("/")
+	home := cgroup.FromFD(homeFD, os.Args[1])
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { sweep(home.Path()) })
+	io.Copy(io.Discard, os.NewFile(0, guardRole))
+	clear(home)
+	sweeping.Wait()
+}
+
+// sweep clears the directories beside home that nobody has a lock on.
+func sweep(home string) {
+	parent := filepath.Dir(home)
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return
+	}
+	var clearing sync.WaitGroup
+	for _, entry := range entries {
+		path := filepath.Join(parent, entry.Name())
+		if !entry.IsDir() || path == home || !strings.HasPrefix(entry.Name(), homePrefix) {
+			continue
+		}
+		clearing.Go(func() {
+			dir, err := cgroup.Open(path)
+			if err != nil {
+				return
+			}
+			defer dir.Close()
+			if locked, err := dir.Lock(); err == nil && locked {
+				clear(dir)
+			}
+		})
+	}
+	clearing.Wait()
+}
+
+// clear stops the runs in home and removes it.
+func clear(home *cgroup.Dir) {
+	entries, _ := os.ReadDir(home.Path())
+	var stopping sync.WaitGroup
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
+		stopping.Go(func() {
+			dir, err := cgroup.Open(filepath.Join(home.Path(), entry.Name()))
+			if err != nil {
+				return
+			}
+			defer dir.Close()
+			newStopper(cgroupMembers{dir}, planOf(entry.Name()), 0, slog.New(slog.DiscardHandler)).run()
+		})
+	}
+	stopping.Wait()
+	home.Kill() // who is in the directory itself was never a run
+	home.Remove()
+}

@@ -1,0 +1,667 @@
+package cgroup
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// soon is how long something may take that must happen.
+const soon = 10 * time.Second
+
+// create makes a cgroup, and removes it after the test with all that is in it.
+func create(t *testing.T) *Dir {
+	t.Helper()
+	own, err := Own()
+	if err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	path, err := os.MkdirTemp(own, "corral-test-*")
+	if err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	d, err := Open(path)
+	if err = errors.Join(err, os.Chmod(path, 0o755)); err != nil {
+		os.Remove(path)
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// By another descriptor, as the test may have closed that of d.
+		left, err := Open(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer left.Close()
+		if err := left.write("cgroup.kill", "1"); err != nil {
+			t.Error(err)
+		}
+		if err := left.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { d.Close() }) // an error if the test has closed it
+	if err := Probe(d); err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	return d
+}
+
+// below makes a cgroup in d.
+func below(t *testing.T, d *Dir, name string) *Dir {
+	t.Helper()
+	c, err := Create(filepath.Join(d.Path(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// child is a process that was started in a cgroup.
+type child struct {
+	*exec.Cmd
+	out *bufio.Reader
+}
+
+// start starts a shell in d, which finds the path of d in $D, and waits until it
+// has written "ready".
+func start(t *testing.T, d *Dir, script string) *child {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Env = append(os.Environ(), "D="+d.Path())
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: d.FD()}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &child{cmd, bufio.NewReader(out)}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	if line, err := c.out.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%s: got %q, error %v", script, line, err)
+	}
+	return c
+}
+
+const idle = "echo ready; exec sleep 60"
+
+func populated(t *testing.T, d *Dir, want bool) {
+	t.Helper()
+	if got, err := d.Populated(); err != nil || got != want {
+		t.Fatalf("populated %v, error %v", got, err)
+	}
+}
+
+// empty waits until d is.
+func empty(t *testing.T, d *Dir) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	if err := d.Empty(ctx); err != nil {
+		t.Fatal(err)
+	}
+	populated(t, d, false)
+}
+
+func members(t *testing.T, d *Dir) []int {
+	t.Helper()
+	rows, err := d.Members()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, p := range rows {
+		if !p.Alive() || p.Start == 0 {
+			t.Errorf("got %+v", p)
+		}
+		pids = append(pids, p.PID)
+	}
+	return pids
+}
+
+func pidsOf(children ...*child) []int {
+	var pids []int
+	for _, c := range children {
+		pids = append(pids, c.Process.Pid)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCreate(t *testing.T) {
+	d := create(t)
+	if _, err := Create(d.Path()); !errors.Is(err, os.ErrExist) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Open(d.Path() + "-not"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Create(d.Path() + "-not/x"); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), d.Path()+"-not/x") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestLife: what a cgroup says of itself without members, with one, and when it
+// is gone, and that none of it leaves a descriptor open.
+func TestLife(t *testing.T) {
+	cycle := func() {
+		d := create(t)
+		populated(t, d, false)
+		if err := d.Signal(unix.SIGTERM); err != os.ErrProcessDone {
+			t.Errorf("signal: error %v", err)
+		}
+		c := start(t, d, idle)
+		populated(t, d, true)
+		if got := members(t, d); !slices.Equal(got, pidsOf(c)) {
+			t.Errorf("members %v", got)
+		}
+		ok(t, d.Signal(unix.SIGTERM))
+		c.Wait()
+		empty(t, d)
+		ok(t, d.Remove())
+		if _, err := os.Stat(d.Path()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("error %v", err)
+		}
+		// Also with one that has not opened cgroup.events before.
+		late := FromFD(duplicate(t, d), d.Path())
+		for _, d := range []*Dir{d, late} {
+			empty(t, d)
+			ok(t, d.Kill())
+			ok(t, d.Remove())
+			ok(t, d.MoveTo(d))
+			if got := members(t, d); got != nil {
+				t.Errorf("members %v", got)
+			}
+			if err := d.Signal(unix.SIGCONT); err != os.ErrProcessDone {
+				t.Errorf("signal: error %v", err)
+			}
+			if err := Probe(d); err == nil {
+				t.Error("a process was born in a cgroup that is gone")
+			}
+			ok(t, d.Close())
+		}
+	}
+	cycle() // the runtime opens some for itself
+	before := descriptors(t)
+	for range 3 {
+		cycle()
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+func duplicate(t *testing.T, d *Dir) int {
+	t.Helper()
+	fd, err := unix.FcntlInt(uintptr(d.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	ok(t, err)
+	return fd
+}
+
+func descriptors(t *testing.T) int {
+	names, err := os.ReadDir("/proc/self/fd")
+	ok(t, err)
+	return len(names)
+}
+
+func TestEmptyContext(t *testing.T) {
+	d := create(t)
+	start(t, d, idle)
+	reason := errors.New("reason")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	for range 2 { // cancelled meanwhile, and before
+		time.AfterFunc(time.Millisecond, func() { cancel(reason) })
+		if err := d.Empty(ctx); err != reason {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+// TestEmptyShared: no one that waits misses the end, however many wait, and look.
+func TestEmptyShared(t *testing.T) {
+	d := create(t)
+	c := start(t, d, idle)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	done := make(chan error)
+	const waiting = 8
+	for range waiting {
+		go func() { done <- d.Empty(ctx) }()
+	}
+	looking := make(chan struct{})
+	go func() {
+		defer close(looking)
+		for ctx.Err() == nil {
+			d.Populated()
+		}
+	}()
+	c.Process.Kill()
+	for range waiting {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	<-looking
+}
+
+// TestEmptyRemoved: the end is not missed if the cgroup is removed before the
+// kernel reports it, which it does not do at all then.
+func TestEmptyRemoved(t *testing.T) {
+	for range 20 {
+		d := create(t)
+		c := start(t, d, "echo ready; exec sleep 0.002")
+		done := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), soon)
+		go func() { done <- d.Empty(ctx) }()
+		c.Wait()
+		for os.Remove(d.Path()) != nil && ctx.Err() == nil {
+			runtime.Gosched()
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+}
+
+func TestEmptyLatency(t *testing.T) {
+	const enough = 20
+	var all []time.Duration
+	for range enough {
+		d := create(t)
+		c := start(t, d, idle)
+		ctx, cancel := context.WithTimeout(t.Context(), soon)
+		done := make(chan time.Time, 1)
+		go func() {
+			d.Empty(ctx)
+			done <- time.Now()
+		}()
+		killed := time.Now()
+		c.Process.Kill()
+		all = append(all, (<-done).Sub(killed))
+		cancel()
+	}
+	slices.Sort(all)
+	t.Logf("median %v, most %v", all[enough/2], all[enough-1])
+	if all[enough/2] > 100*time.Millisecond {
+		t.Errorf("took %v", all)
+	}
+}
+
+// moves is a shell that leaves for a cgroup of its own making.
+const moves = "mkdir -p $D/a/b; echo $$ >$D/a/b/cgroup.procs; echo ready; exec sleep 60"
+
+func TestMembers(t *testing.T) {
+	d := create(t)
+	low, high := start(t, d, moves), start(t, d, idle)
+	zombie := start(t, d, "echo ready")
+	ok(t, unix.Waitid(unix.P_PID, zombie.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil))
+	if got, want := members(t, d), pidsOf(low, high); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestMembersThreaded: a threaded cgroup does not tell its processes.
+func TestMembersThreaded(t *testing.T) {
+	d := create(t)
+	threaded := below(t, d, "threaded")
+	ok(t, threaded.write("cgroup.type", "threaded"))
+	c := start(t, d, "echo $$ >$D/threaded/cgroup.procs; echo ready; exec sleep 60")
+	if got := members(t, d); !slices.Equal(got, pidsOf(c)) {
+		t.Errorf("got %v", got)
+	}
+	if got, err := threaded.Members(); !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Errorf("got %v, error %v", got, err)
+	}
+	if err := threaded.Kill(); !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Errorf("kill: error %v", err)
+	}
+	ok(t, d.Signal(unix.SIGTERM))
+	empty(t, d)
+	ok(t, d.Remove())
+}
+
+func TestSignalOnce(t *testing.T) {
+	d := create(t)
+	// The shell waits in a child that gets the signal too, and is followed by
+	// another one, so that one look at the members does not suffice.
+	c := start(t, d, `trap 'echo got; n=$((n+1))' TERM; echo ready; while [ ! "$n" ]; do sleep 60 & wait $!; done; sleep 60`)
+	for range 3 {
+		start(t, d, idle)
+	}
+	sent, denied, err := d.signal(unix.SIGTERM)
+	if sent < 4 || denied != nil || err != nil {
+		t.Errorf("sent %d, denied %v, error %v", sent, denied, err)
+	}
+	if line, err := c.out.ReadString('\n'); line != "got\n" {
+		t.Fatalf("got %q, error %v", line, err)
+	}
+	ok(t, d.Kill())
+	if rest, err := io.ReadAll(c.out); len(rest) > 0 || err != nil {
+		t.Errorf("got %q, error %v", rest, err)
+	}
+}
+
+// TestSignalMany: more members than are opened at a time, and none is told apart.
+func TestSignalMany(t *testing.T) {
+	d := create(t)
+	const many = maxHandles + 44
+	start(t, d, "i=1; while [ $i -lt "+strconv.Itoa(many)+" ]; do sleep 60 & i=$((i+1)); done; echo ready; exec sleep 60")
+	if sent, denied, err := d.signal(0); sent != many || denied != nil || err != nil {
+		t.Errorf("sent %d, denied %v, error %v", sent, denied, err)
+	}
+	ok(t, d.Signal(unix.SIGTERM))
+	empty(t, d)
+}
+
+// TestSignalMeanwhile: those that are born upon the signal get it too.
+func TestSignalMeanwhile(t *testing.T) {
+	d := create(t)
+	start(t, d, "trap 'trap - TERM; sleep 60; exit' TERM; echo ready; sleep 60 & wait")
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	for {
+		// A child that is born after the last look is for the next call.
+		if err := d.Signal(unix.SIGTERM); err == os.ErrProcessDone {
+			break
+		} else if err != nil || ctx.Err() != nil {
+			t.Fatalf("error %v, members %v", err, members(t, d))
+		}
+	}
+	empty(t, d)
+}
+
+func TestSignalStopped(t *testing.T) {
+	d := create(t)
+	c := start(t, d, `trap 'exit 7' TERM; echo ready; kill -STOP $$; sleep 60 & wait`)
+	ok(t, unix.Waitid(unix.P_PID, c.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil))
+	ok(t, d.Signal(unix.SIGTERM))
+	ok(t, d.Signal(unix.SIGCONT))
+	exits(t, c, 7)
+}
+
+func exits(t *testing.T, c *child, code int) {
+	t.Helper()
+	timer := time.AfterFunc(soon, func() { c.Process.Kill() })
+	defer timer.Stop()
+	c.Wait()
+	if got := c.ProcessState.ExitCode(); got != code {
+		t.Errorf("got %v", c.ProcessState)
+	}
+}
+
+// frozen starts a shell in a cgroup below d, which it freezes.
+func frozen(t *testing.T, d *Dir) *child {
+	t.Helper()
+	c := start(t, d, `trap 'exit 7' TERM; mkdir $D/ice; echo $$ >$D/ice/cgroup.procs; echo ready; echo 1 >$D/ice/cgroup.freeze; sleep 60 & wait`)
+	ice, err := Open(filepath.Join(d.Path(), "ice"))
+	ok(t, err)
+	defer ice.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	ok(t, ice.await(ctx, func(now status) bool { return now.frozen }))
+	return c
+}
+
+func TestSignalFrozen(t *testing.T) {
+	d := create(t)
+	c := frozen(t, d)
+	ok(t, d.Signal(unix.SIGTERM))
+	populated(t, d, true)
+	// Thawed, it may have ended before the signal is sent.
+	if err := d.Signal(unix.SIGCONT); err != nil && err != os.ErrProcessDone {
+		t.Error(err)
+	}
+	exits(t, c, 7)
+}
+
+func TestSignalDenied(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root")
+	}
+	d := create(t)
+	start(t, d, idle)
+	asNobody(func() {
+		if err := d.Signal(unix.SIGTERM); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("signal: error %v", err)
+		}
+		if err := d.Kill(); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("kill: error %v", err)
+		}
+		if err := d.MoveTo(d); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("move: error %v", err)
+		}
+		if err := Probe(d); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("probe: error %v", err)
+		}
+		if _, err := Create(d.Path() + "/x"); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("create: error %v", err)
+		}
+		// What anybody may do.
+		if got, err := d.Members(); len(got) != 1 || err != nil {
+			t.Errorf("members %v, error %v", got, err)
+		}
+	})
+	populated(t, d, true)
+}
+
+// asNobody calls f on a thread without privileges, which ends with it.
+func asNobody(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		const nobody = 65534
+		if _, _, err := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); err != 0 {
+			panic(err)
+		}
+		f()
+	}()
+	<-done
+}
+
+// TestRoot: to the root of the hierarchy nothing is done. It sends signal 0 only.
+func TestRoot(t *testing.T) {
+	own, err := Own()
+	if err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	if _, err := os.Stat(filepath.Join(own, "cgroup.events")); err == nil {
+		t.Skip("SKIPPED: not in the root of the hierarchy")
+	}
+	d, err := Open(own)
+	ok(t, err)
+	defer d.Close()
+	if got, err := d.Populated(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("populated %v, error %v", got, err)
+	}
+	if err := d.Signal(0); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("signal: error %v", err)
+	}
+}
+
+func TestKill(t *testing.T) {
+	for name, script := range map[string]string{
+		"one":     idle,
+		"ignores": "trap '' TERM INT HUP; echo ready; sleep 60",
+		"moves":   moves,
+		"session": "setsid sh -c 'echo ready; sleep 60' & wait",
+		// Each shell starts the next one and ends, a few thousand times.
+		"chain": `export n=4000 S='[ $((n-=1)) -gt 0 ] && sh -c "$S" & exit'; sh -c "$S"; echo ready`,
+	} {
+		for _, file := range []string{"cgroup.kill", "cgroup.not"} {
+			t.Run(name+"/"+file, func(t *testing.T) {
+				withKillFile(t, file)
+				d := create(t)
+				start(t, d, script)
+				ok(t, d.Kill())
+				empty(t, d)
+				ok(t, d.Kill())
+				if b, err := d.read("cgroup.freeze"); string(b) != "0\n" || err != nil {
+					t.Errorf("left frozen: %q, error %v", b, err)
+				}
+				// Where the kernel does not let a process live there, Probe knows.
+				if err := Probe(d); err == nil {
+					exits(t, start(t, d, "echo ready"), 0)
+				} else {
+					t.Log(err)
+				}
+				empty(t, d)
+				ok(t, d.Remove())
+				ok(t, d.Kill())
+			})
+		}
+	}
+}
+
+func withKillFile(t *testing.T, name string) {
+	before := killFile
+	killFile = name
+	t.Cleanup(func() { killFile = before })
+}
+
+func TestKillFrozen(t *testing.T) {
+	for _, file := range []string{"cgroup.kill", "cgroup.not"} {
+		t.Run(file, func(t *testing.T) {
+			withKillFile(t, file)
+			d := create(t)
+			frozen(t, d)
+			ok(t, d.Kill())
+			empty(t, d)
+			ok(t, d.Remove())
+		})
+	}
+}
+
+func TestMoveTo(t *testing.T) {
+	from, to := create(t), create(t)
+	children := []*child{start(t, from, moves), start(t, from, idle), start(t, from, idle)}
+	ok(t, from.MoveTo(to))
+	populated(t, from, false)
+	if got, want := members(t, to), pidsOf(children...); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	ok(t, from.Remove())
+	if err := to.MoveTo(invalid(t, create(t))); !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestRemove(t *testing.T) {
+	d := create(t)
+	for _, path := range []string{"a", "a/b", "a/b/c", "a/d", "e"} {
+		below(t, d, path)
+	}
+	c := start(t, d, moves)
+	if err := d.Remove(); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("error %v", err)
+	}
+	c.Process.Kill()
+	ok(t, d.Remove()) // waits for the end
+	// Another one has taken the name.
+	again, err := Create(d.Path())
+	ok(t, err)
+	defer again.Close()
+	ok(t, d.Remove())
+	populated(t, again, false)
+	if err := Probe(again); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLock: the lock is held as long as a process has the descriptor.
+func TestLock(t *testing.T) {
+	d := create(t)
+	locked := func(d *Dir, want bool) {
+		t.Helper()
+		if got, err := d.Lock(); got != want || err != nil {
+			t.Errorf("got %v, error %v", got, err)
+		}
+	}
+	holder, err := Open(d.Path())
+	ok(t, err)
+	locked(holder, true)
+	locked(holder, true)
+	locked(d, false)
+
+	file := os.NewFile(uintptr(duplicate(t, holder)), d.Path())
+	heir := exec.Command("sleep", "60")
+	heir.ExtraFiles = []*os.File{file}
+	ok(t, heir.Start())
+	t.Cleanup(func() {
+		heir.Process.Kill()
+		heir.Wait()
+	})
+	inherited := FromFD(duplicate(t, holder), d.Path())
+	ok(t, file.Close())
+	ok(t, holder.Close())
+	locked(d, false)
+	locked(inherited, true)
+	ok(t, inherited.Close())
+	locked(d, false)
+	heir.Process.Kill()
+	heir.Wait()
+	locked(d, true)
+}
+
+// invalid makes a cgroup in which nothing can be, as its parent is threaded.
+func invalid(t *testing.T, d *Dir) *Dir {
+	threaded := below(t, d, "threaded")
+	ok(t, threaded.write("cgroup.type", "threaded"))
+	return below(t, threaded, "invalid")
+}
+
+func TestProbeThreaded(t *testing.T) {
+	err := Probe(invalid(t, create(t)))
+	if !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "(domain invalid)") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestHandles: the fields that Members fills suffice to hold on to a process.
+func TestHandles(t *testing.T) {
+	d := create(t)
+	start(t, d, idle)
+	rows, err := d.Members()
+	ok(t, err)
+	h, err := proctree.Open(rows[0].ID)
+	ok(t, err)
+	defer h.Close()
+	ok(t, d.Kill())
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	ok(t, h.Wait(ctx))
+}
