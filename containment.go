@@ -148,7 +148,7 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 	var declined []Declined
 	for _, m := range ladder {
 		rank, _ := strength(m.name)
-		if rank < from || rank > to || (wanted == Auto && m.name == PIDNS) {
+		if rank < from || rank > to || (m.name == PIDNS && wanted == Auto && weakest != PIDNS) {
 			continue
 		}
 		cont, err := m.open(req)

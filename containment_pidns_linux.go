@@ -1,9 +1,14 @@
 package corral
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -11,16 +16,97 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-func openPIDNS(req request) (containment, error) { return notBuilt(req) }
+// Under pidns containment the keeper is the init of a PID namespace
+// (pid_namespaces(7)): no member gets out, none can signal it or the owner, and
+// when it ends, however it does, the kernel kills all of them. What members see
+// differently: other PIDs, and a /proc, mounted anew, in a mount namespace of
+// their own; without privileges also a user namespace in which there is no other
+// user and group than the owner's, so that set-user-ID programs are none.
 
-func unshare(attr *syscall.SysProcAttr) {}
-
-func mountProc() error { return nil }
-func (k *keeperContainment) translate(inside proctree.ID) (proctree.ID, error) {
-	return inside, nil
+func openPIDNS(req request) (containment, error) {
+	if err := pidnsProbe(); err != nil {
+		return nil, err
+	}
+	cont, err := openKeeper(req)
+	if err == nil {
+		cont.(*keeperContainment).pidns = true
+	}
+	return cont, err
 }
 
-var _ = fmt.Sprint
-var _ = os.Args
-var _ = slices.Max[[]int]
-var _ = unix.PR_SET_NAME
+// pidnsProbe is nil if this process may make the namespaces and mount a /proc in
+// them, found out by doing.
+var pidnsProbe = sync.OnceValue(func() error {
+	k, err := openKeeper(request{})
+	if err != nil {
+		return err
+	}
+	keeper := k.(*keeperContainment)
+	keeper.pidns = true
+	defer keeper.close()
+	// The keeper cannot execute this, but will have done all else.
+	_, _, err = keeper.start(&exec.Cmd{Path: "/dev/null/corral-probe", Env: []string{}})
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("%w (user namespaces may be forbidden here: see user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)", err)
+	}
+	return err
+})
+
+// unshare makes the keeper the init of a PID namespace.
+func unshare(attr *syscall.SysProcAttr) {
+	attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
+	if os.Geteuid() != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
+		// A user other than root loses all capabilities by execve(2), but for these.
+		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
+	}
+}
+
+// mountProc gives the namespace its own /proc, which nobody outside sees.
+func mountProc() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("mount / as a slave: %w", err)
+	}
+	err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	if err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	// What unshare has added is not for the leader, which this thread starts. The
+	// ambient set is a part of the inheritable one (capabilities(7)).
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		return os.NewSyscallError("capset", err)
+	}
+	return nil
+}
+
+// translate finds the child of the keeper whose identity in the namespace is
+// the given one.
+func (k *keeperContainment) translate(inside proctree.ID) (proctree.ID, error) {
+	pids, err := proctree.ChildPIDs(k.proc.Pid)
+	for _, pid := range pids {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			continue
+		}
+		for line := range bytes.Lines(status) {
+			if rest, ok := bytes.CutPrefix(line, []byte("NSpid:")); ok {
+				numbers := bytes.Fields(rest)
+				// The leader may live in a namespace further down.
+				if slices.ContainsFunc(numbers[1:], func(n []byte) bool { return string(n) == strconv.Itoa(inside.PID) }) {
+					return proctree.Identify(pid)
+				}
+			}
+		}
+	}
+	return proctree.ID{}, errors.Join(fmt.Errorf("the leader, %d inside, is not among the keeper's children", inside.PID), err)
+}

@@ -190,7 +190,8 @@ func (s *stopper) step(step StopStep) bool {
 	}
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
-		return true
+		// Whether that is so is for empty to say: a member that forks and exits all
+		// the time is not there when the signal is.
 	case err != nil:
 		// Nobody has been told anything, so there is nothing to wait for.
 		s.log.Warn("corral: cannot signal the run", "signal", signalName(step.Signal), "error", err)

@@ -87,7 +87,7 @@ func newRoot() *cobra.Command {
 	root.SetHelpCommand(newHelp())
 	run := newRun("run [flags] [--] COMMAND [ARG...]")
 	run.Short = "Run a command, whatever it is called"
-	root.AddCommand(run, newKill(), newTree(), newCompletion(), newMan())
+	root.AddCommand(run, newKill(), newTree(), newDoctor(), newCompletion(), newMan())
 	return root
 }
 

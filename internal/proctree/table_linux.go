@@ -97,33 +97,63 @@ func group(pgid int) ([]Process, error) {
 
 // descendants walks down from pid by the lists of children that /proc has for
 // every thread (proc_pid_task_children(5)).
+//
+// The children of a process that ends during the walk go to an ancestor, whose
+// list has been read: then another walk is needed. A zombie shows that this may
+// have happened, but not when, so it counts only if the walk before did not have
+// it.
 func descendants(pid int) ([]Process, error) {
+	const most = 10 // for a tree that changes all the time
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
 	}
 	defer proc.close()
-	var found []Process
+	zombies := make(map[int]bool)
+	for range most - 1 {
+		found, moved, err := proc.walk(pid, zombies)
+		switch {
+		case errors.Is(err, errNoChildren):
+			return descendantsByTable(pid)
+		case err != nil || !moved:
+			return found, err
+		}
+	}
+	found, _, err := proc.walk(pid, zombies)
+	return found, err
+}
+
+// walk returns the descendants of pid that it comes across. moved says that
+// there may be others. It adds to zombies those that it sees.
+func (proc *procfs) walk(pid int, zombies map[int]bool) (found []Process, moved bool, err error) {
 	known := map[int]bool{pid: true}
 	for parent, threads, i := pid, 0, 0; ; i++ {
 		children, err := proc.children(parent, threads)
 		switch {
-		case errors.Is(err, errNoChildren):
-			return descendantsByTable(pid)
-		case err != nil && !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission):
-			return nil, err
+		case errors.Is(err, ErrGone):
+			moved = true
+		case err != nil && !errors.Is(err, os.ErrPermission):
+			return nil, false, err
 		}
 		for _, child := range children {
-			p, err := proc.stat(child)
-			// One that has another parent by now than one of the tree has taken the
-			// number over.
-			if err == nil && known[p.PPID] && !known[child] {
-				known[child] = true
-				found = append(found, p)
+			if known[child] {
+				continue
 			}
+			p, err := proc.stat(child)
+			switch {
+			case errors.Is(err, os.ErrPermission):
+				continue
+			case err != nil || !known[p.PPID]: // it has ended, or its parent has
+				moved = true
+				continue
+			case p.State == Zombie && !zombies[child]:
+				zombies[child], moved = true, true
+			}
+			known[child] = true
+			found = append(found, p)
 		}
 		if i == len(found) {
-			return found, nil
+			return found, moved, nil
 		}
 		parent, threads = found[i].PID, found[i].Threads
 	}

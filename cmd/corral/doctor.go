@@ -1,0 +1,224 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/corral-run/corral"
+)
+
+func newDoctor() *cobra.Command {
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "doctor [flags]",
+		Short: "Say which containments work here, and why others do not",
+		Long: `Try every containment of this system on a harmless command, corral --version,
+and say for each whether it works, what would happen to the run if its owner,
+the program that asked for it, got SIGKILL, or the reason why it does not work;
+then what decides about that on this host; then what to change for better.
+
+(auto) marks the one that a run gets if none is asked for.`,
+		Example: `  corral doctor
+  corral doctor --json`,
+		Annotations: map[string]string{exitStatuses: `0	what a run gets if none is asked for outlasts the SIGKILL of its owner
+1	only a weaker one works, or none
+125	bad arguments, or corral itself failed
+`},
+		DisableFlagsInUseLine: true,
+		Args:                  cobra.NoArgs,
+		ValidArgsFunction:     cobra.NoFileCompletions,
+		RunE: func(c *cobra.Command, _ []string) error {
+			program, err := os.Executable()
+			if err != nil {
+				return &exit{statusOwn, err}
+			}
+			d := diagnose(program)
+			write := d.writeText
+			if asJSON {
+				write = d.writeJSON
+			}
+			if err := write(c.OutOrStdout()); err != nil {
+				return &exit{statusOwn, err}
+			}
+			if !d.Survives {
+				return &exit{status: statusStuck}
+			}
+			return nil
+		},
+	}
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&asJSON, "json", false, "write JSON")
+	return c
+}
+
+// diagnosis is what the doctor says. The names in its JSON form are those of
+// docs/cli.md; they stay as they are.
+type diagnosis struct {
+	Version string `json:"version"`
+	// Auto is what a run gets if no containment is asked for, empty if none;
+	// AutoReason is why none.
+	Auto       corral.Containment `json:"auto"`
+	AutoReason string             `json:"auto_reason,omitempty"`
+	// Survives says that Auto does its work also after the owner's SIGKILL.
+	Survives     bool      `json:"survives_owner_kill"`
+	Containments []finding `json:"containments"`
+	Host         host      `json:"host"`
+	Improve      []string  `json:"to_improve"`
+}
+
+// finding is about one containment.
+type finding struct {
+	Containment corral.Containment `json:"containment"`
+	Works       bool               `json:"works"`
+	Auto        bool               `json:"auto"`
+	// OwnerKilled is what happens to the run when its owner gets SIGKILL.
+	OwnerKilled string `json:"owner_killed"`
+	Reason      string `json:"reason,omitempty"` // why it does not work
+}
+
+// byStrength has all containments of the library, the strongest first.
+var byStrength = []corral.Containment{corral.PIDNS, corral.Job, corral.Cgroup, corral.Keeper, corral.Group}
+
+// ownerKilled is what happens to a run when its owner gets SIGKILL.
+var ownerKilled = map[corral.Containment]string{
+	corral.PIDNS:  "kernel kills all",
+	corral.Job:    "kernel kills all",
+	corral.Cgroup: "guard stops all",
+	corral.Keeper: "keeper stops all",
+	corral.Group:  "only the leader is killed",
+}
+
+// diagnose tries everything with the given program, which is corral.
+func diagnose(program string) *diagnosis {
+	d := &diagnosis{Version: version(), Improve: []string{}}
+	auto, err := try(program, corral.Auto)
+	if err != nil {
+		d.AutoReason = reason(err)
+	}
+	d.Auto = auto
+	d.Survives = auto != corral.Auto && auto != corral.Group
+	for _, c := range byStrength {
+		_, err := try(program, c)
+		if errors.Is(err, errElsewhere) {
+			continue
+		}
+		f := finding{Containment: c, Works: err == nil, Auto: c == auto, OwnerKilled: ownerKilled[c]}
+		if err != nil {
+			f.Reason = reason(err)
+		}
+		d.Containments = append(d.Containments, f)
+	}
+	d.Host = inspect()
+	if l := d.Host.Linux; l != nil {
+		d.Improve = append(d.Improve, l.advice(d.Containments)...)
+	}
+	return d
+}
+
+// errElsewhere says that another system than this has the containment.
+var errElsewhere = errors.New("not a containment of this system")
+
+// try runs the program in the containment c, or in what there is, and returns
+// the containment that it had.
+func try(program string, c corral.Containment) (corral.Containment, error) {
+	const patience = 10 * time.Second
+	cmd := corral.Command(program, "--version")
+	cmd.Args[0] = "corral"
+	cmd.Timeout = patience
+	cmd.Containment, cmd.Require = c, c
+	err := cmd.Run()
+	var none *corral.ContainmentError
+	var exited *corral.ExitError
+	switch {
+	case errors.As(err, &none) && c != corral.Auto && len(none.Declined) == 0:
+		return "", errElsewhere
+	case errors.As(err, &none) && len(none.Declined) == 1:
+		return "", errors.New(none.Declined[0].Reason)
+	case errors.As(err, &exited) && exited.ExitCode() >= 0 && cmd.Report().Ending == corral.Exited:
+		// It ran, and that is all that was asked of it.
+	case err != nil:
+		return "", err
+	}
+	got := cmd.Report().Containment
+	if c != corral.Auto && got != c {
+		return "", fmt.Errorf("%s was given instead", got)
+	}
+	return got, nil
+}
+
+// reason is an error as the words after "no".
+func reason(err error) string { return strings.TrimPrefix(err.Error(), "corral: ") }
+
+func (d *diagnosis) writeJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(d)
+}
+
+func (d *diagnosis) writeText(w io.Writer) error {
+	table := newTable(w)
+	table.row("containments", "", "owner gets SIGKILL")
+	for _, f := range d.Containments {
+		switch {
+		case f.Works && f.Auto:
+			table.row("  "+string(f.Containment), "yes (auto)", f.OwnerKilled)
+		case f.Works:
+			table.row("  "+string(f.Containment), "yes", f.OwnerKilled)
+		default:
+			table.row("  "+string(f.Containment), "no", f.Reason)
+		}
+	}
+	if d.AutoReason != "" {
+		table.row("  auto", "no", d.AutoReason)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+
+	table = newTable(w)
+	table.row("")
+	table.row("host")
+	table.row("  corral", d.Version)
+	for _, fact := range d.Host.facts() {
+		table.row("  "+fact.name, fact.text)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+
+	lines := slices.Clone(d.Improve)
+	if len(lines) == 0 {
+		lines = []string{"nothing"}
+	}
+	table = newTable(w)
+	table.row("")
+	table.row("to improve")
+	for _, line := range lines {
+		table.row("  " + line)
+	}
+	return table.Flush()
+}
+
+// table writes aligned columns. What goes into it may come from anywhere, so it
+// is made printable.
+type table struct{ *tabwriter.Writer }
+
+func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)} }
+
+func (t table) row(cells ...string) {
+	for i, cell := range cells {
+		cells[i] = printable(cell)
+	}
+	fmt.Fprintln(t, strings.Join(cells, "\t")) // what fails, fails at Flush
+}

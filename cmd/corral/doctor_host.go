@@ -1,0 +1,306 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/corral-run/corral"
+)
+
+// host is what the doctor finds out about the machine and about the place of
+// this process in it.
+type host struct {
+	OS    string `json:"os"`
+	Arch  string `json:"arch"`
+	Linux *linux `json:"linux,omitempty"`
+}
+
+// linux is what decides on Linux which containments there are. It is compiled
+// everywhere, so that the conclusions can be tested everywhere.
+type linux struct {
+	Kernel string `json:"kernel"`
+	UID    int    `json:"uid"` // effective
+	PID1   bool   `json:"pid_1"`
+	// Container lists the signs of being in one: files, variables, namespaces.
+	Container []string `json:"container_signs"`
+	// Systemd says that it is the init of the machine, UserManager that it runs
+	// for this user as well.
+	Systemd     bool `json:"systemd"`
+	UserManager bool `json:"systemd_user_manager"`
+	// Seccomp is "off", "strict", "filter", or empty if it is not told.
+	Seccomp string `json:"seccomp"`
+	// Hidepid is the option of /proc (proc(5)), "0" if it hides nothing.
+	Hidepid    string     `json:"hidepid"`
+	Subreaper  answer     `json:"subreaper"`
+	Clone3     answer     `json:"clone3"`
+	Cgroup     cgroups    `json:"cgroup"`
+	Namespaces namespaces `json:"user_namespaces"`
+	Pidfd      pidfds     `json:"pidfd"`
+}
+
+// answer is what a call has led to.
+type answer struct {
+	Works  bool   `json:"works"`
+	Reason string `json:"reason,omitempty"` // the failed call, the path, the error
+}
+
+func (a answer) String() string {
+	switch {
+	case a.Works:
+		return "yes"
+	case a.Reason == "":
+		return "no"
+	}
+	return "no: " + a.Reason
+}
+
+type cgroups struct {
+	// Layout is "v2", "v1", "hybrid" if there are both, or "none".
+	Layout string `json:"layout"`
+	// Mount is where the version 2 hierarchy is mounted, and Own the directory
+	// of this process's own cgroup in it; OwnReason is why there is none.
+	Mount     string `json:"mount,omitempty"`
+	Own       string `json:"own,omitempty"`
+	OwnReason string `json:"own_reason,omitempty"`
+	// Type is the content of cgroup.type, and "root" where there is no such file.
+	Type        string   `json:"type,omitempty"`
+	Controllers []string `json:"controllers"`
+	ReadOnly    bool     `json:"read_only"`
+	// Marked says that systemd has marked Own as delegated, or a directory above.
+	Marked bool `json:"marked_delegated"`
+	// Mkdir is whether a directory can be made in Own.
+	Mkdir answer `json:"mkdir"`
+	Kill  answer `json:"cgroup_kill"` // the file cgroup.kill is there
+}
+
+type namespaces struct {
+	answer
+	// Sysctls are those that forbid user namespaces, where they exist.
+	Sysctls map[string]string `json:"sysctls"`
+}
+
+type pidfds struct {
+	Open         answer `json:"pidfd_open"`
+	Signal       answer `json:"pidfd_send_signal"`
+	Wait         answer `json:"waitid_p_pidfd"`
+	ProcessGroup answer `json:"signal_process_group"`
+}
+
+const (
+	usernsClone    = "kernel.unprivileged_userns_clone"
+	usernsMax      = "user.max_user_namespaces"
+	usernsAppArmor = "kernel.apparmor_restrict_unprivileged_userns"
+)
+
+// forbidding lists the sysctls that keep a user without privileges from
+// namespaces, each with the value that does not.
+func (n *namespaces) forbidding() map[string]string {
+	better := make(map[string]string)
+	for name, values := range map[string][2]string{
+		usernsClone:    {"0", "1"},
+		usernsMax:      {"0", "10000"},
+		usernsAppArmor: {"1", "0"},
+	} {
+		if n.Sysctls[name] == values[0] {
+			better[name] = values[1]
+		}
+	}
+	return better
+}
+
+// fact is a line about the host.
+type fact struct{ name, text string }
+
+func (h *host) facts() []fact {
+	system := h.OS + "/" + h.Arch
+	if h.Linux == nil {
+		return []fact{{"system", system}}
+	}
+	l := h.Linux
+	facts := []fact{{"system", system + ", kernel " + l.Kernel}}
+	add := func(name, format string, args ...any) {
+		facts = append(facts, fact{name, fmt.Sprintf(format, args...)})
+	}
+
+	process := fmt.Sprintf("user %d", l.UID)
+	if l.PID1 {
+		process += ", PID 1"
+	}
+	if len(l.Container) > 0 {
+		process += ", in a container (" + strings.Join(l.Container, ", ") + ")"
+	}
+	add("process", "%s", process)
+	switch {
+	case l.Systemd && l.UserManager:
+		add("systemd", "yes, also for this user")
+	case l.Systemd:
+		add("systemd", "yes, but not for this user")
+	default:
+		add("systemd", "no")
+	}
+
+	c := &l.Cgroup
+	layout := c.Layout
+	if c.Mount != "" {
+		layout += ", version 2 at " + c.Mount
+	}
+	add("cgroups", "%s", layout)
+	if c.Own == "" {
+		add("own cgroup", "none: %s", c.OwnReason)
+	} else {
+		own := c.Own + " (" + c.Type
+		if c.ReadOnly {
+			own += ", read-only"
+		}
+		add("own cgroup", "%s)", own)
+		add("controllers", "%s", cmpOr(strings.Join(c.Controllers, " "), "none"))
+		delegation := c.Mkdir.String()
+		if c.Marked {
+			delegation += ", marked by systemd"
+		}
+		add("delegation", "%s", delegation)
+		add("cgroup.kill", "%s", c.Kill)
+	}
+
+	text := l.Namespaces.String()
+	var sysctls []string
+	for name := range l.Namespaces.forbidding() {
+		sysctls = append(sysctls, name+" is "+l.Namespaces.Sysctls[name])
+	}
+	if slices.Sort(sysctls); len(sysctls) > 0 {
+		text += " (" + strings.Join(sysctls, ", ") + ")"
+	}
+	add("user namespaces", "%s", text)
+	add("clone3", "%s", l.Clone3)
+	add("pidfd_open", "%s", l.Pidfd.Open)
+	add("pidfd_send_signal", "%s; to a process group: %s", l.Pidfd.Signal, l.Pidfd.ProcessGroup)
+	add("waitid(P_PIDFD)", "%s", l.Pidfd.Wait)
+	add("subreaper", "%s", l.Subreaper)
+	add("seccomp", "%s", cmpOr(l.Seccomp, "not told"))
+	if l.Hidepid == "0" {
+		add("/proc", "shows all processes")
+	} else {
+		add("/proc", "hides other users' processes (hidepid=%s)", l.Hidepid)
+	}
+	return facts
+}
+
+func cmpOr(s, instead string) string {
+	if s == "" {
+		return instead
+	}
+	return s
+}
+
+// advice is what to change so that what does not work works: one line each, with
+// what to write. It says only what is certain, and nothing of what nobody could
+// change.
+func (l *linux) advice(found []finding) []string {
+	works := func(c corral.Containment) bool {
+		return slices.ContainsFunc(found, func(f finding) bool { return f.Containment == c && f.Works })
+	}
+	var lines []string
+	if !works(corral.Cgroup) {
+		lines = append(lines, l.cgroupAdvice()...)
+	}
+	if !l.Pidfd.Open.Works || !l.Pidfd.Signal.Works {
+		lines = append(lines, "pidfd: "+l.newer("Linux 5.3"))
+	}
+	if !works(corral.PIDNS) {
+		lines = append(lines, l.namespaceAdvice()...)
+	}
+	return lines
+}
+
+// newer is how to get a system call that the given version has.
+func (l *linux) newer(version string) string {
+	if l.Seccomp == "filter" {
+		return version + " or later; if it is that, the seccomp filter refuses the call: update the container engine and libseccomp, or --security-opt seccomp=unconfined (docker, podman)"
+	}
+	return version + " or later"
+}
+
+func (l *linux) cgroupAdvice() []string {
+	c := &l.Cgroup
+	contained := len(l.Container) > 0
+	sign := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(l.Container, name) })
+	}
+	switch {
+	case c.Own == "" && contained:
+		return []string{"cgroup: on the host, version 2 of the control groups; for the container, a cgroup namespace of its own: --cgroupns=private (docker, podman)"}
+	case (c.Layout == "v1" || c.Layout == "none") && l.Systemd:
+		return []string{"cgroup: on the kernel's command line, systemd.unified_cgroup_hierarchy=1"}
+	case (c.Layout == "v1" || c.Layout == "none") && l.UID == 0:
+		return []string{"cgroup: mkdir -p /run/cgroup2 && mount -t cgroup2 cgroup2 /run/cgroup2"}
+	case c.Own == "":
+		return nil
+	case c.ReadOnly && contained:
+		var lines []string
+		if sign(signPodman) || !sign(signDocker, signKubernetes) {
+			lines = append(lines, "cgroup, in podman: --security-opt unmask=/sys/fs/cgroup")
+		}
+		if sign(signDocker) || !sign(signPodman, signKubernetes) {
+			lines = append(lines, "cgroup, in docker: --cgroupns=private --security-opt writable-cgroups=true (since 28.0; before, --privileged)")
+		}
+		if sign(signKubernetes) {
+			lines = append(lines, "cgroup, in Kubernetes: securityContext: {privileged: true}")
+		}
+		return lines
+	case c.ReadOnly && l.Systemd && strings.HasSuffix(c.Own, ".service"):
+		return []string{"cgroup: in the [Service] section of " + path.Base(c.Own) + ", ProtectControlGroups=no and Delegate=yes"}
+	case !c.Mkdir.Works && !c.ReadOnly && contained:
+		return []string{fmt.Sprintf("cgroup: run as root in the container, or let user %d write: %s", l.UID, l.chown(c.Own))}
+	case !c.Mkdir.Works && !c.ReadOnly && l.Systemd:
+		var lines []string
+		if strings.HasSuffix(c.Own, ".service") {
+			lines = append(lines, "cgroup: in the [Service] section of "+path.Base(c.Own)+", Delegate=yes")
+		}
+		if l.UserManager {
+			return append(lines, "cgroup: systemd-run --user --scope -p Delegate=yes -- corral ...")
+		}
+		return append(lines, fmt.Sprintf("cgroup: as root, systemd-run --uid=%d -p Delegate=yes --pty -- corral ...", l.UID))
+	case !c.Mkdir.Works && !c.ReadOnly && l.UID != 0:
+		dir := path.Join(c.Own, fmt.Sprintf("user-%d", l.UID))
+		return []string{fmt.Sprintf("cgroup: as root, mkdir %s && %s; then put the shell that starts corral into it: echo PID > %s/cgroup.procs", dir, l.chown(dir), dir)}
+	case !c.Mkdir.Works:
+		return nil
+	case c.Type != "domain" && c.Type != "root":
+		return []string{fmt.Sprintf("cgroup: start corral in a cgroup whose cgroup.type is domain; that of %s is %s", c.Own, c.Type)}
+	case !l.Clone3.Works:
+		return []string{"cgroup: clone3, " + l.newer("Linux 5.7")}
+	}
+	return nil
+}
+
+// chown lets the user start processes in cgroups below dir: see "Delegation" in
+// the kernel's Documentation/admin-guide/cgroup-v2.rst.
+func (l *linux) chown(dir string) string {
+	return fmt.Sprintf("chown %d %s %[2]s/cgroup.procs %[2]s/cgroup.threads %[2]s/cgroup.subtree_control", l.UID, dir)
+}
+
+func (l *linux) namespaceAdvice() []string {
+	var lines []string
+	better := l.Namespaces.forbidding()
+	for _, name := range []string{usernsClone, usernsMax, usernsAppArmor} {
+		value, ok := better[name]
+		// The limit is for root too, the others are not; but root needs no user
+		// namespace.
+		if ok && l.UID != 0 {
+			lines = append(lines, fmt.Sprintf("pidns: sysctl -w %s=%s", name, value))
+		}
+	}
+	if len(lines) == 0 && len(l.Container) > 0 && l.Seccomp == "filter" {
+		lines = append(lines, "pidns: the container engine forbids new namespaces: --privileged (docker, podman)")
+	}
+	return lines
+}
+
+// The signs of a container that also tell which engine it is.
+const (
+	signDocker     = "/.dockerenv"
+	signPodman     = "/run/.containerenv"
+	signKubernetes = "KUBERNETES_SERVICE_HOST"
+)

@@ -1,0 +1,7 @@
+package corral_test
+
+import "github.com/corral-run/corral"
+
+// containments are those that every child of the escape package is tried
+// against.
+var containments = []corral.Containment{corral.PIDNS, corral.Cgroup, corral.Keeper, corral.Group}
