@@ -3,6 +3,7 @@
 package corral_test
 
 import (
+	"errors"
 	"os/exec"
 	"slices"
 	"testing"
@@ -20,14 +21,25 @@ func BenchmarkRunTrue(b *testing.B) {
 		theirs func() error
 		ours   func() error
 	}{
-		{"Run", func() error { return exec.Command("/bin/true").Run() },
+		{"group/Run", func() error { return exec.Command("/bin/true").Run() },
 			func() error { return group("/bin/true").Run() }},
-		{"StartWait", func() error { return startWait(exec.Command("/bin/true")) },
+		{"group/StartWait", func() error { return startWait(exec.Command("/bin/true")) },
 			func() error { return startWait(group("/bin/true")) }},
-		{"Output", func() error { _, err := exec.Command("/bin/true").Output(); return err },
+		{"group/Output", func() error { _, err := exec.Command("/bin/true").Output(); return err },
 			func() error { _, err := group("/bin/true").Output(); return err }},
+		{"cgroup/Run", func() error { return exec.Command("/bin/true").Run() },
+			func() error { return contained(corral.Cgroup, "/bin/true").Run() }},
+		{"cgroup/StartWait", func() error { return startWait(exec.Command("/bin/true")) },
+			func() error { return startWait(contained(corral.Cgroup, "/bin/true")) }},
+		{"keeper/Run", func() error { return exec.Command("/bin/true").Run() },
+			func() error { return contained(corral.Keeper, "/bin/true").Run() }},
+		{"pidns/Run", func() error { return exec.Command("/bin/true").Run() },
+			func() error { return contained(corral.PIDNS, "/bin/true").Run() }},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
+			if err := bm.ours(); errors.Is(err, errors.ErrUnsupported) {
+				b.Skip("SKIPPED: ", err)
+			}
 			var theirs, ours []time.Duration
 			for i := 0; b.Loop(); i++ {
 				first, second := bm.theirs, bm.ours
@@ -49,9 +61,11 @@ func BenchmarkRunTrue(b *testing.B) {
 	}
 }
 
-func group(name string, arg ...string) *corral.Cmd {
+func group(name string, arg ...string) *corral.Cmd { return contained(corral.Group, name, arg...) }
+
+func contained(cont corral.Containment, name string, arg ...string) *corral.Cmd {
 	c := corral.Command(name, arg...)
-	c.Containment = corral.Group
+	c.Containment, c.Require = cont, cont
 	return c
 }
 

@@ -123,6 +123,17 @@ type Cmd struct {
 	// to be had, Start returns a *ContainmentError and starts nothing.
 	Require Containment
 
+	// AdoptOrphans makes the calling process, from Start on and for good, the one
+	// that its descendants' orphans come to (Linux: PR_SET_CHILD_SUBREAPER of
+	// prctl(2)), and takes what it gets for members of this run: those of a keeper
+	// that a member has killed, one that has moved to another control group, one
+	// that has left its process group. It reaps them, on SIGCHLD.
+	//
+	// It is for a program that starts nothing but one run at a time, as the
+	// command corral is: other children would be taken for members as well.
+	// Elsewhere than on Linux, Start returns an errors.ErrUnsupported.
+	AdoptOrphans bool
+
 	// Logger is told what Corral does with the run, at level Debug, and what
 	// went wrong without ending it, at level Warn. Nil is silent.
 	Logger *slog.Logger
@@ -312,6 +323,14 @@ func (c *Cmd) prepare() (*run, error) {
 	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers})
 	if err != nil {
 		return nil, err
+	}
+	if c.AdoptOrphans {
+		adopting, err := adopt(cont.containment)
+		if err != nil {
+			cont.close()
+			return nil, err
+		}
+		cont.containment = adopting
 	}
 	if err := c.stdio.connect(c, inner); err != nil {
 		cont.close()

@@ -434,7 +434,7 @@ func TestStartErrors(t *testing.T) {
 		{name: "no such path", cmd: group("/corral/no/such/path"), is: os.ErrNotExist},
 		{name: "not executable", cmd: group(notExecutable), is: os.ErrPermission},
 		{name: "context", cmd: corral.CommandContext(done, "true"), is: context.Canceled},
-		{name: "required", cmd: &corral.Cmd{Path: "/bin/true", Require: corral.Keeper}, is: errors.ErrUnsupported, text: "at least as strong as keeper"},
+		{name: "required", cmd: &corral.Cmd{Path: "/bin/true", Require: corral.Job}, is: errors.ErrUnsupported, text: "at least as strong as job"},
 		{name: "contradiction", cmd: &corral.Cmd{Path: "/bin/true", Containment: corral.Group, Require: corral.Keeper}, text: "keeper is required, which is stronger"},
 		{name: "unknown containment", cmd: &corral.Cmd{Path: "/bin/true", Containment: "box"}, text: `unknown containment "box"`},
 		{name: "unknown requirement", cmd: &corral.Cmd{Path: "/bin/true", Require: "box"}, text: `unknown containment "box"`},
@@ -627,7 +627,7 @@ func TestNothingStays(t *testing.T) {
 	for range n {
 		run()
 	}
-	if after := descriptors(t); after != fds {
+	if after := descriptors(t); after > fds { // less, if another test's guard has gone to rest
 		t.Errorf("%d descriptors before, %d after", fds, after)
 	}
 	// The runtime keeps threads that have been in a system call at the same time.

@@ -119,7 +119,7 @@ func (c *cgroupContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 func (c *cgroupContainment) exited(ctx context.Context) (held bool, err error) {
 	for {
 		line := c.pens.line()
-		guardDied, err := awaitExit(ctx, c.leader, line)
+		guardDied, err := awaitExitOr(ctx, c.leader, line)
 		if guardDied {
 			c.pens.restart(line)
 			continue
@@ -134,6 +134,15 @@ func (c *cgroupContainment) exited(ctx context.Context) (held bool, err error) {
 func (c *cgroupContainment) members() ([]Process, error) {
 	// A leader that has ended may be listed a little longer.
 	return c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
+}
+
+func (c *cgroupContainment) helper() int {
+	c.pens.mu.Lock()
+	defer c.pens.mu.Unlock()
+	if c.pens.guard == nil {
+		return 0
+	}
+	return c.pens.guard.Pid
 }
 
 func (c *cgroupContainment) close() error {
@@ -234,9 +243,6 @@ func (p *pens) take(plan string) (dir *cgroup.Dir, reused bool, err error) {
 			// Somebody has removed the owner's directory, or moved the owner.
 			p.dissolve()
 			if err = p.settle(); err == nil {
-				err = p.hire()
-			}
-			if err == nil {
 				dir, err = p.add(plan)
 			}
 		}
@@ -324,8 +330,7 @@ func (p *pens) dissolve() {
 	p.dismiss()
 }
 
-// settle makes the owner's directory, and sees whether a process can be born in
-// one below it.
+// settle makes the owner's directory, and the guard in it.
 func (p *pens) settle() error {
 	if _, err := helperSource(); err != nil {
 		return err
@@ -363,17 +368,13 @@ func (p *pens) settle() error {
 		p.parent, p.home, p.free = parent, home, make(map[string][]*cgroup.Dir)
 		break
 	}
-	trial, err := p.add("")
-	if err == nil {
-		err = cgroup.Probe(trial)
-		p.discard(trial)
-	}
-	if err != nil {
+	if err := p.hire(); err != nil {
 		p.home.Remove()
 		p.home.Close()
 		p.home = nil
+		return err
 	}
-	return err
+	return nil
 }
 
 // transient: another time it may work.
@@ -388,6 +389,11 @@ func transient(err error) bool {
 
 // hire starts the guard. It holds the line to the owner from the moment it
 // exists; that its program comes up is not waited for.
+//
+// It is born in the owner's directory, which shows whether runs can be: the call
+// may be forbidden, the directory's type may not allow it, and some kernels kill
+// whoever is born in a cgroup that is not the parent's, if the parent's has ever
+// been killed by cgroup.kill.
 func (p *pens) hire() error {
 	fd, err := unix.FcntlInt(uintptr(p.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -395,8 +401,17 @@ func (p *pens) hire() error {
 	}
 	home := os.NewFile(uintptr(fd), p.home.Path())
 	defer home.Close()
-	p.guard, p.lines, err = startHelper(guardRole, []string{p.home.Path()}, &syscall.SysProcAttr{Setsid: true}, home)
-	return err
+	p.guard, p.lines, err = startHelper(guardRole, []string{p.home.Path()},
+		&syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: p.home.FD()}, home)
+	if err != nil {
+		return fmt.Errorf("start a process in %s: %w", p.home.Path(), err)
+	}
+	// One that was killed before it could execute the program has none.
+	if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.guard.Pid)); errors.Is(err, os.ErrNotExist) {
+		p.dismiss()
+		return fmt.Errorf("start a process in %s: it was killed at its birth", p.home.Path())
+	}
+	return nil
 }
 
 // dismiss waits for a guard that has ended, or ends now because its line does.

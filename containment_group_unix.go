@@ -58,7 +58,7 @@ func (g *groupContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error
 }
 
 func (g *groupContainment) exited(ctx context.Context) (held bool, err error) {
-	_, err = awaitExit(ctx, g.leader, nil)
+	err = awaitExit(ctx, g.leader)
 	if err == nil {
 		g.ended.Store(true)
 	}
@@ -113,8 +113,7 @@ func (g *groupContainment) empty(ctx context.Context) error {
 	if stray, err := g.strayLeader(); err != nil || stray == nil {
 		return err
 	}
-	_, err := awaitExit(ctx, g.leader, nil)
-	return err
+	return awaitExit(ctx, g.leader)
 }
 
 func (g *groupContainment) close() error {
@@ -157,10 +156,14 @@ func processOf(p proctree.Process) Process {
 
 // describe turns rows that may lack details into what callers see.
 func describe(rows []proctree.Process) []Process {
-	slices.SortFunc(rows, func(a, b proctree.Process) int { return a.PID - b.PID })
 	var members []Process
 	for _, row := range rows {
 		members = append(members, processOf(proctree.Detail(row)))
 	}
+	sortByPID(members)
 	return members
+}
+
+func sortByPID(members []Process) {
+	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
 }

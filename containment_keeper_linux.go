@@ -20,12 +20,6 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// ErrKeeperLost is returned by Wait, with others, when somebody has killed the
-// run's keeper. The leader and all members that were known have been killed;
-// what had lost its parent before may be left, and is not the owner's to see any
-// more.
-var ErrKeeperLost = errors.New("corral: the keeper was killed; processes that it had adopted may be left")
-
 // keeperContainment is the owner's side of a keeper.
 type keeperContainment struct {
 	req   request
@@ -386,6 +380,14 @@ func (k *keeperContainment) empty(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// helper is the keeper's PID, or 0 if it is gone.
+func (k *keeperContainment) helper() int {
+	if k.isLost() {
+		return 0
+	}
+	return k.proc.Pid
 }
 
 func (k *keeperContainment) reap() (*os.ProcessState, error) {

@@ -19,7 +19,7 @@ import (
 // its own plan, and removes it. It does the same, at its start, for the
 // directories that have lost owner and guard.
 //
-// It has a session of its own, so that no terminal and no kill of the owner's
+// It lives in the directory itself, and in a session of its own, so that no terminal and no kill of the owner's
 // group reaches it.
 
 func guardMain() {
@@ -31,8 +31,15 @@ func guardMain() {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { sweep(home.Path()) })
 	io.Copy(io.Discard, os.NewFile(0, guardRole))
+	leave(home)
 	clear(home)
 	sweeping.Wait()
+}
+
+// leave goes back to the owner's own control group: what is left in home then
+// is to be stopped.
+func leave(home *cgroup.Dir) {
+	os.WriteFile(filepath.Join(filepath.Dir(home.Path()), "cgroup.procs"), []byte("0"), 0)
 }
 
 // sweep clears the directories beside home that nobody has a lock on.
@@ -80,6 +87,6 @@ func clear(home *cgroup.Dir) {
 		})
 	}
 	stopping.Wait()
-	home.Kill() // who is in the directory itself was never a run
+	home.Kill() // who is in home itself is none of its runs, but came from one
 	home.Remove()
 }

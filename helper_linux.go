@@ -26,11 +26,6 @@ import (
 // A helper is known by the zeroth argument, and by a Unix socket for standard
 // input, which is its line to the owner: end-of-file says that the owner is
 // gone, however it went.
-const (
-	keeperRole = "corral-keeper"
-	guardRole  = "corral-guard"
-)
-
 func init() {
 	if len(os.Args) == 0 || os.Args[0] != keeperRole && os.Args[0] != guardRole || !isSocket(0) {
 		return

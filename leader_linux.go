@@ -12,12 +12,15 @@ import (
 // to be reaped. It blocks a thread in poll(2), as os.Process.Wait does in
 // waitid(2): waking a goroutine by way of the runtime's poller instead would
 // cost a tenth of what a short command takes.
-//
-// It returns too if line is not nil and its other end is closed. Kernels without
-// pidfds do not get to know that.
-func awaitExit(ctx context.Context, p *os.Process, line *os.File) (hungUp bool, err error) {
+func awaitExit(ctx context.Context, p *os.Process) error {
+	return awaitExitAnd(ctx, p, -1, new(bool))
+}
+
+// awaitExitOr is awaitExit, and returns too if line is not nil and its other end
+// is closed. Kernels without pidfds do not get to know that.
+func awaitExitOr(ctx context.Context, p *os.Process, line *os.File) (hungUp bool, err error) {
 	if line == nil {
-		return false, awaitExitAnd(ctx, p, -1, &hungUp)
+		return false, awaitExit(ctx, p)
 	}
 	conn, err := line.SyscallConn()
 	if err == nil {

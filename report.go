@@ -89,7 +89,10 @@ type Report struct {
 	Containment Containment `json:"containment"`
 	Declined    []Declined  `json:"declined"`
 	Leftovers   []Leftover  `json:"leftovers"`
-	Started     time.Time   `json:"started"`
+	// KeeperLost says that somebody has killed the run's keeper: see
+	// ErrKeeperLost.
+	KeeperLost bool      `json:"keeper_lost,omitempty"`
+	Started    time.Time `json:"started"`
 	// Elapsed is the time from start until nothing was left (or was given up).
 	Elapsed Duration `json:"elapsed_seconds"`
 	// UserTime and SystemTime are the CPU time of the leader and of the

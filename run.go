@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -263,7 +264,7 @@ func (r *run) settle() {
 	stopping := r.stop != nil
 	r.mu.Unlock()
 	if !stopping {
-		left, err := r.cont.members()
+		left, err := r.left()
 		switch {
 		case err != nil:
 			// What cannot be seen can still be signalled.
@@ -286,6 +287,22 @@ func (r *run) settle() {
 	if s != nil {
 		<-s.done
 	}
+}
+
+// left returns the leftovers. The helpers of another run, whose owner was the
+// leader of this one, are not, as they know themselves when to end; for one that
+// only has their name, a second is not much.
+func (r *run) left() ([]Process, error) {
+	left, err := r.cont.members()
+	if err != nil || len(left) == 0 || slices.ContainsFunc(left, func(p Process) bool { return !isHelper(p) }) {
+		return left, err
+	}
+	ctx, cancel := context.WithTimeout(r.giveUpCtx, time.Second)
+	defer cancel()
+	if r.cont.empty(ctx) == nil {
+		return nil, nil
+	}
+	return r.cont.members()
 }
 
 func (r *run) reap() error {
@@ -343,6 +360,11 @@ func (r *run) remainingDelay() time.Duration {
 }
 
 func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
+	if r.cmd.AdoptOrphans && errors.Is(exitErr, ErrKeeperLost) {
+		var exit *ExitError
+		errors.As(exitErr, &exit)
+		exitErr = exit // what the keeper had came to the owner
+	}
 	errs := []error{r.endErr, exitErr}
 	if exitErr == nil {
 		errs = append(errs, r.cancelErr) // as os/exec has it
@@ -370,6 +392,7 @@ func (r *run) makeReport() *Report {
 		ExitCode:    -1,
 		Containment: r.cont.name,
 		Declined:    r.cont.declined,
+		KeeperLost:  errors.Is(r.reapErr, ErrKeeperLost),
 		Leftovers:   r.kept,
 		Started:     r.started,
 		Elapsed:     Duration(time.Since(r.started)),

@@ -114,7 +114,7 @@ func diagnose(program string) *diagnosis {
 		}
 		f := finding{Containment: c, Works: err == nil, Auto: c == auto, OwnerKilled: ownerKilled[c]}
 		if err != nil {
-			f.Reason = reason(err)
+			f.Reason = strings.TrimPrefix(strings.TrimPrefix(reason(err), string(c)+" containment: "), string(c)+": ")
 		}
 		d.Containments = append(d.Containments, f)
 	}
@@ -200,6 +200,9 @@ func (d *diagnosis) writeText(w io.Writer) error {
 	lines := slices.Clone(d.Improve)
 	if len(lines) == 0 {
 		lines = []string{"nothing"}
+		if slices.ContainsFunc(d.Containments, func(f finding) bool { return !f.Works }) {
+			lines = []string{"nothing that corral knows of"}
+		}
 	}
 	table = newTable(w)
 	table.row("")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -155,7 +156,7 @@ func (h *host) facts() []fact {
 			own += ", read-only"
 		}
 		add("own cgroup", "%s)", own)
-		add("controllers", "%s", cmpOr(strings.Join(c.Controllers, " "), "none"))
+		add("controllers", "%s", cmp.Or(strings.Join(c.Controllers, " "), "none"))
 		delegation := c.Mkdir.String()
 		if c.Marked {
 			delegation += ", marked by systemd"
@@ -178,20 +179,13 @@ func (h *host) facts() []fact {
 	add("pidfd_send_signal", "%s; to a process group: %s", l.Pidfd.Signal, l.Pidfd.ProcessGroup)
 	add("waitid(P_PIDFD)", "%s", l.Pidfd.Wait)
 	add("subreaper", "%s", l.Subreaper)
-	add("seccomp", "%s", cmpOr(l.Seccomp, "not told"))
+	add("seccomp", "%s", cmp.Or(l.Seccomp, "not told"))
 	if l.Hidepid == "0" {
 		add("/proc", "shows all processes")
 	} else {
 		add("/proc", "hides other users' processes (hidepid=%s)", l.Hidepid)
 	}
 	return facts
-}
-
-func cmpOr(s, instead string) string {
-	if s == "" {
-		return instead
-	}
-	return s
 }
 
 // advice is what to change so that what does not work works: one line each, with
@@ -230,7 +224,7 @@ func (l *linux) cgroupAdvice() []string {
 	}
 	switch {
 	case c.Own == "" && contained:
-		return []string{"cgroup: on the host, version 2 of the control groups; for the container, a cgroup namespace of its own: --cgroupns=private (docker, podman)"}
+		return []string{"cgroup: the host needs version 2 of the control groups, and the container --cgroupns=private (docker, podman)"}
 	case (c.Layout == "v1" || c.Layout == "none") && l.Systemd:
 		return []string{"cgroup: on the kernel's command line, systemd.unified_cgroup_hierarchy=1"}
 	case (c.Layout == "v1" || c.Layout == "none") && l.UID == 0:
@@ -251,8 +245,6 @@ func (l *linux) cgroupAdvice() []string {
 		return lines
 	case c.ReadOnly && l.Systemd && strings.HasSuffix(c.Own, ".service"):
 		return []string{"cgroup: in the [Service] section of " + path.Base(c.Own) + ", ProtectControlGroups=no and Delegate=yes"}
-	case !c.Mkdir.Works && !c.ReadOnly && contained:
-		return []string{fmt.Sprintf("cgroup: run as root in the container, or let user %d write: %s", l.UID, l.chown(c.Own))}
 	case !c.Mkdir.Works && !c.ReadOnly && l.Systemd:
 		var lines []string
 		if strings.HasSuffix(c.Own, ".service") {
@@ -263,8 +255,9 @@ func (l *linux) cgroupAdvice() []string {
 		}
 		return append(lines, fmt.Sprintf("cgroup: as root, systemd-run --uid=%d -p Delegate=yes --pty -- corral ...", l.UID))
 	case !c.Mkdir.Works && !c.ReadOnly && l.UID != 0:
+		// See "Delegation" in the kernel's Documentation/admin-guide/cgroup-v2.rst.
 		dir := path.Join(c.Own, fmt.Sprintf("user-%d", l.UID))
-		return []string{fmt.Sprintf("cgroup: as root, mkdir %s && %s; then put the shell that starts corral into it: echo PID > %s/cgroup.procs", dir, l.chown(dir), dir)}
+		return []string{fmt.Sprintf("cgroup: as root, D=%s; mkdir $D && chown %d $D $D/cgroup.procs $D/cgroup.threads $D/cgroup.subtree_control && echo PID >$D/cgroup.procs, PID being that of the shell that starts corral", dir, l.UID)}
 	case !c.Mkdir.Works:
 		return nil
 	case c.Type != "domain" && c.Type != "root":
@@ -273,12 +266,6 @@ func (l *linux) cgroupAdvice() []string {
 		return []string{"cgroup: clone3, " + l.newer("Linux 5.7")}
 	}
 	return nil
-}
-
-// chown lets the user start processes in cgroups below dir: see "Delegation" in
-// the kernel's Documentation/admin-guide/cgroup-v2.rst.
-func (l *linux) chown(dir string) string {
-	return fmt.Sprintf("chown %d %s %[2]s/cgroup.procs %[2]s/cgroup.threads %[2]s/cgroup.subtree_control", l.UID, dir)
 }
 
 func (l *linux) namespaceAdvice() []string {

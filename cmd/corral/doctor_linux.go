@@ -20,7 +20,7 @@ import (
 )
 
 // inspect finds the facts by doing, where that is harmless, and by reading
-// elsewhere..
+// elsewhere.
 func inspect() host {
 	l := &linux{
 		UID:        os.Geteuid(),
@@ -207,14 +207,32 @@ func inspectCgroups() cgroups {
 		c.Mkdir = answer{Works: true}
 		defer os.Remove(made)
 	}
-	// The root has no such file, but what is below it.
-	file := filepath.Join(cmpOr(made, own), "cgroup.kill")
-	if _, err := os.Stat(file); err != nil {
-		c.Kill = failed("stat", err)
-	} else {
-		c.Kill = answer{Works: true}
-	}
+	c.Kill = killFile(own, made)
 	return c
+}
+
+// killFile looks for cgroup.kill. The root of the hierarchy has no such file,
+// but what is below it has: made, or any other.
+func killFile(own, made string) answer {
+	dirs := []string{own}
+	if made != "" {
+		dirs = append(dirs, made)
+	}
+	entries, _ := os.ReadDir(own)
+	for _, entry := range entries {
+		if entry.IsDir() {
+			dirs = append(dirs, filepath.Join(own, entry.Name()))
+		}
+	}
+	var a answer
+	for _, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err == nil {
+			return answer{Works: true}
+		} else if a.Reason == "" {
+			a = failed("stat", err)
+		}
+	}
+	return a
 }
 
 // marked says whether systemd has marked dir as that of a delegated unit.

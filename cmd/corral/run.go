@@ -138,6 +138,7 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	cmd.Leftovers = o.leftovers
 	cmd.Containment = o.containment
 	cmd.Require = o.require
+	cmd.AdoptOrphans = adoptOrphans
 	if o.verbose {
 		cmd.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -110,6 +110,7 @@ func TestCtrlC(t *testing.T) {
 	term.cmd.Process.Signal(syscall.SIGUSR1) // nothing else came before it
 	expect("got USR1")
 	io.WriteString(term, "\x1c")
+	expect("got QUIT")
 	expect("got TERM")
 	if status, shown := term.end(t); status != 7 || shown != `^C^\` {
 		t.Errorf("status %d, shown %q; want 7, %q", status, shown, `^C^\`)

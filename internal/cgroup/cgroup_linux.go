@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -451,7 +450,10 @@ var killFile = "cgroup.kill"
 // which the calling process must not be. When they have ended, Empty tells. It
 // is no error if there is none.
 //
-// No process should be born in d afterwards: see Probe.
+// No process should be born in d afterwards. Some versions of Linux, 6.18 among
+// them, kill a process at its birth (CLONE_INTO_CGROUP of clone(2)) in another
+// cgroup than the parent's if cgroup.kill of one of the two has been written to
+// before.
 //
 // Linux before 5.14 has no cgroup.kill: d is frozen then, so that no member can
 // fork, and thawed when all have got the signal. If a member has not frozen
@@ -605,38 +607,6 @@ func (d *Dir) removeBelow() error {
 		}
 		return nil
 	})
-}
-
-// Probe returns nil if a process can be born in d (CLONE_INTO_CGROUP of
-// clone(2), since Linux 5.7), else the reason why not, found out by doing it:
-// the system's error and, if that may be the reason, the type of the cgroup.
-//
-// Some versions of Linux, 6.18 among them, kill a process at its birth in
-// another cgroup than the parent's if cgroup.kill of one of the two has been
-// written to before.
-func Probe(d *Dir) error {
-	// The birth comes first, then the failure to execute what is no directory.
-	const path = "/dev/null/corral-probe"
-	p, err := os.StartProcess(path, []string{path}, &os.ProcAttr{
-		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: d.fd},
-	})
-	if errors.Is(err, unix.ENOTDIR) {
-		return nil
-	}
-	if err == nil {
-		// It was killed before it could fail.
-		var state *os.ProcessState
-		if state, err = p.Wait(); err == nil {
-			err = fmt.Errorf("at its birth: %v", state)
-		}
-	}
-	if reason, ok := errors.AsType[*os.PathError](err); ok {
-		err = reason.Err // the path would say nothing
-	}
-	if kind, _ := d.read("cgroup.type"); len(kind) > 0 && string(kind) != "domain\n" {
-		return fmt.Errorf("cgroup: start a process in %s (%s): %w", d.path, bytes.TrimSpace(kind), err)
-	}
-	return fmt.Errorf("cgroup: start a process in %s: %w", d.path, err)
 }
 
 // walk calls visit for d and every cgroup below it, parents first. Those that

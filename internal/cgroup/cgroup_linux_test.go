@@ -2,8 +2,10 @@ package cgroup
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -58,7 +60,7 @@ func create(t *testing.T) *Dir {
 		}
 	})
 	t.Cleanup(func() { d.Close() }) // an error if the test has closed it
-	if err := Probe(d); err != nil {
+	if err := probe(d); err != nil {
 		t.Skip("SKIPPED: ", err)
 	}
 	return d
@@ -206,7 +208,7 @@ func TestLife(t *testing.T) {
 			if err := d.Signal(unix.SIGCONT); err != os.ErrProcessDone {
 				t.Errorf("signal: error %v", err)
 			}
-			if err := Probe(d); err == nil {
+			if err := probe(d); err == nil {
 				t.Error("a process was born in a cgroup that is gone")
 			}
 			ok(t, d.Close())
@@ -464,7 +466,7 @@ func TestSignalDenied(t *testing.T) {
 		if err := d.MoveTo(d); !errors.Is(err, os.ErrPermission) {
 			t.Errorf("move: error %v", err)
 		}
-		if err := Probe(d); !errors.Is(err, os.ErrPermission) {
+		if err := probe(d); !errors.Is(err, os.ErrPermission) {
 			t.Errorf("probe: error %v", err)
 		}
 		if _, err := Create(d.Path() + "/x"); !errors.Is(err, os.ErrPermission) {
@@ -533,8 +535,8 @@ func TestKill(t *testing.T) {
 				if b, err := d.read("cgroup.freeze"); string(b) != "0\n" || err != nil {
 					t.Errorf("left frozen: %q, error %v", b, err)
 				}
-				// Where the kernel does not let a process live there, Probe knows.
-				if err := Probe(d); err == nil {
+				// Where the kernel does not let a process live there, probe knows.
+				if err := probe(d); err == nil {
 					exits(t, start(t, d, "echo ready"), 0)
 				} else {
 					t.Log(err)
@@ -597,7 +599,7 @@ func TestRemove(t *testing.T) {
 	defer again.Close()
 	ok(t, d.Remove())
 	populated(t, again, false)
-	if err := Probe(again); err != nil {
+	if err := probe(again); err != nil {
 		t.Error(err)
 	}
 }
@@ -645,7 +647,7 @@ func invalid(t *testing.T, d *Dir) *Dir {
 }
 
 func TestProbeThreaded(t *testing.T) {
-	err := Probe(invalid(t, create(t)))
+	err := probe(invalid(t, create(t)))
 	if !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "(domain invalid)") {
 		t.Errorf("error %v", err)
 	}
@@ -664,4 +666,36 @@ func TestHandles(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	ok(t, h.Wait(ctx))
+}
+
+// probe returns nil if a process can be born in d (CLONE_INTO_CGROUP of
+// clone(2), since Linux 5.7), else the reason why not, found out by doing it:
+// the system's error and, if that may be the reason, the type of the cgroup.
+//
+// Some versions of Linux, 6.18 among them, kill a process at its birth in
+// another cgroup than the parent's if cgroup.kill of one of the two has been
+// written to before.
+func probe(d *Dir) error {
+	// The birth comes first, then the failure to execute what is no directory.
+	const path = "/dev/null/corral-probe"
+	p, err := os.StartProcess(path, []string{path}, &os.ProcAttr{
+		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: d.fd},
+	})
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err == nil {
+		// It was killed before it could fail.
+		var state *os.ProcessState
+		if state, err = p.Wait(); err == nil {
+			err = fmt.Errorf("at its birth: %v", state)
+		}
+	}
+	if reason, ok := errors.AsType[*os.PathError](err); ok {
+		err = reason.Err // the path would say nothing
+	}
+	if kind, _ := d.read("cgroup.type"); len(kind) > 0 && string(kind) != "domain\n" {
+		return fmt.Errorf("cgroup: start a process in %s (%s): %w", d.path, bytes.TrimSpace(kind), err)
+	}
+	return fmt.Errorf("cgroup: start a process in %s: %w", d.path, err)
 }

@@ -47,6 +47,7 @@ type Child struct {
 	Members int
 
 	needs func() error // see Unavailable; nil if it needs nothing
+	args  []string     // the leader's
 }
 
 // Unavailable returns why this machine or user cannot have c: it lacks what the

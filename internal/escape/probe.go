@@ -41,10 +41,11 @@ type Probe struct {
 	gone  chan struct{} // closed at end-of-file on the oracle
 	news  chan struct{} // has an element if something has been reported
 
-	mu      sync.Mutex
-	members []Member
-	dirs    []string // directories to remove, which may not be there yet
-	failure error
+	mu          sync.Mutex
+	members     []Member
+	dirs        []string // directories to remove, which may not be there yet
+	failure     error
+	interrupted bool
 }
 
 // NewProbe prepares to start c. When the test ends, every process of c that is
@@ -59,7 +60,7 @@ func NewProbe(t testing.TB, c Child) *Probe {
 		gone:  make(chan struct{}),
 		news:  make(chan struct{}, 1),
 	}
-	p.path, p.args = Command(c.Name)
+	p.path, p.args = Command(c.Name, c.args...)
 	pipe := func() (r, w *os.File) {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -114,6 +115,15 @@ func (p *Probe) Ready(ctx context.Context) []Member {
 		return a.PID - b.PID
 	})
 	return members
+}
+
+// Interrupt says that the tree is going to be stopped while it may not be
+// complete. That a process cannot do its part is no failure from then on: what
+// it has started may be gone.
+func (p *Probe) Interrupt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.interrupted = true
 }
 
 // Release tells the tree to go ahead: the leader exits, or whatever the Doc of
@@ -257,10 +267,11 @@ func (p *Probe) readReport() {
 			err = fmt.Errorf("escape: %s", lines.Text())
 		}
 		p.mu.Lock()
-		if err != nil {
-			p.failure = errors.Join(p.failure, err)
-		} else {
+		switch {
+		case err == nil:
 			p.members = append(p.members, m)
+		case !p.interrupted:
+			p.failure = errors.Join(p.failure, err)
 		}
 		complete := p.failure != nil || len(p.members) >= p.child.Members
 		p.mu.Unlock()

@@ -1,0 +1,143 @@
+package corral
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/pgroup"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// adopting adds to a containment the members that it has lost and the owner has
+// got instead, as the subreaper above (see Cmd.AdoptOrphans).
+type adopting struct {
+	containment
+	leader  atomic.Int64 // its PID, if it is a child of the owner
+	killing atomic.Bool  // whatever turns up is killed
+	died    chan os.Signal
+	reaping sync.WaitGroup
+}
+
+func adopt(inner containment) (containment, error) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
+	}
+	return &adopting{containment: inner, died: make(chan os.Signal, 1)}, nil
+}
+
+func (a *adopting) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	leader, id, err := a.containment.start(cmd)
+	if err == nil {
+		a.leader.Store(int64(id.PID))
+		signal.Notify(a.died, syscall.SIGCHLD)
+		a.reaping.Go(func() {
+			for range a.died {
+				a.bury()
+			}
+		})
+	}
+	return leader, id, err
+}
+
+// bury reaps the orphans that have ended.
+func (a *adopting) bury() {
+	pids, _ := proctree.ChildPIDs(os.Getpid())
+	helper := a.helper()
+	for _, pid := range pids {
+		if pid != helper && int64(pid) != a.leader.Load() {
+			unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
+		}
+	}
+}
+
+// helper is the PID of the guard or the keeper, or 0.
+func (a *adopting) helper() int {
+	if h, ok := a.containment.(interface{ helper() int }); ok {
+		return h.helper()
+	}
+	return 0
+}
+
+// strays are the owner's descendants that are neither the helper's nor the
+// containment's.
+func (a *adopting) strays() ([]proctree.Process, error) {
+	rows, err := proctree.Below(os.Getpid())
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	helper := a.helper()
+	known := make(map[proctree.ID]bool)
+	held, err := a.containment.members()
+	for _, p := range held {
+		known[p.id()] = true
+	}
+	helped := map[int]bool{helper: helper != 0}
+	var strays []proctree.Process
+	for _, row := range rows { // parents come first
+		switch {
+		case row.PID == helper, helped[row.PPID]:
+			helped[row.PID] = true
+		case !known[row.ID]:
+			strays = append(strays, row)
+		}
+	}
+	return strays, err
+}
+
+func (a *adopting) members() ([]Process, error) {
+	held, err := a.containment.members()
+	strays, serr := a.strays()
+	all := append(held, describe(strays)...)
+	sortByPID(all)
+	return all, errors.Join(err, serr)
+}
+
+func (a *adopting) signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	err := a.containment.signal(sig)
+	if serr := signalEach(number, a.strays); errors.Is(err, os.ErrProcessDone) {
+		err = serr
+	}
+	return err
+}
+
+func (a *adopting) kill() error {
+	a.killing.Store(true)
+	err := a.containment.kill()
+	if serr := signalEach(syscall.SIGKILL, a.strays); !errors.Is(serr, os.ErrProcessDone) {
+		err = errors.Join(err, serr)
+	}
+	return err
+}
+
+func (a *adopting) empty(ctx context.Context) error {
+	if err := a.containment.empty(ctx); err != nil {
+		return err
+	}
+	return pgroup.Drain(ctx, func() ([]proctree.Process, error) {
+		if a.killing.Load() {
+			signalEach(syscall.SIGKILL, a.strays)
+		}
+		return a.strays()
+	})
+}
+
+func (a *adopting) close() error {
+	signal.Stop(a.died)
+	close(a.died)
+	a.reaping.Wait()
+	a.leader.Store(0)
+	a.bury()
+	return a.containment.close()
+}

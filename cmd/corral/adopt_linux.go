@@ -1,0 +1,4 @@
+package main
+
+// adoptOrphans: corral starts nothing but one run.
+const adoptOrphans = true

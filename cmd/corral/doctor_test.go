@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/corral-run/corral"
+)
+
+// libraryContainments reads the constants of the library: it has no list that
+// others could use.
+func libraryContainments(t *testing.T) []corral.Containment {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../../containment.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []corral.Containment
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Values) != 1 {
+			return true
+		}
+		kind, _ := spec.Type.(*ast.Ident)
+		value, _ := spec.Values[0].(*ast.BasicLit)
+		if kind == nil || kind.Name != "Containment" || value == nil {
+			return true
+		}
+		name, err := strconv.Unquote(value.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := corral.Containment(name); c != corral.Auto {
+			all = append(all, c)
+		}
+		return true
+	})
+	return all
+}
+
+// The doctor knows every containment, and tells of those that this system has.
+func TestDoctorKnowsAll(t *testing.T) {
+	all := libraryContainments(t)
+	known := slices.Clone(byStrength)
+	slices.Sort(all)
+	slices.Sort(known)
+	if diff := cmp.Diff(all, known); diff != "" {
+		t.Errorf("-library +doctor:\n%s", diff)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		if ownerKilled[c] == "" {
+			t.Errorf("%s: nothing is said of the owner's SIGKILL", c)
+		}
+	}
+	d := diagnose(program)
+	var told []corral.Containment
+	for _, f := range d.Containments {
+		told = append(told, f.Containment)
+		if f.Works == (f.Reason != "") || f.Auto != (f.Containment == d.Auto) || f.Auto && !f.Works {
+			t.Errorf("%+v, auto is %q", f, d.Auto)
+		}
+	}
+	for _, c := range all {
+		if _, err := try(program, c); (err == errElsewhere) == slices.Contains(told, c) {
+			t.Errorf("%s: %v, and told of: %v", c, err, told)
+		}
+	}
+	if len(told) == 0 || d.Auto == corral.Auto && d.AutoReason == "" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// What is written as JSON is what is written as text, and the exit status says
+// whether Auto is enough.
+func TestDoctorJSON(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	status := run([]string{"doctor", "--json"}, &stdout, &stderr)
+	var d diagnosis
+	dec := json.NewDecoder(&stdout)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); err != nil || stderr.Len() > 0 {
+		t.Fatalf("%v, stderr %q", err, stderr.String())
+	}
+	strong := d.Auto != corral.Auto && d.Auto != corral.Group
+	if d.Survives != strong || (status == 0) != strong || status > 1 {
+		t.Errorf("status %d, auto %q, survives: %v", status, d.Auto, d.Survives)
+	}
+	if d.Host.OS == "" || d.Host.Arch == "" || d.Improve == nil {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestDoctorText(t *testing.T) {
+	d := diagnosis{
+		Version: "v1.2.3",
+		Auto:    corral.Keeper,
+		Containments: []finding{
+			{Containment: corral.Cgroup, Reason: "mkdir /x\x1b: permission denied"},
+			{Containment: corral.Keeper, Works: true, Auto: true, OwnerKilled: "keeper stops all"},
+			{Containment: corral.Group, Works: true, OwnerKilled: "only the leader is killed"},
+		},
+		Host:    host{OS: "plan", Arch: "nine"},
+		Improve: []string{"one", "two"},
+	}
+	const want = `containments                owner gets SIGKILL
+  cgroup       no           mkdir /x\x1b: permission denied
+  keeper       yes (auto)   keeper stops all
+  group        yes          only the leader is killed
+
+host
+  corral   v1.2.3
+  system   plan/nine
+
+to improve
+  one
+  two
+`
+	write := func() string {
+		var b bytes.Buffer
+		if err := d.writeText(&b); err != nil {
+			t.Error(err)
+		}
+		return b.String()
+	}
+	if diff := cmp.Diff(want, write()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	d.Improve = nil
+	if got := write(); !strings.HasSuffix(got, "to improve\n  nothing that corral knows of\n") {
+		t.Errorf("no advice:\n%s", got)
+	}
+	d.Containments = d.Containments[2:]
+	d.Auto, d.AutoReason = corral.Auto, "too bad"
+	if got := write(); !strings.HasSuffix(got, "to improve\n  nothing\n") || !strings.Contains(got, "\n  auto         no    too bad\n") {
+		t.Errorf("no containment:\n%s", got)
+	}
+}
+
+// good is a host of a user who can have everything.
+func good() linux {
+	yes := answer{Works: true}
+	return linux{
+		Kernel: "6.12.0", UID: 1000, Container: nil, Systemd: true, UserManager: true, Seccomp: "off", Hidepid: "0",
+		Subreaper: yes, Clone3: yes,
+		Cgroup: cgroups{
+			Layout: "v2", Mount: "/sys/fs/cgroup", Own: "/sys/fs/cgroup/system.slice/web.service",
+			Type: "domain", Mkdir: yes, Kill: yes,
+		},
+		Namespaces: namespaces{yes, map[string]string{usernsMax: "1000", usernsClone: "1", usernsAppArmor: "0"}},
+		Pidfd:      pidfds{yes, yes, yes, yes},
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	const (
+		cgroup = corral.Cgroup
+		pidns  = corral.PIDNS
+	)
+	denied := func(l *linux) { l.Cgroup.Mkdir = answer{Reason: "mkdir: permission denied"} }
+	readOnly := func(l *linux) {
+		l.Cgroup.Mkdir = answer{Reason: "mkdir: read-only file system"}
+		l.Cgroup.ReadOnly = true
+		l.Systemd, l.UserManager = false, false
+	}
+	none := func(l *linux) { l.Cgroup = cgroups{Layout: "v1", OwnReason: "no cgroup2 file system is mounted"} }
+	plain := func(l *linux) { l.Systemd, l.UserManager = false, false }
+	root := func(l *linux) { l.UID = 0 }
+	signs := func(names ...string) func(*linux) { return func(l *linux) { l.Container = names } }
+	sysctl := func(name, value string) func(*linux) { return func(l *linux) { l.Namespaces.Sysctls[name] = value } }
+	for _, tt := range []struct {
+		name    string
+		missing []corral.Containment
+		changes []func(*linux)
+		want    []string // a part of each line
+	}{
+		{"all works", nil, nil, nil},
+		{"not delegated, nothing missing", nil, []func(*linux){denied}, nil},
+		{"not delegated, service", []corral.Containment{cgroup}, []func(*linux){denied},
+			[]string{"[Service] section of web.service, Delegate=yes", "systemd-run --user --scope -p Delegate=yes -- corral"}},
+		{"not delegated, session", []corral.Containment{cgroup},
+			[]func(*linux){denied, func(l *linux) { l.Cgroup.Own = "/sys/fs/cgroup/user.slice/session-1.scope" }},
+			[]string{"systemd-run --user --scope -p Delegate=yes -- corral"}},
+		{"not delegated, no manager of the user's", []corral.Containment{cgroup},
+			[]func(*linux){denied, func(l *linux) { l.UserManager = false; l.Cgroup.Own = "/sys/fs/cgroup/x" }},
+			[]string{"as root, systemd-run --uid=1000 -p Delegate=yes"}},
+		{"not delegated, no systemd", []corral.Containment{cgroup}, []func(*linux){denied, plain},
+			[]string{"as root, D=/sys/fs/cgroup/system.slice/web.service/user-1000; mkdir $D && chown 1000 $D $D/cgroup.procs"}},
+		{"service that may not write", []corral.Containment{cgroup}, []func(*linux){readOnly, func(l *linux) { l.Systemd = true }},
+			[]string{"web.service, ProtectControlGroups=no and Delegate=yes"}},
+		{"root, for no reason that shows", []corral.Containment{cgroup}, []func(*linux){denied, plain, root}, nil},
+		{"docker", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs(signDocker, "cgroup namespace")},
+			[]string{"in docker: --cgroupns=private --security-opt writable-cgroups=true"}},
+		{"podman", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs(signPodman, "container=podman")},
+			[]string{"in podman: --security-opt unmask=/sys/fs/cgroup"}},
+		{"Kubernetes", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs(signKubernetes)},
+			[]string{"securityContext: {privileged: true}"}},
+		{"some container", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs("cgroup namespace")},
+			[]string{"in podman", "in docker"}},
+		{"version 1, systemd", []corral.Containment{cgroup}, []func(*linux){none}, []string{"systemd.unified_cgroup_hierarchy=1"}},
+		{"version 1, root", []corral.Containment{cgroup}, []func(*linux){none, plain, root}, []string{"mount -t cgroup2 cgroup2 /run/cgroup2"}},
+		{"version 1, user", []corral.Containment{cgroup}, []func(*linux){none, plain}, nil},
+		{"version 1, container", []corral.Containment{cgroup}, []func(*linux){none, plain, signs(signDocker)},
+			[]string{"the host needs version 2"}},
+		{"threaded", []corral.Containment{cgroup}, []func(*linux){func(l *linux) { l.Cgroup.Type = "domain threaded" }},
+			[]string{"that of /sys/fs/cgroup/system.slice/web.service is domain threaded"}},
+		{"no clone3", []corral.Containment{cgroup}, []func(*linux){func(l *linux) { l.Clone3 = answer{} }},
+			[]string{"clone3, Linux 5.7 or later"}},
+		{"no pidfd", nil, []func(*linux){func(l *linux) { l.Pidfd = pidfds{} }}, []string{"pidfd: Linux 5.3 or later"}},
+		{"no pidfd, filtered", nil, []func(*linux){func(l *linux) { l.Pidfd = pidfds{}; l.Seccomp = "filter" }},
+			[]string{"pidfd: Linux 5.3 or later; if it is that, the seccomp filter refuses the call"}},
+		{"user namespaces, clone", []corral.Containment{pidns}, []func(*linux){sysctl(usernsClone, "0")},
+			[]string{"pidns: sysctl -w kernel.unprivileged_userns_clone=1"}},
+		{"user namespaces, limit", []corral.Containment{pidns}, []func(*linux){sysctl(usernsMax, "0")},
+			[]string{"pidns: sysctl -w user.max_user_namespaces=10000"}},
+		{"user namespaces, AppArmor", []corral.Containment{pidns}, []func(*linux){sysctl(usernsAppArmor, "1")},
+			[]string{"pidns: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"}},
+		{"user namespaces, nobody asked", nil, []func(*linux){sysctl(usernsMax, "0")}, nil},
+		{"namespaces in a container", []corral.Containment{pidns},
+			[]func(*linux){root, signs(signDocker), func(l *linux) { l.Seccomp = "filter" }}, []string{"pidns: the container engine"}},
+		{"both", []corral.Containment{cgroup, pidns}, []func(*linux){readOnly, signs(signPodman), sysctl(usernsMax, "0")},
+			[]string{"cgroup, in podman", "pidns: sysctl"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := good()
+			for _, change := range tt.changes {
+				change(&l)
+			}
+			var found []finding
+			for _, c := range byStrength {
+				found = append(found, finding{Containment: c, Works: !slices.Contains(tt.missing, c)})
+			}
+			got := l.advice(found)
+			ok := len(got) == len(tt.want)
+			for i := range min(len(got), len(tt.want)) {
+				ok = ok && strings.Contains(got[i], tt.want[i]) && !strings.Contains(got[i], "\n")
+			}
+			if !ok {
+				t.Errorf("got %q; want lines with %q", got, tt.want)
+			}
+			if len((&host{OS: "linux", Linux: &l}).facts()) < 10 {
+				t.Error("facts are missing")
+			}
+		})
+	}
+}
+
+func TestDoctorArguments(t *testing.T) {
+	for _, args := range [][]string{{"doctor", "x"}, {"doctor", "--yaml"}} {
+		var stdout, stderr bytes.Buffer
+		if status := run(args, &stdout, &stderr); status != 125 || stdout.Len() > 0 || !strings.HasSuffix(stderr.String(), "see 'corral doctor --help'\n") {
+			t.Errorf("%q: status %d, stdout %q, stderr %q", args, status, stdout.String(), stderr.String())
+		}
+	}
+}
