@@ -31,6 +31,9 @@ type keeperContainment struct {
 	leader *os.Process
 	id     proctree.ID
 
+	ctx       context.Context // done when nobody waits for the leader any more
+	stopWatch context.CancelFunc
+
 	ended   chan struct{} // closed when the leader has, or the keeper
 	emptied chan struct{} // closed when nothing is left that is known
 	reading sync.WaitGroup
@@ -49,7 +52,9 @@ func openKeeper(req request) (containment, error) {
 	if req.attr != nil && req.attr.Ptrace {
 		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
 	}
-	return &keeperContainment{req: req, ended: make(chan struct{}), emptied: make(chan struct{})}, nil
+	k := &keeperContainment{req: req, ended: make(chan struct{}), emptied: make(chan struct{})}
+	k.ctx, k.stopWatch = context.WithCancel(context.Background())
+	return k, nil
 }
 
 func (k *keeperContainment) prepare(*exec.Cmd) error { return nil }
@@ -100,6 +105,9 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		}
 	}
 	k.reading.Go(func() { k.listen(events) })
+	if proctree.EventDriven() {
+		k.reading.Go(k.watch)
+	}
 	return k.leader, k.id, nil
 }
 
@@ -228,6 +236,32 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 		}
 	}
 	return s, files, nil
+}
+
+// watch makes the keeper run again if a member has stopped it, when the leader
+// has ended: nobody would get to know that.
+func (k *keeperContainment) watch() {
+	leader, err := proctree.Open(k.id)
+	if err != nil && !errors.Is(err, proctree.ErrGone) {
+		return
+	}
+	if err == nil {
+		defer leader.Close()
+		err = leader.Wait(k.ctx)
+	}
+	if k.ctx.Err() != nil {
+		return
+	}
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		select {
+		case <-time.After(pause):
+			k.wake()
+		case <-k.ended:
+			return
+		case <-k.ctx.Done():
+			return
+		}
+	}
 }
 
 // listen takes in what the keeper has to say, up to its end.
@@ -382,13 +416,7 @@ func (k *keeperContainment) empty(ctx context.Context) error {
 	}
 }
 
-// helper is the keeper's PID, or 0 if it is gone.
-func (k *keeperContainment) helper() int {
-	if k.isLost() {
-		return 0
-	}
-	return k.proc.Pid
-}
+func (k *keeperContainment) helper() int { return k.proc.Pid }
 
 func (k *keeperContainment) reap() (*os.ProcessState, error) {
 	k.mu.Lock()
@@ -397,6 +425,7 @@ func (k *keeperContainment) reap() (*os.ProcessState, error) {
 	k.mu.Unlock()
 	markDone(k.leader) // as long as the keeper holds its PID
 	k.line.Write([]byte{keeperFinish})
+	k.stopWatch()
 	keeper, err := k.proc.Wait()
 	k.reading.Wait()
 	if err != nil {
@@ -416,6 +445,7 @@ func (k *keeperContainment) reap() (*os.ProcessState, error) {
 }
 
 func (k *keeperContainment) close() error {
+	k.stopWatch()
 	if k.line == nil {
 		return nil
 	}

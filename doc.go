@@ -10,19 +10,29 @@
 // What can be promised depends on the containment, the kernel mechanism that
 // knows the members. Those marked * are not built yet.
 //
-//	containment  where                  can escape, owner alive  owner gets SIGKILL
-//	job*         Windows                nothing                  the kernel kills all
-//	cgroup*      Linux                  a privileged member      the guard stops all
-//	keeper*      Linux, FreeBSD         nothing                  the keeper stops all
-//	keeper*      macOS                  setsid and double fork   the keeper stops what it knows
-//	pidns*       Linux, on request      nothing                  the kernel kills all
-//	group        Linux, FreeBSD         setsid, setpgid          only the leader is killed
-//	group        macOS                  setsid, setpgid          nothing is killed
+//	containment  where                  can escape, owner alive      owner gets SIGKILL
+//	job*         Windows                nothing                      the kernel kills all
+//	cgroup       Linux                  a privileged member          the guard stops all
+//	keeper       Linux                  nothing (but see below)      the keeper stops all
+//	keeper*      FreeBSD                nothing                      the keeper stops all
+//	keeper*      macOS                  setsid and double fork       the keeper stops what it knows
+//	pidns        Linux, on request      nothing                      the kernel kills all
+//	group        Linux, FreeBSD         setsid, setpgid              only the leader is killed
+//	group        macOS                  setsid, setpgid              nothing is killed
 //
 // The owner is the program that uses this package. [Auto] takes the strongest
 // containment that works here; every Report names the one obtained and the
 // stronger ones that were not to be had; [Cmd.Require] makes less an error.
 //
-// The package installs no signal handler, starts no process of its own, reaps
-// nothing but the leader, and leaves no goroutine when a run is over.
+// Guard and keeper are helper processes: the running program once more, which
+// this package's init recognises by its name and by a socket for standard input,
+// before main. A keeper is between the owner and the leader of one run, for as
+// long as the run lives. The guard is there for all runs in control groups,
+// from the first one until ten seconds after the last one. A member that kills the
+// keeper loses the leader, and may leave what had lost its parent before: see
+// [ErrKeeperLost] and [Cmd.AdoptOrphans].
+//
+// The package installs no signal handler and reaps nothing but what it has
+// started, unless Cmd.AdoptOrphans asks for it, and leaves no goroutine when a
+// run is over.
 package corral

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -36,9 +35,13 @@ func init() {
 	runtime.LockOSThread()
 	name, _ := unix.BytePtrFromString(os.Args[0])
 	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
-	// Signals are for the command, or for the owner, who passes them on. Handlers
-	// rather than SIG_IGN, which a program inherits that is started from here.
-	signal.Notify(make(chan os.Signal))
+	// Signals are for the command, or for the owner, who passes them on. The
+	// runtime does not get to know that its handlers have been replaced, and so
+	// gives a program that is started from here the default back. (signal.Notify
+	// would do as well, but takes its time.)
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
+		setDisposition(sig, sigIgn)
+	}
 	if os.Args[0] == keeperRole {
 		keeperMain()
 	} else {
@@ -203,14 +206,23 @@ func closeInherited() {
 	}
 }
 
+const sigDfl, sigIgn = 0, 1 // SIG_DFL, SIG_IGN
+
+// setDisposition is for the kernel's struct sigaction, which begins with the
+// handler.
+func setDisposition(sig syscall.Signal, handler uintptr) {
+	action := [8]uintptr{handler}
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+}
+
 // ignoredSignals lists those that this process ignores now, and that a program
 // started from it would ignore.
 func ignoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		var now [8]uintptr // struct sigaction of the kernel, which begins with the handler
+		var now [8]uintptr // as above
 		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
-		if errno == 0 && now[0] == 1 && sig != syscall.SIGCHLD { // SIG_IGN
+		if errno == 0 && now[0] == sigIgn && sig != syscall.SIGCHLD {
 			ignored = append(ignored, sig)
 		}
 	}
@@ -227,8 +239,7 @@ func endLike(status syscall.WaitStatus) {
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	// Not signal.Reset: the runtime would print a trace for some.
-	var dfl [8]uintptr
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)
+	setDisposition(sig, sigDfl)
 	unix.Kill(os.Getpid(), sig)
 	time.Sleep(time.Second) // it is on its way
 	os.Exit(128 + int(sig))

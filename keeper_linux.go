@@ -178,14 +178,20 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 	for _, sig := range spec.Ignored {
 		signal.Ignore(sig)
 	}
-	p, err := os.StartProcess(string(spec.Path), texts(spec.Args), &os.ProcAttr{
-		Dir: string(spec.Dir), Env: texts(spec.Env), Files: spec.files, Sys: spec.Sys,
-	})
-	if err != nil {
-		return err
+	attr := &syscall.ProcAttr{Dir: string(spec.Dir), Env: texts(spec.Env), Sys: spec.Sys}
+	for _, f := range spec.files {
+		fd := ^uintptr(0)
+		if f != nil {
+			fd = f.Fd()
+		}
+		attr.Files = append(attr.Files, fd)
 	}
-	pid := p.Pid
-	p.Release() // it is waited for here, in another way
+	// Not os.StartProcess, which would start another process to find out about
+	// pidfds.
+	pid, err := syscall.ForkExec(string(spec.Path), texts(spec.Args), attr)
+	if err != nil {
+		return &fs.PathError{Op: "fork/exec", Path: string(spec.Path), Err: err}
+	}
 	if k.leader, err = proctree.Identify(pid); err != nil {
 		unix.Kill(pid, unix.SIGKILL)
 		return err
@@ -361,6 +367,12 @@ func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
 // theirs until they are reaped, here.
 func (k *keeper) rest() int {
 	for {
+		// Asked for what is no end, the kernel says ECHILD if there are only zombies
+		// (wait_consider_task in its kernel/exit.c).
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+		if err == unix.ECHILD {
+			return 0
+		}
 		pids, err := proctree.ChildPIDs(os.Getpid())
 		if err != nil {
 			return 1 // as far as we know

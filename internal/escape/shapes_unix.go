@@ -206,7 +206,7 @@ func (p *process) killParent(role string) {
 	// One whose real parent has ended may have a stranger for it, such as the
 	// manager of a login session.
 	for above := parent; above.PPID != p.testPID; {
-		if init, err := proctree.Lookup(1); err == nil && above.PPID == 1 && len(init.Args) > 0 && init.Args[0] == "corral-keeper" {
+		if init, err := proctree.Lookup(1); err == nil && above.PPID <= 1 && len(init.Args) > 0 && init.Args[0] == "corral-keeper" {
 			break // a PID namespace that Corral has made for this tree
 		}
 		if above.PID <= 1 {

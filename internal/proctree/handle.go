@@ -77,6 +77,10 @@ func (h *Handle) Close() error {
 	return nil
 }
 
+// EventDriven reports whether Wait of a Handle and of a Watch wait for an event.
+// Where there is none (Linux without pidfds) they look again and again.
+func EventDriven() bool { return eventDriven() }
+
 // A Watch waits until many processes have ended. Its methods must not be
 // called at the same time.
 type Watch struct{ sys watch }

@@ -29,6 +29,8 @@ var noPidfds = sync.OnceValue(func() error {
 	return nil
 })
 
+func eventDriven() bool { return noPidfds() == nil }
+
 func openHandle(id ID) (handle, error) {
 	if noPidfds() != nil {
 		return openPolled(id)

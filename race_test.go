@@ -1,0 +1,5 @@
+//go:build race
+
+package corral_test
+
+const raceEnabled = true
