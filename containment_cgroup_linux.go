@@ -96,13 +96,13 @@ func (c *cgroupContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	if c.reused && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENODEV)) {
 		// An earlier run has left its directory in a state that we do not look
 		// for, such as a limit or a type. These errors are not those of exec.
-		c.dir.Remove()
-		c.dir.Close()
-		if c.dir, err = c.pens.create(c.plan); err == nil {
-			err = c.prepare(&again)
-		}
-		if err == nil {
-			err = c.child.start(&again)
+		var fresh *cgroup.Dir
+		if fresh, err = c.pens.create(c.plan); err == nil {
+			c.pens.discard(c.dir)
+			c.dir = fresh
+			if err = c.prepare(&again); err == nil {
+				err = c.child.start(&again)
+			}
 		}
 	}
 	if err != nil {
@@ -357,13 +357,17 @@ func (p *pens) settle() error {
 		if err != nil {
 			return err
 		}
-		if locked, err := home.Lock(); err != nil || !locked {
-			// Another owner's guard takes it for left over, and is removing it.
+		locked, err := home.Lock()
+		if locked {
+			locked, err = home.Pristine()
+		}
+		if err != nil || !locked {
+			// Another owner's guard takes it for left over, and removes it.
 			home.Close()
 			if err == nil && attempt < 100 {
 				continue
 			}
-			return fmt.Errorf("cannot lock %s: %w", path, err)
+			return errors.Join(fmt.Errorf("cannot lock %s", path), err)
 		}
 		p.parent, p.home, p.free = parent, home, make(map[string][]*cgroup.Dir)
 		break

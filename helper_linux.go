@@ -73,11 +73,19 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 		}
 	}
 	// It is the running program also when its file has been replaced or removed.
-	const self = "/proc/self/exe"
-	if _, err := os.Stat(self); err == nil {
-		return self, nil
+	path := "/proc/self/exe"
+	info, err := os.Stat(path)
+	if err != nil {
+		if path, err = os.Executable(); err == nil {
+			info, err = os.Stat(path)
+		}
 	}
-	return os.Executable()
+	if err == nil && info.Mode()&(os.ModeSetuid|os.ModeSetgid) != 0 {
+		// A helper would have the rights that this process may have given up, and
+		// the command would have them from the helper.
+		return "", errors.New("the program is set-user-ID or set-group-ID: set corral.HelperPath")
+	}
+	return path, err
 })
 
 // startHelper starts a helper, with a line to it: the owner's end is
@@ -236,6 +244,9 @@ func endLike(status syscall.WaitStatus) {
 		os.Exit(status.ExitStatus())
 	}
 	sig := status.Signal()
+	if os.Getpid() == 1 {
+		os.Exit(128 + int(sig)) // the init of a PID namespace does not die of its own signals
+	}
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	// Not signal.Reset: the runtime would print a trace for some.
