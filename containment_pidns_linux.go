@@ -50,7 +50,7 @@ var pidnsProbe = sync.OnceValue(func() error {
 		return nil
 	}
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("%w (user namespaces may be forbidden here: see user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)", err)
+		return fmt.Errorf("PID or user namespaces are not allowed here: %w", err)
 	}
 	return err
 })

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -200,7 +201,7 @@ func (c caller) test(pkg string, flags []string, output *os.File) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	return errors.Join(reapUntil(cmd.Process.Pid), c.leftovers())
+	return errors.Join(reapUntil(cmd.Process.Pid), leftovers())
 }
 
 // reapUntil reaps every child that ends, as an init does, until the one with
@@ -224,10 +225,10 @@ func reapUntil(pid int) error {
 	}
 }
 
-// leftovers returns an error that names the processes and the cgroup
-// directories which the tests have left, and removes them. Those that have been
-// killed are given a while to die.
-func (c caller) leftovers() error {
+// leftovers returns an error that names the processes and the cgroup directories
+// which the tests have left, and removes them. Processes that have been killed
+// are given a while to die.
+func leftovers() error {
 	var left []string
 	for range 50 {
 		for { // they have become ours
@@ -235,25 +236,22 @@ func (c caller) leftovers() error {
 				break
 			}
 		}
-		if left = c.processes(); len(left) == 0 {
+		if left = processes(); len(left) == 0 {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	if len(left) > 0 {
-		if err := os.WriteFile(c.cgroup()+"/cgroup.kill", []byte("1"), 0); err != nil {
-			return err
-		}
-		for len(c.processes()) > 0 {
+		unix.Kill(-1, unix.SIGKILL) // all but this one
+		for {
 			if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && err != unix.EINTR {
 				break
 			}
 		}
 	}
-	dirs := c.directories()
-	for i := len(dirs) - 1; i > 0; i-- { // the deepest first; the caller's own stays
-		left = append(left, dirs[i])
-		os.Remove(dirs[i])
+	for _, dir := range slices.Backward(cgroups()) { // the deepest first
+		left = append(left, dir)
+		os.Remove(dir)
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("left: %s", strings.Join(left, "; "))
@@ -261,30 +259,32 @@ func (c caller) leftovers() error {
 	return nil
 }
 
-// processes returns the processes in the caller's cgroup and below, by their
-// command lines.
-func (c caller) processes() []string {
-	var found []string
-	for _, dir := range c.directories() {
-		pids, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		for pid := range strings.FieldsSeq(string(pids)) {
-			line, err := os.ReadFile("/proc/" + pid + "/cmdline")
-			if err == nil && len(line) > 0 { // a zombie has none
-				found = append(found, "process "+pid+": "+strings.ReplaceAll(strings.TrimRight(string(line), "\x00"), "\x00", " "))
-			}
+// processes returns all processes but this one, by their command lines, which
+// zombies and kernel threads have not.
+func processes() (found []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		pid := filepath.Base(filepath.Dir(file))
+		line, err := os.ReadFile(file)
+		if err == nil && len(line) > 0 && pid != "1" {
+			words := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
+			found = append(found, fmt.Sprintf("process %s: %s", pid, strings.Join(words, " ")))
 		}
 	}
 	return found
 }
 
-// directories returns the caller's cgroup and all below it, parents first.
-func (c caller) directories() []string {
-	var dirs []string
-	filepath.WalkDir(c.cgroup(), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, path)
+// cgroups returns the cgroups that nobody has prepared, parents first.
+func cgroups() (found []string) {
+	known := []string{cgroupfs}
+	for _, c := range callers {
+		known = append(known, c.cgroup())
+	}
+	filepath.WalkDir(cgroupfs, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && !slices.Contains(known, path) {
+			found = append(found, path)
 		}
 		return nil
 	})
-	return dirs
+	return found
 }
