@@ -139,6 +139,7 @@ func newRun(t *testing.T, cont corral.Containment, probe *escape.Probe) *corral.
 }
 
 func commandEnds(t *testing.T, cont corral.Containment, child escape.Child, survivors []string) {
+	t.Parallel()
 	escape.StartBystander(t)
 	probe := escape.NewProbe(t, child)
 	cmd := newRun(t, cont, probe)
@@ -155,6 +156,7 @@ func commandEnds(t *testing.T, cont corral.Containment, child escape.Child, surv
 }
 
 func commandIsStopped(t *testing.T, cont corral.Containment, child escape.Child, survivors []string) {
+	t.Parallel()
 	escape.StartBystander(t)
 	probe := escape.NewProbe(t, child)
 	cmd := newRun(t, cont, probe)
@@ -173,6 +175,7 @@ func commandIsStopped(t *testing.T, cont corral.Containment, child escape.Child,
 }
 
 func ownerIsKilled(t *testing.T, cont corral.Containment, child escape.Child, survivors []string) {
+	t.Parallel()
 	escape.StartBystander(t)
 	probe := escape.NewProbe(t, child)
 	path, args, files := probe.Command()

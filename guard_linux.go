@@ -52,7 +52,7 @@ func sweep(home string) {
 	var clearing sync.WaitGroup
 	for _, entry := range entries {
 		path := filepath.Join(parent, entry.Name())
-		if !entry.IsDir() || path == home || !strings.HasPrefix(entry.Name(), homePrefix) {
+		if !entry.IsDir() || path == home || !isHome(entry.Name()) {
 			continue
 		}
 		clearing.Go(func() {
@@ -67,6 +67,12 @@ func sweep(home string) {
 		})
 	}
 	clearing.Wait()
+}
+
+// isHome reports whether a directory has a name that pens.settle gives.
+func isHome(name string) bool {
+	numbers, ok := strings.CutPrefix(name, homePrefix)
+	return ok && len(numbers) > 2 && strings.Count(numbers, "-") > 0 && strings.Trim(numbers, "-0123456789") == ""
 }
 
 // clear stops the runs in home and removes it.

@@ -572,7 +572,7 @@ var checks = map[string]func(*tree){
 	"mover": func(tr *tree) {
 		moved := tr.orphan("moved")
 		group := tr.group(moved.PID)
-		if filepath.Base(group) != fmt.Sprintf("corral-escape-%d", moved.PID) {
+		if !strings.HasPrefix(filepath.Base(group), fmt.Sprintf("corral-escape-%d-", moved.PID)) {
 			tr.Errorf("it is in %s", group)
 		}
 		if own := tr.group(tr.row("leader").PID); own != "/" && strings.HasPrefix(group, own+"/") {

@@ -328,7 +328,8 @@ func moveAside(pid int, tell func(dir string)) error {
 	}
 	var errs []error
 	for _, parent := range parents {
-		dir := filepath.Join(parent, fmt.Sprintf("corral-escape-%d", pid))
+		// The number alone may be another's too, in another PID namespace.
+		dir := filepath.Join(parent, fmt.Sprintf("corral-escape-%d-%d", pid, time.Now().UnixNano()))
 		tell(dir)
 		err := os.Mkdir(dir, 0o755)
 		if err == nil {

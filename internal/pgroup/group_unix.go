@@ -71,6 +71,9 @@ func (g *Group) identify() error {
 		// moved to another group.
 		p, err := proctree.Lookup(g.pgid)
 		g.sid = p.SID
+		if errors.Is(err, proctree.ErrGone) && g.leader.held() {
+			return g.membersHidden()
+		}
 		return err
 	}
 	live, err := proctree.Group(g.pgid)
@@ -277,6 +280,10 @@ func (g *Group) hidden() error {
 	if errors.Is(existence(g.send(0)), proctree.ErrGone) {
 		return nil
 	}
+	return g.membersHidden()
+}
+
+func (g *Group) membersHidden() error {
 	return fmt.Errorf("process group %d: its members are hidden: %w", g.pgid, os.ErrPermission)
 }
 
