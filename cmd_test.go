@@ -213,7 +213,7 @@ func TestTimeout(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cmd := sh(tt.script)
-			cmd.Timeout = 500 * time.Millisecond
+			cmd.Timeout = 2 * time.Second // enough for a slow machine to get so far
 			started(t, cmd)
 			err := cmd.Wait()
 			var exit *corral.ExitError

@@ -350,35 +350,44 @@ func (p *pens) settle() error {
 		if attempt > 0 {
 			path += "-" + strconv.Itoa(attempt)
 		}
-		home, err := cgroup.Create(path)
-		if errors.Is(err, os.ErrExist) && attempt < 100 {
-			continue
-		}
-		if err != nil {
+		err := p.open(parent, path)
+		// Until it has the lock, another owner's guard takes it for left over, and
+		// removes it.
+		swept := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, errLocked)
+		if err == nil || attempt == 100 || !swept && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-		locked, err := home.Lock()
-		if locked {
-			locked, err = home.Pristine()
-		}
-		if err != nil || !locked {
-			// Another owner's guard takes it for left over, and removes it.
-			home.Close()
-			if err == nil && attempt < 100 {
-				continue
-			}
-			return errors.Join(fmt.Errorf("cannot lock %s", path), err)
-		}
-		p.parent, p.home, p.free = parent, home, make(map[string][]*cgroup.Dir)
-		break
 	}
-	if err := p.hire(); err != nil {
-		p.home.Remove()
-		p.home.Close()
-		p.home = nil
+}
+
+var errLocked = errors.New("another process holds the lock")
+
+// open makes the owner's directory under the given path, and hires its guard.
+func (p *pens) open(parent, path string) error {
+	home, err := cgroup.Create(path)
+	if err != nil {
 		return err
 	}
-	return nil
+	locked, err := home.Lock()
+	if err == nil && !locked {
+		err = fmt.Errorf("%s: %w", path, errLocked)
+	}
+	p.parent, p.home, p.free = parent, home, make(map[string][]*cgroup.Dir)
+	if err == nil {
+		err = p.hire()
+	}
+	if err == nil && !p.born() {
+		err = fmt.Errorf("start a process in %s: it was killed at its birth", path)
+		p.dismiss()
+	}
+	if err != nil {
+		if locked {
+			home.Remove()
+		}
+		home.Close()
+		p.home = nil
+	}
+	return err
 }
 
 // transient: another time it may work.
@@ -395,9 +404,7 @@ func transient(err error) bool {
 // exists; that its program comes up is not waited for.
 //
 // It is born in the owner's directory, which shows whether runs can be: the call
-// may be forbidden, the directory's type may not allow it, and some kernels kill
-// whoever is born in a cgroup that is not the parent's, if the parent's has ever
-// been killed by cgroup.kill.
+// may be forbidden, or the directory's type may not allow it. See also born.
 func (p *pens) hire() error {
 	fd, err := unix.FcntlInt(uintptr(p.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -410,12 +417,25 @@ func (p *pens) hire() error {
 	if err != nil {
 		return fmt.Errorf("start a process in %s: %w", p.home.Path(), err)
 	}
-	// One that was killed before it could execute the program has none.
-	if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.guard.Pid)); errors.Is(err, os.ErrNotExist) {
-		p.dismiss()
-		return fmt.Errorf("start a process in %s: it was killed at its birth", p.home.Path())
-	}
 	return nil
+}
+
+// born reports whether the guard has been able to execute its program. Some
+// kernels kill whoever is born in a cgroup that is not the parent's, if the
+// parent's has ever been killed by cgroup.kill.
+func (p *pens) born() bool {
+	for range 3 {
+		_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.guard.Pid))
+		if !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+		// Somebody may have killed it since.
+		p.dismiss()
+		if p.hire() != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // dismiss waits for a guard that has ended, or ends now because its line does.
@@ -441,9 +461,12 @@ func (p *pens) restart(line *os.File) {
 		return
 	}
 	p.dismiss()
-	if p.home != nil {
-		p.hire() // else the next run tries it again
+	for range 10 {
+		if p.home == nil || p.hire() == nil {
+			return
+		}
 	}
+	// The next run will try again.
 }
 
 // planName is a stop plan as a part of a directory's name: the guard has no

@@ -1,6 +1,9 @@
 package corral
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // HelperPath is the program that the keeper and the guard are started from, if
 // it is not empty: one that imports this package, of the same version. It is to
@@ -17,11 +20,16 @@ const (
 )
 
 func isHelper(p Process) bool {
-	return len(p.Command) > 0 && (p.Command[0] == keeperRole || p.Command[0] == guardRole)
+	if len(p.Command) == 0 {
+		return false
+	}
+	name := strings.Trim(p.Command[0], "[]") // in brackets once it is ending
+	return name == keeperRole || name == guardRole
 }
 
 // ErrKeeperLost is returned by Wait, with others, when somebody has killed the
-// run's keeper. The leader and all members that were known have been killed;
-// what had lost its parent before may be left, and is not the owner's to see any
-// more.
+// run's keeper. The leader has been killed, and of the other members those that
+// Corral had seen: all, if a stop was under way or Cmd.Members had been called.
+// Those that it had not seen may be left, and are not the owner's to see any
+// more, unless it has asked for Cmd.AdoptOrphans.
 var ErrKeeperLost = errors.New("corral: the keeper was killed; processes that it had adopted may be left")

@@ -112,7 +112,7 @@ func keeperMain() {
 	}
 	if err != nil {
 		k.tell(keeperEvent{Failed: failureOf(err)})
-		os.Exit(1)
+		syscall.Exit(1)
 	}
 	k.serve(spec)
 }
@@ -273,7 +273,7 @@ func (k *keeper) end() {
 	if k.ended != nil {
 		endLike(k.ended.Status)
 	}
-	os.Exit(1)
+	syscall.Exit(1)
 }
 
 func (k *keeper) tell(e keeperEvent) {
@@ -441,8 +441,10 @@ func (b *brood) kill() error {
 }
 
 func (b *brood) members() ([]Process, error) {
-	rows, err := below()
-	return describe(rows), err
+	return seen(func() ([]proctree.Process, bool, error) {
+		rows, err := below()
+		return rows, isClosed(b.emptied), err
+	})
 }
 
 func below() ([]proctree.Process, error) { return proctree.Below(os.Getpid()) }
