@@ -473,9 +473,10 @@ func (p *pens) restart(line *os.File) {
 // other source. What does not fit into a name is left out.
 func planName(plan StopPlan) string {
 	var name strings.Builder
-	for i, step := range wirePlan(plan) {
-		part := fmt.Sprintf("%d-%d", step.Signal, step.Wait.Milliseconds())
-		if i > 0 {
+	for _, step := range plan {
+		sig, _ := step.Signal.(syscall.Signal)
+		part := fmt.Sprintf("%d-%d", sig, step.Wait.Milliseconds())
+		if name.Len() > 0 {
 			part = "," + part
 		}
 		if name.Len()+len(part) > 200 {

@@ -3,7 +3,6 @@ package corral
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -39,7 +38,7 @@ type keeperContainment struct {
 	reading sync.WaitGroup
 
 	mu    sync.Mutex
-	end   *keeperEnded
+	end   *keeperEvent
 	over  bool // the keeper may end
 	lost  bool
 	known []proctree.ID // the members last seen
@@ -73,7 +72,7 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		return nil, k.id, err
 	}
 	attr := &syscall.SysProcAttr{}
-	if !spec.LeaveGroup {
+	if !spec.leaveGroup {
 		attr.Setpgid = true // whoever kills the owner's group must not get the keeper
 	}
 	if k.pidns {
@@ -82,17 +81,16 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	if k.proc, k.line, err = startHelper(keeperRole, nil, attr); err != nil {
 		return failed(err)
 	}
-	events := json.NewDecoder(k.line)
-	event, err := k.hire(spec, files, events)
-	if err == nil && event.Failed != nil {
+	event, err := k.hire(spec, files)
+	if err == nil && event.kind == eventFailed {
 		k.abandon()
-		return nil, k.id, event.Failed.err()
+		return nil, k.id, event.err()
 	}
+	k.id = proctree.ID{PID: event.pid, Start: event.start}
 	if err == nil && k.pidns {
-		*event.Started, err = k.translate(*event.Started)
+		k.id, err = k.translate(k.id)
 	}
 	if err == nil {
-		k.id = *event.Started
 		k.leader, err = foreignProcess(k.id.PID)
 	}
 	if err != nil {
@@ -104,7 +102,7 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 			*cmd.SysProcAttr.PidFD = -1
 		}
 	}
-	k.reading.Go(func() { k.listen(events) })
+	k.reading.Go(func() { k.listen() })
 	if proctree.EventDriven() {
 		k.reading.Go(k.watch)
 	}
@@ -112,28 +110,19 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 }
 
 // hire sends the spec and returns the first event.
-func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File, events *json.Decoder) (event keeperEvent, err error) {
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return event, err
-	}
-	head := binary.NativeEndian.AppendUint32(nil, uint32(len(text)))
-	head = binary.NativeEndian.AppendUint32(head, uint32(len(files)))
-	_, err = k.line.Write(head)
+func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keeperEvent, err error) {
+	_, err = k.line.Write(binary.NativeEndian.AppendUint32(nil, uint32(len(files))))
 	if err == nil {
 		err = sendFiles(k.line, files)
 	}
 	if err == nil {
-		_, err = k.line.Write(text)
+		_, err = k.line.Write(frame(spec))
 	}
 	if err == nil {
 		// It takes a millisecond, on a machine that has one to spare.
 		k.line.SetReadDeadline(time.Now().Add(time.Minute))
-		err = events.Decode(&event)
+		err = receive(k.line, &event)
 		k.line.SetReadDeadline(time.Time{})
-	}
-	if err == nil && event.Failed == nil && event.Started == nil {
-		err = errors.New("its first word is not understood")
 	}
 	if err != nil {
 		return event, fmt.Errorf("the keeper did not start: %w", err)
@@ -152,28 +141,20 @@ func (k *keeperContainment) abandon() {
 // spec is what os/exec would do, for somebody else to do.
 func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error) {
 	s := &keeperSpec{
-		Path: []byte(cmd.Path), Dir: []byte(cmd.Dir), Sys: &syscall.SysProcAttr{},
-		Ignored: ignoredSignals(),
-		Keep:    k.req.keep, Plan: wirePlan(k.req.plan), Init: k.pidns,
+		path: cmd.Path, dir: cmd.Dir, args: cmd.Args, env: cmd.Environ(), sys: &syscall.SysProcAttr{},
+		ignored: ignoredSignals(),
+		plan:    k.req.plan, keep: k.req.keep, init: k.pidns,
 	}
-	args := cmd.Args
-	if len(args) == 0 {
-		args = []string{cmd.Path}
-	}
-	for _, arg := range args {
-		s.Args = append(s.Args, []byte(arg))
+	if len(s.args) == 0 {
+		s.args = []string{cmd.Path}
 	}
 	if slices.ContainsFunc(cmd.Env, func(e string) bool { return strings.ContainsRune(e, 0) }) {
 		return nil, nil, errors.New("exec: environment variable contains NUL")
 	}
-	for _, entry := range cmd.Environ() {
-		s.Env = append(s.Env, []byte(entry))
-	}
 	if cmd.SysProcAttr != nil {
-		*s.Sys = *cmd.SysProcAttr
+		*s.sys = *cmd.SysProcAttr
 	}
-	sys := s.Sys
-	s.Chroot, sys.Chroot, sys.PidFD = []byte(sys.Chroot), "", nil
+	sys := s.sys
 	if sys.Pdeathsig == 0 {
 		// The keeper's end is the end of its main thread, from which it starts the
 		// leader.
@@ -185,7 +166,7 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 		// or the leader is going to live in another one.
 		group := syscall.Getpgrp()
 		if group == 0 || k.pidns || sys.Cloneflags&syscall.CLONE_NEWPID != 0 {
-			s.LeaveGroup = true
+			s.leaveGroup = true
 		} else {
 			sys.Setpgid, sys.Pgid = true, group
 		}
@@ -202,7 +183,7 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 			k.opened = append(k.opened, null)
 			f = null
 		}
-		files, s.Open = append(files, f), append(s.Open, true)
+		files, s.open = append(files, f), append(s.open, true)
 		return nil
 	}
 	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
@@ -211,21 +192,21 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 		}
 	}
 	for _, f := range cmd.ExtraFiles {
-		s.Open = append(s.Open, f != nil)
+		s.open = append(s.open, f != nil)
 		if f != nil {
 			files = append(files, f)
 		}
 	}
 	if sys.Foreground {
-		s.Ctty = true
+		s.ctty = true
 	}
 	if sys.UseCgroupFD {
-		s.Cgroup = true
+		s.cgroup = true
 	}
 	for _, other := range []struct {
 		sent bool
 		fd   int
-	}{{s.Ctty, sys.Ctty}, {s.Cgroup, sys.CgroupFD}} {
+	}{{s.ctty, sys.Ctty}, {s.cgroup, sys.CgroupFD}} {
 		if other.sent {
 			fd, err := unix.FcntlInt(uintptr(other.fd), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
@@ -265,23 +246,20 @@ func (k *keeperContainment) watch() {
 }
 
 // listen takes in what the keeper has to say, up to its end.
-func (k *keeperContainment) listen(events *json.Decoder) {
+func (k *keeperContainment) listen() {
 	for {
-		var event keeperEvent
-		if err := events.Decode(&event); err != nil {
+		event := new(keeperEvent)
+		if receive(k.line, event) != nil {
 			break
 		}
-		if event.Ended != nil {
-			k.mu.Lock()
-			k.end = event.Ended
-			k.mu.Unlock()
-			// The member list does not need it, and the order is the keeper's: who
-			// waits for the leader should find the run empty if it is.
-		}
-		if event.Empty {
+		// In this order: who waits for the leader should find the run empty if it is.
+		if event.empty || event.kind == eventEmpty {
 			close(k.emptied)
 		}
-		if event.Ended != nil {
+		if event.kind == eventEnded {
+			k.mu.Lock()
+			k.end = event
+			k.mu.Unlock()
 			close(k.ended)
 		}
 	}
@@ -433,7 +411,7 @@ func (k *keeperContainment) reap() (*os.ProcessState, error) {
 	}
 	state := keeper
 	if end != nil {
-		state = stateOf(k.id.PID, end.Status, &end.Rusage, keeper)
+		state = stateOf(k.id.PID, end.status, &end.rusage, keeper)
 	}
 	if !state.Success() {
 		err = &exec.ExitError{ProcessState: state}

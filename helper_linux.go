@@ -256,27 +256,3 @@ func endLike(status syscall.WaitStatus) {
 	time.Sleep(time.Second) // it is on its way
 	syscall.Exit(128 + int(sig))
 }
-
-// wireStep is a StopStep on its way to a helper.
-type wireStep struct {
-	Signal syscall.Signal
-	Wait   time.Duration
-}
-
-func wirePlan(plan StopPlan) []wireStep {
-	var steps []wireStep
-	for _, step := range plan {
-		if sig, ok := step.Signal.(syscall.Signal); ok {
-			steps = append(steps, wireStep{sig, step.Wait})
-		}
-	}
-	return steps
-}
-
-func unwirePlan(steps []wireStep) StopPlan {
-	plan := StopPlan{}
-	for _, step := range steps {
-		plan = append(plan, StopStep{step.Signal, step.Wait})
-	}
-	return plan
-}

@@ -3,7 +3,6 @@ package corral
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -29,74 +28,32 @@ import (
 // it ended, so that the leader's PID means the leader for as long as it does
 // under os/exec.
 
-// keeperSpec is what the keeper is told over its line: the length of the JSON
-// and the number of descriptors, 4 bytes each, the descriptors, the JSON. JSON
-// has no arbitrary bytes in strings, so these are encoded as bytes.
-type keeperSpec struct {
-	Path, Dir, Chroot []byte
-	Args, Env         [][]byte
-	Sys               *syscall.SysProcAttr
-	CheckDir          bool   // os/exec would look at Dir before the start
-	Open              []bool // which of the leader's descriptors are open; they come in this order
-	Ctty, Cgroup      bool   // whether descriptors for SysProcAttr's fields of these names follow
-	Ignored           []syscall.Signal
-	LeaveGroup        bool // make a group of the keeper's own once the leader is in the owner's
-	Keep              bool
-	Init              bool // the keeper is the init of a PID namespace
-	Plan              []wireStep
-
-	files, other []*os.File
-}
-
 // What the owner sends after that, a byte each.
 const (
 	keeperKill   = 'k'
 	keeperFinish = 'f' // reap the leader and end as it did
 )
 
-// keeperEvent is what the keeper tells the owner, as JSON.
-type keeperEvent struct {
-	Started *proctree.ID   `json:",omitempty"`
-	Failed  *keeperFailure `json:",omitempty"`
-	Ended   *keeperEnded   `json:",omitempty"`
-	Empty   bool           `json:",omitempty"` // and it stays so, as the leader has ended
-}
-
-type keeperEnded struct {
-	Status syscall.WaitStatus
-	Rusage syscall.Rusage
-}
-
-// keeperFailure is an error on its way to the owner. With an Errno it is the
-// *fs.PathError that os.StartProcess returns.
-type keeperFailure struct {
-	Text     string
-	Op, Path []byte
-	Errno    syscall.Errno
-}
-
-func failureOf(err error) *keeperFailure {
-	f := &keeperFailure{Text: err.Error()}
-	if path, ok := err.(*fs.PathError); ok {
-		if errors.As(path.Err, &f.Errno) {
-			f.Op, f.Path = []byte(path.Op), []byte(path.Path)
-		}
+func failureOf(err error) *keeperEvent {
+	e := &keeperEvent{kind: eventFailed, text: err.Error()}
+	if path, ok := err.(*fs.PathError); ok && errors.As(path.Err, &e.errno) {
+		e.op, e.path = path.Op, path.Path
 	}
-	return f
+	return e
 }
 
-func (f *keeperFailure) err() error {
-	if f.Op != nil {
-		return &fs.PathError{Op: string(f.Op), Path: string(f.Path), Err: f.Errno}
+func (e *keeperEvent) err() error {
+	if e.errno != 0 {
+		return &fs.PathError{Op: e.op, Path: e.path, Err: e.errno}
 	}
-	return errors.New(f.Text)
+	return errors.New(e.text)
 }
 
 // keeper is the process's state. Only the main goroutine uses it.
 type keeper struct {
 	line   *os.File
 	leader proctree.ID
-	ended  *keeperEnded
+	ended  *keeperEvent // how the leader did, once it has
 	empty  bool
 	// killing: whatever turns up is killed, until nothing does.
 	killing bool
@@ -111,7 +68,7 @@ func keeperMain() {
 		err = k.spawn(spec)
 	}
 	if err != nil {
-		k.tell(keeperEvent{Failed: failureOf(err)})
+		k.tell(failureOf(err))
 		syscall.Exit(1)
 	}
 	k.serve(spec)
@@ -122,23 +79,18 @@ func (k *keeper) prepare() (*keeperSpec, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
-	var head [8]byte
-	if _, err := io.ReadFull(k.line, head[:]); err != nil {
+	var count [4]byte
+	if _, err := io.ReadFull(k.line, count[:]); err != nil {
 		return nil, err
 	}
-	files, err := receiveFiles(0, int(binary.NativeEndian.Uint32(head[4:])))
+	files, err := receiveFiles(0, int(binary.NativeEndian.Uint32(count[:])))
 	if err != nil {
 		return nil, err
 	}
-	text := make([]byte, binary.NativeEndian.Uint32(head[:]))
-	if _, err := io.ReadFull(k.line, text); err != nil {
-		return nil, err
-	}
 	spec := new(keeperSpec)
-	if err := json.Unmarshal(text, spec); err != nil {
+	if err := receive(k.line, spec); err != nil {
 		return nil, err
 	}
-	spec.Sys.Chroot = string(spec.Chroot)
 	spec.give(files)
 	return spec, nil
 }
@@ -151,34 +103,34 @@ func (s *keeperSpec) give(files []*os.File) {
 		files = files[1:]
 		return f
 	}
-	for _, open := range s.Open {
+	for _, open := range s.open {
 		var f *os.File
 		if open {
 			f = next()
 		}
 		s.files = append(s.files, f)
 	}
-	if s.Ctty {
-		s.other = append(s.other, next())
-		s.Sys.Ctty = int(s.other[0].Fd())
+	if s.ctty {
+		s.others = append(s.others, next())
+		s.sys.Ctty = int(s.others[0].Fd())
 	}
-	if s.Cgroup {
-		s.other = append(s.other, next())
-		s.Sys.CgroupFD = int(s.other[len(s.other)-1].Fd())
+	if s.cgroup {
+		s.others = append(s.others, next())
+		s.sys.CgroupFD = int(s.others[len(s.others)-1].Fd())
 	}
 }
 
 // spawn starts the leader and tells the owner.
 func (k *keeper) spawn(spec *keeperSpec) error {
-	if spec.Init {
+	if spec.init {
 		if err := mountProc(); err != nil {
 			return err
 		}
 	}
-	for _, sig := range spec.Ignored {
+	for _, sig := range spec.ignored {
 		signal.Ignore(sig)
 	}
-	attr := &syscall.ProcAttr{Dir: string(spec.Dir), Env: texts(spec.Env), Sys: spec.Sys}
+	attr := &syscall.ProcAttr{Dir: spec.dir, Env: spec.env, Sys: spec.sys}
 	for _, f := range spec.files {
 		fd := ^uintptr(0)
 		if f != nil {
@@ -188,31 +140,23 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 	}
 	// Not os.StartProcess, which would start another process to find out about
 	// pidfds.
-	pid, err := syscall.ForkExec(string(spec.Path), texts(spec.Args), attr)
+	pid, err := syscall.ForkExec(spec.path, spec.args, attr)
 	if err != nil {
-		return &fs.PathError{Op: "fork/exec", Path: string(spec.Path), Err: err}
+		return &fs.PathError{Op: "fork/exec", Path: spec.path, Err: err}
 	}
 	if k.leader, err = proctree.Identify(pid); err != nil {
 		unix.Kill(pid, unix.SIGKILL)
 		return err
 	}
-	k.tell(keeperEvent{Started: &k.leader})
-	if spec.LeaveGroup {
+	k.tell(&keeperEvent{kind: eventStarted, pid: k.leader.PID, start: k.leader.Start})
+	if spec.leaveGroup {
 		unix.Setpgid(0, 0)
 	}
-	for _, f := range slices.Concat(spec.files, spec.other) {
+	for _, f := range slices.Concat(spec.files, spec.others) {
 		f.Close()
 	}
 	closeInherited()
 	return os.Chdir("/")
-}
-
-func texts(list [][]byte) []string {
-	s := make([]string, 0, len(list)) // a nil Env would mean the keeper's own
-	for _, b := range list {
-		s = append(s, string(b))
-	}
-	return s
 }
 
 // serve keeps the run until the owner says that it has no more use for it, or is
@@ -231,7 +175,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 		}
 	}()
 	own := &brood{killing: make(chan struct{}), emptied: make(chan struct{})}
-	stopper := newStopper(own, unwirePlan(spec.Plan), k.leader.PID, slog.New(slog.DiscardHandler))
+	stopper := newStopper(own, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
 	killing := own.killing
 	var stopped chan struct{}
 	var again <-chan time.Time
@@ -258,7 +202,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 			switch {
 			case ok && request == keeperKill:
 				k.killing = true
-			case ok && request == keeperFinish, !ok && k.empty, !ok && k.ended != nil && spec.Keep:
+			case ok && request == keeperFinish, !ok && k.empty, !ok && k.ended != nil && spec.keep:
 				k.end()
 			case !ok:
 				requests, stopped = nil, stopper.done
@@ -271,17 +215,13 @@ func (k *keeper) serve(spec *keeperSpec) {
 // end ends the keeper as the leader has ended, which is reaped by that.
 func (k *keeper) end() {
 	if k.ended != nil {
-		endLike(k.ended.Status)
+		endLike(k.ended.status)
 	}
 	syscall.Exit(1)
 }
 
-func (k *keeper) tell(e keeperEvent) {
-	b, err := json.Marshal(e)
-	if err != nil {
-		panic(err)
-	}
-	k.line.Write(append(b, '\n')) // if the owner is gone, the next read says so
+func (k *keeper) tell(e *keeperEvent) {
+	k.line.Write(frame(e)) // if the owner is gone, the next read says so
 }
 
 // look sees to the children: reaps those that have ended, kills those that are
@@ -290,20 +230,19 @@ func (k *keeper) look() {
 	if k.empty {
 		return
 	}
-	var news keeperEvent
-	if k.ended == nil {
-		if k.reapUpToLeader(); k.ended != nil {
-			news.Ended = k.ended
-		}
+	known := k.ended != nil
+	if !known {
+		k.reapUpToLeader()
 	}
 	if k.ended != nil || k.killing {
-		left := k.rest()
-		if k.empty = left == 0 && k.ended != nil; k.empty {
-			news.Empty = true
-		}
+		k.empty = k.rest() == 0 && k.ended != nil
 	}
-	if news != (keeperEvent{}) {
-		k.tell(news)
+	switch {
+	case k.ended != nil && !known:
+		k.ended.empty = k.empty
+		k.tell(k.ended)
+	case k.empty:
+		k.tell(&keeperEvent{kind: eventEmpty})
 	}
 }
 
@@ -319,11 +258,11 @@ func (k *keeper) reapUpToLeader() {
 		case err != nil || pid == 0:
 			return
 		case pid == k.leader.PID:
-			k.ended = &keeperEnded{}
+			k.ended = &keeperEvent{kind: eventEnded}
 			var usage unix.Rusage
 			unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, &usage)
-			_, k.ended.Status = childOf(&info)
-			k.ended.Rusage = *(*syscall.Rusage)(unsafe.Pointer(&usage))
+			_, k.ended.status = childOf(&info)
+			k.ended.rusage = *(*syscall.Rusage)(unsafe.Pointer(&usage))
 			return
 		default:
 			reap(pid)

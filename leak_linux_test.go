@@ -287,7 +287,7 @@ func TestOwnerLeaks(t *testing.T) {
 		t.Run(string(cont), func(t *testing.T) {
 			need(t, cont)
 			t.Parallel()
-			nest := newNest(t)
+			nest := newNest(t, false)
 			path, args := escape.Command(leakyRole, string(cont), fmt.Sprint(n))
 			cmd := exec.Command(path, args...)
 			cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")

@@ -350,7 +350,10 @@ func send(t *testing.T, id proctree.ID, sig syscall.Signal) {
 // leaves, helpers included, and nobody else's guard does: the test fails if
 // there is a process in it after its end, or a directory of Corral's. It is nil
 // if there cannot be one.
-func newNest(t *testing.T) *cgroup.Dir {
+//
+// An owner that is killed before it has a guard leaves an empty directory with no
+// lock on it, for the next owner to remove. mayBegin says that one may be.
+func newNest(t *testing.T, mayBegin bool) *cgroup.Dir {
 	t.Helper()
 	own, err := cgroup.Own()
 	if err != nil {
@@ -372,9 +375,14 @@ func newNest(t *testing.T) *cgroup.Dir {
 		} else {
 			dirs, err := filepath.Glob(filepath.Join(path, "*", ""))
 			for _, dir := range dirs {
-				if info, err := os.Stat(dir); err == nil && info.IsDir() {
-					t.Errorf("left: %s", dir)
+				home, err := cgroup.Open(dir)
+				if err != nil {
+					continue // a file
 				}
+				if locked, err := home.Lock(); !mayBegin || !locked || err != nil {
+					t.Errorf("left: %s (not locked: %v, %v)", dir, locked, err)
+				}
+				home.Close()
 			}
 			if err != nil {
 				t.Error(err)
@@ -434,7 +442,7 @@ func TestOwnerDeath(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			forEach(t, strong, func(t *testing.T, cont corral.Containment) {
-				nest := newNest(t)
+				nest := newNest(t, false)
 				probe := escape.NewProbe(t, stubborn)
 				o := startOwner(t, nest, probe, program{Containment: cont, Then: tt.then})
 				probe.Ready(t.Context())
@@ -453,7 +461,7 @@ func TestThreadEnds(t *testing.T) {
 		for _, signal := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s,signal=%v", thread, signal), func(t *testing.T) {
 				forEach(t, append(strong, corral.Group), func(t *testing.T, cont corral.Containment) {
-					nest := newNest(t)
+					nest := newNest(t, false)
 					probe := escape.NewProbe(t, child("plain"))
 					o := startOwner(t, nest, probe, program{Containment: cont, Thread: thread, DeathSignal: signal})
 					o.comesTo("started")
@@ -485,7 +493,7 @@ func TestOwnerDeathSweep(t *testing.T) {
 	}
 	forEach(t, strong, func(t *testing.T, cont corral.Containment) {
 		first := slices.Index(strong, cont) * step / len(strong)
-		nest := newNest(t)
+		nest := newNest(t, true)
 		next := make(chan time.Duration)
 		go func() {
 			defer close(next)
@@ -519,7 +527,7 @@ func TestGuardKilled(t *testing.T) {
 	need(t, corral.Cgroup)
 	for _, end := range []string{"owner is killed", "command ends"} {
 		t.Run(end, func(t *testing.T) {
-			nest := newNest(t)
+			nest := newNest(t, false)
 			probe := escape.NewProbe(t, stubborn)
 			o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
 			members := probe.Ready(t.Context())
@@ -626,7 +634,7 @@ func TestOwnerAndHelperKilled(t *testing.T) {
 			var nest *cgroup.Dir
 			role := "corral-keeper"
 			if tt.cont == corral.Cgroup {
-				role, nest = "corral-guard", newNest(t)
+				role, nest = "corral-guard", newNest(t, false)
 			}
 			probe := escape.NewProbe(t, tt.child)
 			o := startOwner(t, nest, probe, program{Containment: tt.cont})
@@ -656,7 +664,7 @@ func TestOwnerAndHelperKilled(t *testing.T) {
 // TestLeaderKillsParent: that is the owner itself, or the keeper.
 func TestLeaderKillsParent(t *testing.T) {
 	forEach(t, strong, func(t *testing.T, cont corral.Containment) {
-		nest := newNest(t)
+		nest := newNest(t, false)
 		probe := escape.NewProbe(t, escape.KillOwner())
 		o := startOwner(t, nest, probe, program{Containment: cont, Then: "stop"})
 		o.comesTo("started")
@@ -716,7 +724,7 @@ func TestNested(t *testing.T) {
 			levels := []corral.Containment{corral.Cgroup, corral.Keeper}
 			forEach(t, levels, func(t *testing.T, outerCont corral.Containment) {
 				forEach(t, levels, func(t *testing.T, innerCont corral.Containment) {
-					nest := newNest(t)
+					nest := newNest(t, false)
 					probe := escape.NewProbe(t, child("setsid"))
 					path, args, _ := probe.Command()
 					// The inner guard needs time of the outer grace to clean up.
@@ -744,7 +752,7 @@ func TestManyRuns(t *testing.T) {
 		runs = 10
 	}
 	forEach(t, strong, func(t *testing.T, cont corral.Containment) {
-		nest := newNest(t)
+		nest := newNest(t, false)
 		all := child("setsid")
 		all.Members *= runs
 		probe := escape.NewProbe(t, all)
