@@ -2,7 +2,6 @@ package corral
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -116,10 +115,6 @@ type request struct {
 	plan StopPlan             // for whoever has to stop the run when the owner is gone
 	keep bool                 // leftovers are to be kept
 }
-
-var errNotBuilt = errors.New("not built yet")
-
-func notBuilt(request) (containment, error) { return nil, errNotBuilt }
 
 // choice is the containment that a run got.
 type choice struct {

@@ -315,8 +315,7 @@ func (p *pens) rest() {
 	p.dissolve()
 }
 
-// dissolve forgets the directory. Its guard removes it when it gets to know that
-// it is not needed any more.
+// dissolve gives up the directory and the guard, which lives in it.
 func (p *pens) dissolve() {
 	for _, list := range p.free {
 		for _, dir := range list {
@@ -324,10 +323,10 @@ func (p *pens) dissolve() {
 		}
 	}
 	p.free = nil
-	p.home.Remove()
+	p.dismiss()
+	p.home.Remove() // if the guard has not been there to do it
 	p.home.Close()
 	p.home = nil
-	p.dismiss()
 }
 
 // settle makes the owner's directory, and the guard in it.

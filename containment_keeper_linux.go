@@ -228,7 +228,7 @@ func (k *keeperContainment) watch() {
 	}
 	if err == nil {
 		defer leader.Close()
-		err = leader.Wait(k.ctx)
+		leader.Wait(k.ctx)
 	}
 	if k.ctx.Err() != nil {
 		return

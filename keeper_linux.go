@@ -28,7 +28,7 @@ import (
 // it ended, so that the leader's PID means the leader for as long as it does
 // under os/exec.
 
-// What the owner sends after that, a byte each.
+// What the owner sends after the spec, a byte each.
 const (
 	keeperKill   = 'k'
 	keeperFinish = 'f' // reap the leader and end as it did

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package corral
+
+import "errors"
+
+// notBuilt opens the containments that are still to come.
+func notBuilt(request) (containment, error) { return nil, errors.New("not built yet") }
