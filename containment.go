@@ -82,25 +82,6 @@ type members interface {
 	empty(ctx context.Context) error
 }
 
-// child is a leader that is a child of the owner.
-type child struct{ cmd *exec.Cmd }
-
-func (c *child) start(cmd *exec.Cmd) error {
-	c.cmd = cmd
-	return cmd.Start()
-}
-
-// abandon takes a start back.
-func (c *child) abandon() {
-	c.cmd.Process.Kill()
-	c.cmd.Wait()
-}
-
-func (c *child) reap() (*os.ProcessState, error) {
-	err := c.cmd.Wait()
-	return c.cmd.ProcessState, err
-}
-
 // mechanism is one rung of an operating system's ladder.
 type mechanism struct {
 	name Containment

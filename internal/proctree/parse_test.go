@@ -262,3 +262,28 @@ func FuzzParseProcargs2(f *testing.F) {
 		}
 	})
 }
+
+func TestParseChildren(t *testing.T) {
+	for in, want := range map[string][]int{
+		"":                nil,
+		"12 ":             {12},
+		"12 345 6 ":       {12, 345, 6},
+		"7 x -1 0 8":      {7, 8},
+		"99999999999 10 ": {10},
+	} {
+		if got := parseChildren(nil, []byte(in)); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", in, got, want)
+		}
+	}
+}
+
+func FuzzParseChildren(f *testing.F) {
+	f.Add([]byte("12 345 6 "))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, pid := range parseChildren(nil, b) {
+			if !possible(pid) {
+				t.Errorf("%d in %q", pid, b)
+			}
+		}
+	})
+}

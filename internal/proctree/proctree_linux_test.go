@@ -650,3 +650,82 @@ func TestReadGrows(t *testing.T) {
 		t.Errorf("an argument of %d bytes", len(got))
 	}
 }
+
+// TestBelow: a tree in which a process has lost its parent, and one has threads.
+func TestBelow(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "sh -c 'sleep 60 & echo; wait' & sh -c 'sleep 60 & echo; exit' & wait %2; wait")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Go's test binary has threads, and is a subreaper for as long as this test
+	// runs.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stdout, make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	count := func(rows []Process, name string) (n int) {
+		for _, row := range rows {
+			if row.Name == name {
+				n++
+			}
+		}
+		return n
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		rows, err := Below(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The shell, the one that waits, and the two sleepers.
+		if count(rows, "sh") == 2 && count(rows, "sleep") == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", rows)
+		}
+	}
+	pids, err := ChildPIDs(os.Getpid())
+	if err != nil {
+		t.Error(err)
+	}
+	rows, err := Below(os.Getpid())
+	if err != nil {
+		t.Error(err)
+	}
+	orphans := 0
+	for _, row := range rows {
+		if row.PPID == os.Getpid() && !slices.Contains(pids, row.PID) {
+			t.Errorf("%d is not among the children %v", row.PID, pids)
+		}
+		if row.PPID == os.Getpid() && row.Name == "sleep" {
+			orphans++
+		}
+	}
+	if orphans != 1 || !slices.Contains(pids, cmd.Process.Pid) {
+		t.Errorf("children %v, %d orphans; want the shell and one", pids, orphans)
+	}
+	for _, row := range rows {
+		h, err := Open(row.ID)
+		if err == nil {
+			err = h.Signal(os.Kill)
+			h.Close()
+		}
+		if err != nil && !errors.Is(err, ErrGone) {
+			t.Error(err)
+		}
+	}
+	cmd.Wait()
+	for _, pid := range pids {
+		if pid != cmd.Process.Pid {
+			unix.Wait4(pid, nil, 0, nil)
+		}
+	}
+}

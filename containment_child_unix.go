@@ -1,0 +1,27 @@
+//go:build linux || darwin || freebsd
+
+package corral
+
+import (
+	"os"
+	"os/exec"
+)
+
+// child is a leader that is a child of the owner.
+type child struct{ cmd *exec.Cmd }
+
+func (c *child) start(cmd *exec.Cmd) error {
+	c.cmd = cmd
+	return cmd.Start()
+}
+
+// abandon takes a start back.
+func (c *child) abandon() {
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+}
+
+func (c *child) reap() (*os.ProcessState, error) {
+	err := c.cmd.Wait()
+	return c.cmd.ProcessState, err
+}
