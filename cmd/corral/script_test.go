@@ -23,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -33,6 +34,7 @@ const lifetime = 60 * time.Second
 func TestMain(m *testing.M) {
 	// A program built with the race detector sleeps for a second when it ends.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
+	escape.Main()
 	testscript.Main(m, programs)
 }
 
