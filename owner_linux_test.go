@@ -351,8 +351,9 @@ func send(t *testing.T, id proctree.ID, sig syscall.Signal) {
 // there is a process in it after its end, or a directory of Corral's. It is nil
 // if there cannot be one.
 //
-// An owner that is killed before it has a guard leaves an empty directory with no
-// lock on it, for the next owner to remove. mayBegin says that one may be.
+// An owner that is killed before it has a guard, or ends before it has replaced
+// one, leaves an empty directory with no lock on it, for the next owner to
+// remove. mayBegin says that one may be.
 func newNest(t *testing.T, mayBegin bool) *cgroup.Dir {
 	t.Helper()
 	own, err := cgroup.Own()

@@ -161,7 +161,7 @@ func (tr trial) run(t *testing.T) {
 		}
 	})
 	escape.StartBystander(t)
-	nest := newNest(t, tr.early > 0)
+	nest := newNest(t, tr.early > 0 || tr.scenario.name == "guard killed")
 	probe := escape.NewProbe(t, tr.child)
 	if tr.early > 0 {
 		probe.Interrupt()
