@@ -105,6 +105,8 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	k.reading.Go(func() { k.listen() })
 	if proctree.EventDriven() {
 		k.reading.Go(k.watch)
+	} else {
+		k.reading.Go(k.watchByPID)
 	}
 	return k.leader, k.id, nil
 }
@@ -241,6 +243,24 @@ func (k *keeperContainment) watch() {
 			return
 		case <-k.ctx.Done():
 			return
+		}
+	}
+}
+
+// watchByPID is watch for kernels without pidfds: it blocks a thread until the
+// keeper has been stopped, or has ended.
+func (k *keeperContainment) watchByPID() {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, k.proc.Pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		const stopped = 5 // CLD_STOPPED
+		switch {
+		case err == unix.EINTR:
+		case err != nil || info.Code != stopped:
+			return
+		default:
+			unix.Waitid(unix.P_PID, k.proc.Pid, nil, unix.WSTOPPED|unix.WNOHANG, nil) // else it would be reported again
+			k.wake()
 		}
 	}
 }
