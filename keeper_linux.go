@@ -337,13 +337,14 @@ func (k *keeper) rest() int {
 		if reaped {
 			continue // its children are this process's by now, and not in the list
 		}
-		// What cannot be reaped may be a zombie all the same: one that is traced.
 		rows, err := proctree.Below(os.Getpid())
 		if err != nil {
 			return 1
 		}
+		// A look through /proc may come up empty while all is in motion. It is the
+		// kernel that has said that somebody is left.
 		if !k.killing || !k.killAll(rows) {
-			return len(rows)
+			return max(1, len(rows))
 		}
 	}
 }
