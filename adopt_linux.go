@@ -125,11 +125,21 @@ func (a *adopting) empty(ctx context.Context) error {
 	if err := a.containment.empty(ctx); err != nil {
 		return err
 	}
+	moving := 0
 	return pgroup.Drain(ctx, func() ([]proctree.Process, error) {
 		if a.killing.Load() {
 			signalEach(syscall.SIGKILL, a.strays)
 		}
-		return a.strays()
+		// Where there have been some, a look may come up empty while they are in
+		// motion.
+		rows, err := a.strays()
+		for i := 0; i < moving && err == nil && len(rows) == 0; i++ {
+			rows, err = a.strays()
+		}
+		if len(rows) > 0 {
+			moving = 3
+		}
+		return rows, err
 	})
 }
 
