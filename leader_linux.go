@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/wakepoll"
 )
 
 // awaitExit returns when p, a child of this process, has ended, and leaves it
@@ -34,35 +36,14 @@ func awaitExitOr(ctx context.Context, p *os.Process, line *os.File) (hungUp bool
 }
 
 func awaitExitAnd(ctx context.Context, p *os.Process, line int32, hungUp *bool) error {
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return os.NewSyscallError("eventfd", err)
-	}
-	defer unix.Close(wake)
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-	})
-	defer func() {
-		if !stop() {
-			<-woken // it may be about to write to the descriptor
-		}
-	}()
 	var failed error
-	err = p.WithHandle(func(pidfd uintptr) {
+	err := p.WithHandle(func(pidfd uintptr) {
 		// poll(2) passes over negative numbers, and reports POLLHUP unasked.
-		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}, {Fd: line}}
-		for {
-			_, perr := unix.Poll(fds, -1)
-			if perr != unix.EINTR {
-				failed = os.NewSyscallError("poll", perr)
-				break
-			}
-		}
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: line}}
+		_, failed = wakepoll.Poll(ctx, fds, -1)
 		if failed == nil && fds[0].Revents == 0 {
 			failed = context.Cause(ctx)
-			*hungUp = fds[2].Revents != 0
+			*hungUp = fds[1].Revents != 0
 		}
 	})
 	switch {

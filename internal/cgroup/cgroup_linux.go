@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/wakepoll"
 )
 
 // Dir is a cgroup, held by a descriptor of its directory: it is not mistaken
@@ -214,22 +215,7 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool) error {
 		return err
 	}
 	defer unix.Close(events)
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return os.NewSyscallError("eventfd", err)
-	}
-	defer unix.Close(wake)
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-	})
-	defer func() {
-		if !stop() {
-			<-woken // it may be about to write to the descriptor
-		}
-	}()
-	fds := []unix.PollFd{{Fd: int32(events), Events: unix.POLLPRI}, {Fd: int32(wake), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(events), Events: unix.POLLPRI}}
 	for timeout := holdBack; ; {
 		now, err := d.readEvents(events)
 		switch {
@@ -238,9 +224,9 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
-		n, err := unix.Poll(fds, timeout)
-		if err != nil && err != unix.EINTR {
-			return os.NewSyscallError("poll", err)
+		n, err := wakepoll.Poll(ctx, fds, timeout)
+		if err != nil {
+			return err
 		}
 		// One look suffices after each event: what comes later is not held back.
 		timeout = holdBack

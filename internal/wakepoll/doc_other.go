@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package wakepoll is for Linux only.
+package wakepoll
