@@ -34,6 +34,9 @@ func TestEscape(t *testing.T) {
 						t.Skip("corral is killed, and there is nobody to act for it: see the library's table")
 					}
 					t.Run("ends", func(t *testing.T) {
+						if cont == "pidns" && killer {
+							t.Skip("the parent is PID 1 of the namespace, which no member can kill: the command goes on")
+						}
 						hold(t, cont, child, func(_ *os.Process, probe *escape.Probe) { probe.Release() })
 					})
 					t.Run("stop", func(t *testing.T) {
