@@ -71,10 +71,9 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	if err != nil {
 		return nil, k.id, err
 	}
-	attr := &syscall.SysProcAttr{}
-	if !spec.leaveGroup {
-		attr.Setpgid = true // whoever kills the owner's group must not get the keeper
-	}
+	// Whoever kills the owner's group must not get the keeper. One that cannot
+	// come back to the group stays in it until it has started the leader.
+	attr := &syscall.SysProcAttr{Setpgid: !spec.leaveSession || spec.group != 0}
 	if k.pidns {
 		unshare(attr)
 	}
@@ -163,14 +162,14 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 		sys.Pdeathsig = syscall.SIGKILL
 	}
 	if !sys.Setsid && !sys.Setpgid && !sys.Foreground {
-		// As under os/exec, the leader is in the owner's group. It cannot be put
-		// there if the group has no number in the PID namespace (getpgrp(2) is 0)
-		// or the leader is going to live in another one.
-		group := syscall.Getpgrp()
-		if group == 0 || k.pidns || sys.Cloneflags&syscall.CLONE_NEWPID != 0 {
-			s.leaveGroup = true
-		} else {
-			sys.Setpgid, sys.Pgid = true, group
+		// As under os/exec, the leader is in the owner's group. The keeper starts it
+		// from there, and leaves the session: with a parent in another group of the
+		// session, the end of the leader could be what makes the owner's group an
+		// orphaned one, which gets SIGHUP if somebody in it is stopped
+		// (kill_orphaned_pgrp in the kernel's exit.c).
+		s.leaveSession = true
+		if !k.pidns { // where the group has no number
+			s.group = syscall.Getpgrp() // 0: nor here, outside of which it is
 		}
 	}
 

@@ -138,6 +138,11 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 		}
 		attr.Files = append(attr.Files, fd)
 	}
+	if spec.group != 0 {
+		if err := unix.Setpgid(0, spec.group); err != nil {
+			return os.NewSyscallError("setpgid", err)
+		}
+	}
 	// Not os.StartProcess, which would start another process to find out about
 	// pidfds.
 	pid, err := syscall.ForkExec(spec.path, spec.args, attr)
@@ -149,8 +154,8 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 		return err
 	}
 	k.tell(&keeperEvent{kind: eventStarted, pid: k.leader.PID, start: k.leader.Start})
-	if spec.leaveGroup {
-		unix.Setpgid(0, 0)
+	if spec.leaveSession {
+		unix.Setsid()
 	}
 	for _, f := range slices.Concat(spec.files, spec.others) {
 		f.Close()

@@ -124,7 +124,8 @@ type keeperSpec struct {
 	open         []bool // which of the leader's descriptors are open; they come in this order
 	ctty, cgroup bool   // whether descriptors for SysProcAttr's fields of these names follow
 	ignored      []syscall.Signal
-	leaveGroup   bool // make a group of the keeper's own once the leader is in the owner's
+	group        int  // which one to start the leader from; 0: the one that the keeper is in
+	leaveSession bool // for one of the keeper's own, once the leader has started
 	keep         bool
 	init         bool // the keeper is the init of a PID namespace
 	plan         StopPlan
@@ -142,7 +143,8 @@ func (s *keeperSpec) fields(c *coder) {
 	c.flag(&s.ctty)
 	c.flag(&s.cgroup)
 	list(c, &s.ignored, func(sig *syscall.Signal) { integer(c, sig) })
-	c.flag(&s.leaveGroup)
+	integer(c, &s.group)
+	c.flag(&s.leaveSession)
 	c.flag(&s.keep)
 	c.flag(&s.init)
 	list(c, (*[]StopStep)(&s.plan), func(step *StopStep) {

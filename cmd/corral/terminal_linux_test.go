@@ -179,3 +179,32 @@ func TestDelivered(t *testing.T) {
 		t.Errorf("in the background: status %d, %q; want %q", status, shown, "false false ")
 	}
 }
+
+// The kernel sends SIGHUP to a process group with a stopped process in it when
+// the last tie to the rest of its session goes. A run is not to be that tie.
+func TestNoHangUp(t *testing.T) {
+	const script = `trap 'echo hung up' HUP
+sleep 60 & kill -STOP $!
+until grep -q State:.T /proc/$!/status; do :; done
+"$@"
+kill -KILL $!
+wait`
+	for _, cont := range []string{"pidns", "cgroup", "keeper", "group"} {
+		t.Run(cont, func(t *testing.T) {
+			skipWithout(t, cont)
+			cmd := exec.Command("sh", "-c", script, "sh", "corral", "--require", cont, "--containment", cont, "--", "echo", "done")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			if out, err := cmd.CombinedOutput(); string(out) != "done\n" {
+				t.Errorf("%q, %v; want %q", out, err, "done\n")
+			}
+		})
+	}
+}
+
+// skipWithout skips the test if a containment is not to be had here.
+func skipWithout(t *testing.T, cont string) {
+	t.Helper()
+	if out, err := exec.Command("corral", "--require", cont, "--containment", cont, "--", "true").CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: %s", out)
+	}
+}
