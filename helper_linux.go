@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/sigaction"
 )
 
 // Keeper and guard are the running program once more, started in a role that
@@ -40,7 +42,7 @@ func init() {
 	// gives a program that is started from here the default back. (signal.Notify
 	// would do as well, but takes its time.)
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
-		setDisposition(sig, sigIgn)
+		sigaction.Ignore(sig)
 	}
 	if os.Args[0] == keeperRole {
 		keeperMain()
@@ -215,23 +217,12 @@ func closeInherited() {
 	}
 }
 
-const sigDfl, sigIgn = 0, 1 // SIG_DFL, SIG_IGN
-
-// setDisposition is for the kernel's struct sigaction, which begins with the
-// handler.
-func setDisposition(sig syscall.Signal, handler uintptr) {
-	action := [8]uintptr{handler}
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-}
-
 // ignoredSignals lists those that this process ignores now, and that a program
 // started from it would ignore.
 func ignoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		var now [8]uintptr // as above
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
-		if errno == 0 && now[0] == sigIgn && sig != syscall.SIGCHLD {
+		if sig != syscall.SIGCHLD && sigaction.Ignored(sig) {
 			ignored = append(ignored, sig)
 		}
 	}
@@ -250,8 +241,7 @@ func endLike(status syscall.WaitStatus) {
 	}
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	// Not signal.Reset: the runtime would print a trace for some.
-	setDisposition(sig, sigDfl)
+	sigaction.SetDefault(sig)
 	unix.Kill(os.Getpid(), sig)
 	time.Sleep(time.Second) // it is on its way
 	syscall.Exit(128 + int(sig))

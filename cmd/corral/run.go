@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -147,11 +148,13 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	// to the end of the process: none is let go again.
 	signals := make(chan os.Signal, 32)
 	signal.Notify(signals, caught()...)
+	tty := findTerminal()
 	if err := cmd.Start(); err != nil {
 		return startError(args[0], err)
 	}
-	go relay(cmd, signals)
+	go relay(cmd, signals, tty)
 	err := cmd.Wait()
+	tty.restore(cmd.Report().Ending == corral.Exited && cmd.ProcessState != nil && cmd.ProcessState.Success())
 
 	var (
 		exited    *corral.ExitError
@@ -255,6 +258,8 @@ const (
 	disregard  reaction = iota
 	terminate           // run the stop plan
 	interrupt           // pass it on; the second one is meant for corral, too
+	hangUp              // run the stop plan if the terminal is gone, else pass it on
+	pause               // stop corral when the command has stopped
 	passOn              // to all members
 	passOnOnce          // to all members, unless the terminal has done so
 )
@@ -263,17 +268,20 @@ const (
 //
 // The first Ctrl-C is for the command, which may have its own idea of it (an
 // editor, a shell, a debugger). Whoever asks a second time wants it to end, and
-// whoever asks after that wants it to end now.
-func relay(cmd *corral.Cmd, signals <-chan os.Signal) {
-	interrupted, stopping := false, false
+// whoever asks after that wants it to end now. That the terminal is gone is told
+// by several, and is not asking again.
+func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
+	stop := sync.OnceFunc(func() { go cmd.Stop(context.Background()) })
+	interrupted, asked := false, false
 	insist := func() {
-		if stopping {
+		if asked {
 			cmd.Signal(os.Kill)
 			return
 		}
-		stopping = true
-		go cmd.Stop(context.Background())
+		asked = true
+		stop()
 	}
+	var pausing sync.Mutex
 	for sig := range signals {
 		switch reactionTo(sig) {
 		case terminate:
@@ -287,6 +295,19 @@ func relay(cmd *corral.Cmd, signals <-chan os.Signal) {
 		case passOnOnce:
 			if !delivered(cmd.Process.Pid) {
 				cmd.Signal(sig)
+			}
+		case hangUp:
+			if tty.hungUp() {
+				stop()
+			} else {
+				cmd.Signal(sig)
+			}
+		case pause:
+			if pausing.TryLock() {
+				go func() {
+					defer pausing.Unlock()
+					suspend(cmd, signals)
+				}()
 			}
 		case passOn:
 			cmd.Signal(sig)

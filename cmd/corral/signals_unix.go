@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/sigaction"
 )
 
 // errNotExecutable: the file is neither a program nor a script with a #! line.
@@ -30,6 +32,9 @@ func caught() []os.Signal {
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
 		syscall.SIGPIPE,
 	}
+	if !sigaction.Ignored(syscall.SIGTSTP) {
+		signals = append(signals, syscall.SIGTSTP)
+	}
 	if !signal.Ignored(syscall.SIGHUP) {
 		signals = append(signals, syscall.SIGHUP)
 	}
@@ -49,27 +54,14 @@ func reactionTo(sig os.Signal) reaction {
 		return interrupt
 	case syscall.SIGWINCH:
 		return passOnOnce
+	case syscall.SIGHUP:
+		return hangUp
+	case syscall.SIGTSTP:
+		return pause
 	case syscall.SIGPIPE:
 		return disregard
 	}
 	return passOn
-}
-
-// delivered reports whether a signal that the terminal has sent to corral has
-// reached the leader as well: it goes to every process of the terminal's
-// foreground group.
-func delivered(leader int) bool {
-	group, err := unix.Getpgid(leader)
-	if err != nil || group != unix.Getpgrp() {
-		return false
-	}
-	tty, err := os.Open("/dev/tty")
-	if err != nil {
-		return false
-	}
-	defer tty.Close()
-	foreground, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
-	return err == nil && foreground == group
 }
 
 // exitStatus is the status a shell gives for a command that ended this way.

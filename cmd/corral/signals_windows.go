@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"syscall"
+
+	"github.com/corral-run/corral"
 )
 
 // errNotExecutable is ERROR_BAD_EXE_FORMAT.
@@ -44,5 +46,14 @@ func reactionTo(sig os.Signal) reaction {
 // delivered: the command has a process group of its own, and in a new group
 // Ctrl-C is disabled (CreateProcess, CREATE_NEW_PROCESS_GROUP).
 func delivered(leader int) bool { return false }
+
+// terminal: a console is not a terminal that could be taken away, or stop its
+// jobs, and programs that have changed its modes do not outlive the command.
+type terminal struct{}
+
+func findTerminal() *terminal               { return nil }
+func (*terminal) hungUp() bool              { return false }
+func (*terminal) restore(bool)              {}
+func suspend(*corral.Cmd, chan<- os.Signal) {}
 
 func exitStatus(p *os.ProcessState) int { return p.ExitCode() }

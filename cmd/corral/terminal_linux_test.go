@@ -8,31 +8,45 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
-// terminal is a pseudo-terminal with a program as the leader of its session.
-type terminal struct {
+// screen is a pseudo-terminal with a program as the leader of its session.
+type screen struct {
 	*os.File // the keyboard, and what is shown
+	t        *testing.T
 	cmd      *exec.Cmd
-	shown    chan string // all of it, once the program has ended
+
+	mu      sync.Mutex
+	shown   []byte
+	seen    int           // how much of it expect has passed
+	more    chan struct{} // has an element if there is more
+	noMore  chan struct{} // closed when nothing more will come
+	failure error
 }
 
 // inTerminal starts a program in a terminal of the given width.
-func inTerminal(t *testing.T, width int, env []string, args ...string) *terminal {
+func inTerminal(t *testing.T, width int, env []string, args ...string) *screen {
 	t.Helper()
-	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		t.Skip("no pseudo-terminals here: ", err)
+		t.Skip("SKIPPED: no pseudo-terminals here: ", err)
 	}
+	ptmx := os.NewFile(uintptr(fd), "/dev/ptmx")
 	t.Cleanup(func() { ptmx.Close() })
-	fd := int(ptmx.Fd())
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -42,79 +56,494 @@ func inTerminal(t *testing.T, width int, env []string, args ...string) *terminal
 	must(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
 	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 	must(err)
-	must(unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(width)}))
 	pts, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip("the pseudo-terminals are not mounted here: ", err)
+		t.Skip("SKIPPED: the pseudo-terminals are not mounted here: ", err)
 	}
 	defer pts.Close()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = pts, pts, pts
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	s := &screen{File: ptmx, t: t, cmd: cmd, more: make(chan struct{}, 1), noMore: make(chan struct{})}
+	s.resize(24, width)
 	must(cmd.Start())
-	term := &terminal{ptmx, cmd, make(chan string, 1)}
-	go func() {
-		b, err := io.ReadAll(ptmx) // EIO is how the end of it looks: pty(7)
-		if err != nil && !errors.Is(err, syscall.EIO) {
-			b = fmt.Append(b, err)
+	go s.watch()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return s
+}
+
+// resize sets the size of the window.
+func (s *screen) resize(rows, columns int) {
+	s.t.Helper()
+	conn, err := s.SyscallConn() // Fd would make reading from it block a Close
+	if err == nil {
+		cerr := conn.Control(func(fd uintptr) {
+			err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(rows), Col: uint16(columns)})
+		})
+		err = errors.Join(err, cerr)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *screen) watch() {
+	defer close(s.noMore)
+	for b := make([]byte, 4096); ; {
+		n, err := s.Read(b)
+		s.mu.Lock()
+		s.shown = append(s.shown, b[:n]...)
+		if err != nil && err != io.EOF && !errors.Is(err, syscall.EIO) && !errors.Is(err, os.ErrClosed) {
+			s.failure = err // EIO is how the end of it looks: pty(7)
 		}
-		term.shown <- string(b)
-	}()
-	t.Cleanup(func() { cmd.Process.Kill() })
-	return term
+		s.mu.Unlock()
+		if err != nil {
+			return
+		}
+		select {
+		case s.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *screen) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.ReplaceAll(string(s.shown), "\r\n", "\n")
+}
+
+// expect waits until text is shown, after what the last call has found.
+func (s *screen) expect(text string) {
+	s.t.Helper()
+	for deadline := time.After(lifetime / 6); ; {
+		s.mu.Lock()
+		rest := s.shown[s.seen:]
+		i := bytes.Index(rest, []byte(text))
+		if i >= 0 {
+			s.seen += i + len(text)
+		}
+		s.mu.Unlock()
+		if i >= 0 {
+			return
+		}
+		select {
+		case <-s.more:
+		case <-s.noMore:
+			s.t.Fatalf("the terminal's end; want %q in %q", text, rest)
+		case <-deadline:
+			s.t.Fatalf("want %q in %q", text, rest)
+		}
+	}
+}
+
+// types presses keys.
+func (s *screen) types(keys string) {
+	s.t.Helper()
+	if _, err := io.WriteString(s, keys); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // end waits for the program and returns its exit status and what was shown.
-func (term *terminal) end(t *testing.T) (int, string) {
+func (s *screen) end(t *testing.T) (int, string) {
 	t.Helper()
-	timer := time.AfterFunc(lifetime, func() { term.cmd.Process.Kill() })
+	timer := time.AfterFunc(lifetime, func() { s.cmd.Process.Kill() })
 	defer timer.Stop()
-	term.cmd.Wait()
+	s.cmd.Wait()
 	select {
-	case shown := <-term.shown:
-		return term.cmd.ProcessState.ExitCode(), strings.ReplaceAll(shown, "\r\n", "\n")
+	case <-s.noMore:
+		if s.failure != nil {
+			t.Error(s.failure)
+		}
+		return s.cmd.ProcessState.ExitCode(), s.text()
 	case <-time.After(lifetime):
 		t.Fatal("something holds the terminal")
 		panic("unreachable")
 	}
 }
 
-// What is typed reaches the command once; the second Ctrl-C stops the run.
-func TestCtrlC(t *testing.T) {
-	fifo := filepath.Join(t.TempDir(), "fifo")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+// fifo is where programs called child tell of their signals.
+type fifo struct {
+	t     *testing.T
+	path  string
+	lines *bufio.Reader
+}
+
+func newFIFO(t *testing.T) *fifo {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(fifo, os.O_RDWR|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() { f.Close() })
 	f.SetReadDeadline(time.Now().Add(lifetime))
-	lines := bufio.NewReader(f)
-	expect := func(prefix string) {
-		t.Helper()
-		if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, prefix) {
-			t.Fatalf("event %q, %v; want %q", line, err, prefix)
+	return &fifo{t, path, bufio.NewReader(f)}
+}
+
+// expect waits for the next line, and returns what follows the prefix that it
+// must have.
+func (f *fifo) expect(prefix string) string {
+	f.t.Helper()
+	line, err := f.lines.ReadString('\n')
+	rest, ok := strings.CutPrefix(line, prefix)
+	if err != nil || !ok {
+		f.t.Fatalf("event %q, %v; want %q", line, err, prefix)
+	}
+	return strings.TrimSpace(rest)
+}
+
+// ready waits for a child to come up, and returns its PID.
+func (f *fifo) ready() int {
+	f.t.Helper()
+	pid, err := strconv.Atoi(f.expect("ready "))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return pid
+}
+
+// forTerminal runs a test with each containment that leaves the command in the
+// foreground; corral is the command with its flags.
+func forTerminal(t *testing.T, test func(t *testing.T, corral string)) {
+	for _, cont := range []string{"cgroup", "keeper"} {
+		t.Run(cont, func(t *testing.T) {
+			skipWithout(t, cont)
+			test(t, fmt.Sprintf("corral --containment %s --require %s --grace 10s --", cont, cont))
+		})
+	}
+}
+
+// What is typed reaches the command once; the second Ctrl-C stops the run.
+func TestCtrlC(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		events := newFIFO(t)
+		args := append(strings.Fields(corral), "child", "-log", events.path, "-echo", "INT,QUIT,WINCH,USR1,TERM", "-last", "USR2")
+		term := inTerminal(t, 80, nil, args...)
+		events.ready()
+		term.resize(10, 50)
+		events.expect("got WINCH")
+		term.types("\x03")
+		events.expect("got INT")
+		term.cmd.Process.Signal(syscall.SIGUSR1) // nothing else came before it
+		events.expect("got USR1")
+		term.types("\x1c")
+		got := []string{events.expect("got "), events.expect("got ")}
+		slices.Sort(got) // two threads of the child may have had one each
+		if diff := cmp.Diff([]string{"QUIT", "TERM"}, got); diff != "" {
+			t.Error(diff)
+		}
+		term.cmd.Process.Signal(syscall.SIGUSR2)
+		events.expect("got USR2")
+		if status, shown := term.end(t); status != 7 || shown != `^C^\` {
+			t.Errorf("status %d, shown %q; want 7, %q", status, shown, `^C^\`)
+		}
+	})
+}
+
+// bash starts an interactive shell, which has job control.
+func bash(t *testing.T) *screen {
+	t.Helper()
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("SKIPPED: no bash")
+	}
+	s := inTerminal(t, 200, []string{"PS1=ready> ", "TERM=dumb", "HISTFILE="}, "bash", "--norc", "--noprofile", "-i")
+	s.expect("ready> ")
+	return s
+}
+
+// comesTo waits until a process is in the given state.
+func comesTo(t *testing.T, pid int, want proctree.State) {
+	t.Helper()
+	for deadline := time.Now().Add(lifetime / 6); ; time.Sleep(time.Millisecond) {
+		row, err := proctree.Lookup(pid)
+		if err == nil && row.State == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d: %+v, %v; want state %c", pid, row, err, want)
 		}
 	}
-	term := inTerminal(t, 80, nil, "corral", "--", "child", "-log", fifo, "-echo", "INT,QUIT,WINCH,USR1", "-last", "TERM")
-	expect("ready")
-	if err := unix.IoctlSetWinsize(int(term.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 10, Col: 50}); err != nil {
-		t.Fatal(err)
-	}
-	expect("got WINCH")
-	io.WriteString(term, "\x03")
-	expect("got INT")
-	term.cmd.Process.Signal(syscall.SIGUSR1) // nothing else came before it
-	expect("got USR1")
-	io.WriteString(term, "\x1c")
-	expect("got QUIT")
-	expect("got TERM")
-	if status, shown := term.end(t); status != 7 || shown != `^C^\` {
-		t.Errorf("status %d, shown %q; want 7, %q", status, shown, `^C^\`)
-	}
+}
+
+// A shell in corral in a shell: each has its own jobs.
+func TestShellInShell(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		events := newFIFO(t)
+		s := bash(t)
+		s.types(corral + " env PS1='inner> ' bash --norc --noprofile -i\n")
+		s.expect("\ninner> ")
+		s.types("child -log " + events.path + "\n")
+		pid := events.ready()
+		s.types("\x1a")
+		s.expect("Stopped")
+		s.expect("inner> ")
+		comesTo(t, pid, proctree.Stopped)
+		s.types("fg\n")
+		s.expect("child -log")
+		comesTo(t, pid, proctree.Sleeping)
+		s.types("\x03")
+		s.expect("inner> ")
+		s.types("exit 5\n")
+		s.expect("ready> ")
+		s.types("echo status $?\n")
+		s.expect("status 5")
+	})
+}
+
+// Ctrl-Z stops corral and the command, and fg continues both.
+func TestCtrlZ(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		events := newFIFO(t)
+		s := bash(t)
+		s.types(corral + " sh -c 'child -log " + events.path + " -echo INT -last USR1 & wait; wait'\n")
+		pid := events.ready()
+		child, err := proctree.Lookup(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			s.types("\x1a")
+			s.expect("Stopped")
+			s.expect("ready> ")
+			comesTo(t, pid, proctree.Stopped)
+			comesTo(t, child.PPID, proctree.Stopped)
+			s.types("fg\n")
+			s.expect("sh -c")
+			comesTo(t, pid, proctree.Sleeping)
+			comesTo(t, child.PPID, proctree.Sleeping)
+		}
+		s.types("\x03") // ends the shell; the child is left over and stopped
+		events.expect("got INT")
+		s.expect("stopped 1 leftover process")
+		s.expect("ready> ")
+		s.types("echo status $?\n")
+		s.expect("status 130")
+	})
+}
+
+func init() { programs["editor"] = editor }
+
+// editor is a program that does not stop before it has put its things in order.
+// It says so on its standard output, and waits for a line. What it gets after
+// that tells it to end.
+func editor() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTSTP)
+	in := bufio.NewReader(os.Stdin)
+	fmt.Println("editing")
+	<-stop
+	fmt.Println("asked to stop")
+	in.ReadString('\n')
+	fmt.Println("in order")
+	unix.Kill(os.Getpid(), syscall.SIGSTOP)
+	in.ReadString('\n')
+	fmt.Println("done")
+}
+
+// The shell is not to take the terminal from a command that has not stopped yet.
+func TestSlowToStop(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		s := bash(t)
+		s.types(corral + " editor\n")
+		s.expect("editing")
+		s.types("\x1a")
+		s.expect("asked to stop")
+		s.types("\n") // which the shell would get if it had the terminal
+		s.expect("in order")
+		s.expect("Stopped")
+		s.expect("ready> ")
+		s.types("fg\n")
+		s.expect("editor")
+		s.types("\n")
+		s.expect("done")
+		s.expect("ready> ")
+	})
+}
+
+// A command that pays no attention to Ctrl-Z goes on, and corral with it.
+func TestNoStop(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		events := newFIFO(t)
+		s := bash(t)
+		s.types(corral + " child -log " + events.path + " -echo TSTP -last INT\n")
+		events.ready()
+		s.types("\x1a")
+		events.expect("got TSTP")
+		s.types("\x03")
+		events.expect("got INT")
+		s.expect("ready> ")
+		s.types("echo status $?\n")
+		s.expect("status 7")
+	})
+}
+
+// In the background, a command that reads from the terminal is stopped.
+func TestBackground(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		s := bash(t)
+		s.types(corral + " cat &\n")
+		s.expect("ready> ")
+		s.types("until jobs | grep Stopped; do :; done\n")
+		s.expect("Stopped  ")
+		s.expect("ready> ")
+		s.types("fg\n")
+		s.expect("cat")
+		s.types("hello\n")
+		s.expect("hello") // the echo
+		s.expect("hello")
+		s.types("\x04")
+		s.expect("ready> ")
+		s.types("echo status $?\n")
+		s.expect("status 0")
+	})
+}
+
+// What is typed reaches each command of a pipeline once.
+func TestPipeline(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		left, right := newFIFO(t), newFIFO(t)
+		s := bash(t)
+		command := " child -echo INT -last USR1 -log "
+		s.types(corral + command + left.path + " | " + corral + command + right.path + "\n")
+		pids := []int{left.ready(), right.ready()}
+		s.types("\x03")
+		left.expect("got INT")
+		right.expect("got INT")
+		for _, pid := range pids {
+			unix.Kill(pid, unix.SIGUSR1)
+		}
+		left.expect("got USR1")
+		right.expect("got USR1")
+		s.expect("ready> ")
+		s.types("echo status ${PIPESTATUS[*]}\n")
+		s.expect("status 7 7")
+	})
+}
+
+// When the terminal is closed, the run is stopped, whatever it thinks of SIGHUP.
+func TestHangUp(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		for name, start := range map[string]func(command string) *screen{
+			"from a shell": func(command string) *screen {
+				s := bash(t)
+				s.types(command + "\n")
+				return s
+			},
+			"without one": func(command string) *screen { return inTerminal(t, 80, nil, strings.Fields(command)...) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				events := newFIFO(t)
+				s := start(corral + " child -ignore HUP -last TERM -log " + events.path)
+				id, err := proctree.Identify(events.ready())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Close()
+				events.expect("got TERM")
+				for deadline := time.Now().Add(lifetime / 6); ; time.Sleep(time.Millisecond) {
+					if row, err := proctree.Lookup(id.PID); err != nil || row.ID != id || !row.Alive() {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Fatal("the command is still there")
+					}
+				}
+			})
+		}
+	})
+}
+
+// SIGHUP says nothing if the terminal is there, or there is none.
+func TestHangUpSignal(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		events := newFIFO(t)
+		s := inTerminal(t, 80, nil, append(strings.Fields(corral), "child", "-echo", "HUP", "-last", "USR1", "-log", events.path)...)
+		events.ready()
+		for _, sig := range []string{"HUP", "HUP", "USR1"} {
+			s.cmd.Process.Signal(unix.SignalNum("SIG" + sig))
+			events.expect("got " + sig)
+		}
+		if status, shown := s.end(t); status != 7 || shown != "" {
+			t.Errorf("status %d, shown %q", status, shown)
+		}
+	})
+}
+
+// A command that fails, or is stopped, leaves the terminal as it was; one that
+// succeeds may have been there to change it. The shells are such that do not look
+// after their terminal.
+func TestModes(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		for _, tt := range []struct{ name, command, want string }{
+			{"killed", `sh -c 'stty raw -echo; kill -KILL $$'`, "as before"},
+			{"failed", `sh -c 'stty raw -echo; exit 3'`, "as before"},
+			{"timed out", `sh -c 'stty raw -echo; exec sleep 60'`, "as before"},
+			{"succeeded", `stty -echo`, "changed"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				command := corral
+				if tt.name == "timed out" {
+					command = strings.Replace(corral, "--grace", "--timeout 100ms --grace", 1)
+				}
+				script := `before=$(stty -g); ` + command + ` ` + tt.command + `; if [ "$before" = "$(stty -g)" ]; then echo as before; else echo changed; fi`
+				if _, shown := inTerminal(t, 80, nil, "sh", "-c", script).end(t); !strings.HasSuffix(shown, tt.want+"\n") {
+					t.Errorf("shown %q; want %q", shown, tt.want)
+				}
+			})
+		}
+	})
+}
+
+// A shell that is killed leaves the terminal to a process group that is no more.
+func TestForegroundRestored(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		if _, err := exec.LookPath("bash"); err != nil {
+			t.Skip("SKIPPED: no bash")
+		}
+		s := inTerminal(t, 80, nil, "sh", "-c", corral+" env PS1='ready> ' bash --norc --noprofile -i; echo over; read line; echo read $line")
+		s.expect("ready> ")
+		s.types("kill -KILL $$\n")
+		s.expect("over")
+		s.types("something\n")
+		s.expect("read something")
+		if status, _ := s.end(t); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	})
+}
+
+// The real thing, where there is one.
+func TestVim(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		if _, err := exec.LookPath("vim"); err != nil {
+			t.Skip("SKIPPED: no vim")
+		}
+		file := filepath.Join(t.TempDir(), "file")
+		s := bash(t)
+		s.types(corral + " env TERM=xterm vim -u NONE -i NONE -n " + file + "\n")
+		s.expect("[New")
+		s.types("isome words\x1b\x1a")
+		s.expect("Stopped")
+		s.expect("ready> ")
+		s.types("fg\n")
+		s.expect("some words") // drawn again
+		s.types(":wq\n")
+		s.expect("ready> ")
+		s.types("echo status $?\n")
+		s.expect("status 0")
+		if text, err := os.ReadFile(file); string(text) != "some words\n" {
+			t.Errorf("the file has %q, %v", text, err)
+		}
+	})
 }
 
 func TestTreeInTerminal(t *testing.T) {

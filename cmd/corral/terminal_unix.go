@@ -1,0 +1,155 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/sigaction"
+)
+
+// terminal is the controlling terminal as corral has found it; nil if it has
+// none.
+//
+// It is opened anew for each use, so that corral is never the one that holds it
+// open.
+type terminal struct {
+	modes *term.State // nil: corral was not in its foreground
+}
+
+func openTerminal() (*os.File, error) { return os.OpenFile("/dev/tty", os.O_RDWR, 0) }
+
+func findTerminal() *terminal {
+	f, err := openTerminal()
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	t := new(terminal)
+	if foreground(f) == unix.Getpgrp() {
+		t.modes, _ = term.GetState(int(f.Fd()))
+	}
+	return t
+}
+
+// foreground is the process group that the terminal serves; 0 if that cannot be
+// told.
+func foreground(tty *os.File) int {
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	if err != nil {
+		return 0
+	}
+	return group
+}
+
+// hungUp reports whether the terminal is gone: closed, or the connection to it
+// lost.
+func (t *terminal) hungUp() bool {
+	if t == nil {
+		return false
+	}
+	f, err := openTerminal()
+	if err == nil {
+		f.Close()
+	}
+	return err != nil
+}
+
+// restore makes the terminal what it was, as a shell does it after its jobs:
+// the foreground is corral's again if the run's last one is no more, and so are
+// the modes, unless the command succeeded and may have been there to change
+// them (stty). A terminal that serves somebody else by now is left alone.
+func (t *terminal) restore(succeeded bool) {
+	if t == nil || t.modes == nil {
+		return
+	}
+	f, err := openTerminal()
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	signal.Ignore(syscall.SIGTTOU) // which a process that is not in the foreground gets for what follows
+	own, now := unix.Getpgrp(), foreground(f)
+	if now != own {
+		if now <= 1 || unix.Kill(-now, 0) != unix.ESRCH {
+			return
+		}
+		unix.IoctlSetPointerInt(int(f.Fd()), unix.TIOCSPGRP, own)
+	}
+	if !succeeded {
+		term.Restore(int(f.Fd()), t.modes)
+	}
+}
+
+// delivered reports whether a signal that the terminal has sent to corral has
+// reached the leader as well: it goes to every process of the terminal's
+// foreground group.
+func delivered(leader int) bool {
+	group, err := unix.Getpgid(leader)
+	if err != nil || group != unix.Getpgrp() {
+		return false
+	}
+	tty, err := openTerminal()
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	return foreground(tty) == group
+}
+
+// suspend answers Ctrl-Z: corral stops when its command does. A shell takes the
+// terminal back when corral has stopped, so the command is given the time to
+// put it in order first (an editor), and may have no mind to stop at all.
+//
+// The command is continued with corral, by whoever continues the job.
+func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
+	id, err := proctree.Identify(cmd.Process.Pid)
+	if err != nil {
+		return // it has ended this moment
+	}
+	sent := !delivered(id.PID)
+	if sent {
+		cmd.Signal(syscall.SIGTSTP)
+	}
+	if !stops(id) {
+		return
+	}
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	defer signal.Stop(continued)
+	signal.Reset(syscall.SIGTSTP)
+	sigaction.SetDefault(syscall.SIGTSTP)
+	unix.Kill(unix.Getpid(), syscall.SIGTSTP)
+	select {
+	case <-continued:
+	case <-time.After(time.Second): // the kernel does not stop an orphaned group
+	}
+	signal.Notify(signals, syscall.SIGTSTP)
+	if sent {
+		cmd.Signal(syscall.SIGCONT)
+	}
+}
+
+// stops reports whether a process stops. It is not necessarily a child, so there
+// is no event for it; one that takes longer than some seconds is not going to.
+func stops(id proctree.ID) bool {
+	for pause := time.Millisecond; pause < 4*time.Second; pause *= 2 {
+		row, err := proctree.Lookup(id.PID)
+		if err != nil || row.ID != id || !row.Alive() {
+			return false
+		}
+		if row.State == proctree.Stopped {
+			return true
+		}
+		time.Sleep(pause)
+	}
+	return false
+}
