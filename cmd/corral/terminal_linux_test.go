@@ -212,9 +212,10 @@ func (f *fifo) ready() int {
 }
 
 // forTerminal runs a test with each containment that leaves the command in the
-// foreground; corral is the command with its flags.
-func forTerminal(t *testing.T, test func(t *testing.T, corral string)) {
-	for _, cont := range []string{"cgroup", "keeper"} {
+// foreground; corral is the command with its flags. A PID namespace is not for
+// tests that want to know a PID.
+func forTerminal(t *testing.T, test func(t *testing.T, corral string), more ...string) {
+	for _, cont := range append(more, "cgroup", "keeper") {
 		t.Run(cont, func(t *testing.T) {
 			skipWithout(t, cont)
 			test(t, fmt.Sprintf("corral --containment %s --require %s --grace 10s --", cont, cont))
@@ -366,7 +367,7 @@ func TestSlowToStop(t *testing.T) {
 		s.types("\n")
 		s.expect("done")
 		s.expect("ready> ")
-	})
+	}, "pidns")
 }
 
 // A command that pays no attention to Ctrl-Z goes on, and corral with it.
@@ -383,7 +384,7 @@ func TestNoStop(t *testing.T) {
 		s.expect("ready> ")
 		s.types("echo status $?\n")
 		s.expect("status 7")
-	})
+	}, "pidns")
 }
 
 // In the background, a command that reads from the terminal is stopped.
@@ -404,7 +405,7 @@ func TestBackground(t *testing.T) {
 		s.expect("ready> ")
 		s.types("echo status $?\n")
 		s.expect("status 0")
-	})
+	}, "pidns")
 }
 
 // What is typed reaches each command of a pipeline once.
@@ -500,7 +501,7 @@ func TestModes(t *testing.T) {
 				}
 			})
 		}
-	})
+	}, "pidns")
 }
 
 // A shell that is killed leaves the terminal to a process group that is no more.
@@ -518,7 +519,7 @@ func TestForegroundRestored(t *testing.T) {
 		if status, _ := s.end(t); status != 0 {
 			t.Errorf("status %d", status)
 		}
-	})
+	}, "pidns")
 }
 
 // The real thing, where there is one.
@@ -543,7 +544,7 @@ func TestVim(t *testing.T) {
 		if text, err := os.ReadFile(file); string(text) != "some words\n" {
 			t.Errorf("the file has %q, %v", text, err)
 		}
-	})
+	}, "pidns")
 }
 
 func TestTreeInTerminal(t *testing.T) {
