@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
 )
@@ -144,7 +145,7 @@ func (k *keeperContainment) abandon() {
 func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error) {
 	s := &keeperSpec{
 		path: cmd.Path, dir: cmd.Dir, args: cmd.Args, env: cmd.Environ(), sys: &syscall.SysProcAttr{},
-		ignored: ignoredSignals(),
+		ignored: disposition.Ignored(),
 		plan:    k.req.plan, keep: k.req.keep, init: k.pidns,
 	}
 	if len(s.args) == 0 {

@@ -11,10 +11,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/disposition"
 )
 
 // Keeper and guard are the running program once more, started in a role that
@@ -40,7 +41,7 @@ func init() {
 	// gives a program that is started from here the default back. (signal.Notify
 	// would do as well, but takes its time.)
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
-		setDisposition(sig, sigIgn)
+		disposition.Ignore(sig)
 	}
 	if os.Args[0] == keeperRole {
 		keeperMain()
@@ -213,46 +214,4 @@ func closeInherited() {
 			unix.Close(fd)
 		}
 	}
-}
-
-const sigDfl, sigIgn = 0, 1 // SIG_DFL, SIG_IGN
-
-// setDisposition is for the kernel's struct sigaction, which begins with the
-// handler.
-func setDisposition(sig syscall.Signal, handler uintptr) {
-	action := [8]uintptr{handler}
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-}
-
-// ignoredSignals lists those that this process ignores now, and that a program
-// started from it would ignore.
-func ignoredSignals() []syscall.Signal {
-	var ignored []syscall.Signal
-	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		var now [8]uintptr // as above
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
-		if errno == 0 && now[0] == sigIgn && sig != syscall.SIGCHLD {
-			ignored = append(ignored, sig)
-		}
-	}
-	return ignored
-}
-
-// endLike ends the process the way status says that another one has ended, so
-// that whoever waits for this one gets to know.
-func endLike(status syscall.WaitStatus) {
-	if !status.Signaled() {
-		syscall.Exit(status.ExitStatus())
-	}
-	sig := status.Signal()
-	if os.Getpid() == 1 {
-		syscall.Exit(128 + int(sig)) // the init of a PID namespace does not die of its own signals
-	}
-	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	// Not signal.Reset: the runtime would print a trace for some.
-	setDisposition(sig, sigDfl)
-	unix.Kill(os.Getpid(), sig)
-	time.Sleep(time.Second) // it is on its way
-	syscall.Exit(128 + int(sig))
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,16 @@ const errNotExecutable = syscall.ENOEXEC
 
 // defaultUTF8: without a locale the system speaks ASCII (the POSIX locale).
 const defaultUTF8 = false
+
+// resume makes stopped processes run again.
+var resume os.Signal = syscall.SIGCONT
+
+// What execvp(3) gives files to that are not executable by themselves, and where
+// it looks if there is no PATH.
+const (
+	scriptShell = "/bin/sh"
+	defaultPath = "/bin:/usr/bin"
+)
 
 func signalName(sig syscall.Signal) string { return unix.SignalName(sig) }
 
@@ -37,6 +48,30 @@ func caught() []os.Signal {
 		signal.Ignore(syscall.SIGQUIT)
 	} else {
 		signals = append(signals, syscall.SIGINT, syscall.SIGQUIT)
+	}
+	return signals
+}
+
+// passedOn lists the signals that timeout passes on: all that would end it. What
+// was ignored when it started stays so, as with caught, but for the signal that
+// is to stop the command: POSIX has it so.
+func passedOn(stop syscall.Signal) []os.Signal {
+	asked := caught()
+	var signals []os.Signal
+	for sig := syscall.Signal(1); sig < 65; sig++ {
+		switch sig {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
+			syscall.SIGCONT, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGWINCH:
+			// end nothing, or cannot be caught
+		case syscall.SIGILL, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV:
+			// would be corral's own mistakes
+		case syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT:
+			if sig == stop || slices.Contains(asked, os.Signal(sig)) {
+				signals = append(signals, sig)
+			}
+		default:
+			signals = append(signals, sig)
+		}
 	}
 	return signals
 }
