@@ -234,14 +234,14 @@ func startError(name string, err error) error {
 	return &exit{statusOwn, fmt.Errorf("%s: %w", name, err)}
 }
 
-// inPath reports whether there is a file called name in PATH: exec.LookPath
-// says "not found" also if all of them lack the permission.
+// inPath reports whether there is something called name in PATH: exec.LookPath
+// says "not found" also if all of it lacks the permission, or is a directory.
 func inPath(name string) bool {
 	if filepath.Base(name) != name {
 		return false
 	}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return true
 		}
 	}

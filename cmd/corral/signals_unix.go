@@ -5,7 +5,6 @@ package main
 import (
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -52,26 +51,31 @@ func caught() []os.Signal {
 	return signals
 }
 
-// passedOn lists the signals that timeout passes on: all that would end it. What
-// was ignored when it started stays so, as with caught, but for the signal that
-// is to stop the command: POSIX has it so.
+// passedOn lists the signals that timeout passes on: all that would end it, and
+// the one that is to stop the command. HUP stays ignored, for the command too,
+// if it was: that is how nohup asks for it. The others do not, as GNU timeout has
+// it: a shell without job control starts background jobs with INT and QUIT
+// ignored.
 func passedOn(stop syscall.Signal) []os.Signal {
-	asked := caught()
 	var signals []os.Signal
 	for sig := syscall.Signal(1); sig < 65; sig++ {
 		switch sig {
-		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
-			syscall.SIGCONT, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGWINCH:
-			// end nothing, or cannot be caught
-		case syscall.SIGILL, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV:
-			// would be corral's own mistakes
-		case syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT:
-			if sig == stop || slices.Contains(asked, os.Signal(sig)) {
-				signals = append(signals, sig)
+		case syscall.SIGKILL, syscall.SIGSTOP: // cannot be caught
+			continue
+		case syscall.SIGCHLD, syscall.SIGURG: // come all the time: the runtime uses URG
+			continue
+		case syscall.SIGILL, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV: // would be corral's own mistakes
+			continue
+		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGCONT, syscall.SIGWINCH: // end nothing
+			if sig != stop {
+				continue
 			}
-		default:
-			signals = append(signals, sig)
+		case syscall.SIGHUP:
+			if sig != stop && signal.Ignored(sig) {
+				continue
+			}
 		}
+		signals = append(signals, sig)
 	}
 	return signals
 }

@@ -181,7 +181,10 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 		defer os.Unsetenv("PATH")
 	}
 	cmd := corral.Command(args[0], args[1:]...)
-	if errors.Is(cmd.Err, exec.ErrDot) {
+	switch {
+	case args[0] == "":
+		cmd.Err = &exec.Error{Name: args[0], Err: exec.ErrNotFound} // it is "no command" for os/exec
+	case errors.Is(cmd.Err, exec.ErrDot):
 		cmd.Err = nil // whoever has the working directory in PATH wants it there
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
