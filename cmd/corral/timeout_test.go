@@ -116,7 +116,7 @@ var intervals = map[string]time.Duration{
 	"99999999999999999999d":   forever,
 	"1e308d":                  forever,
 	"1e-10":                   1,
-	"1e-5000":                 1, // 0, no limit, for GNU timeout before 9.6
+	"1e-5000":                 1, // 0, no limit, for GNU timeout 9.1
 	"0x1p-9999":               1,
 	strings.Repeat("9", 5000): forever,
 }
