@@ -483,7 +483,19 @@ func (c *Cmd) Stop(ctx context.Context) error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
 	}
-	return c.run.stopAndWait(ctx)
+	return c.run.stopAndWait(ctx, c.run.plan)
+}
+
+// StopWith is Stop with a plan of its own, if no stop has begun. StopPlan stays
+// what is done when the command leaves something behind, or the owner dies.
+func (c *Cmd) StopWith(ctx context.Context, plan StopPlan) error {
+	if c.Process == nil {
+		return errors.New("exec: not started")
+	}
+	if err := plan.check(); err != nil {
+		return err
+	}
+	return c.run.stopAndWait(ctx, plan)
 }
 
 // Signal sends sig to every member once, os.Kill by the containment's kill,

@@ -11,12 +11,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/corral-run/corral/internal/sigaction"
+	"github.com/corral-run/corral/internal/disposition"
 )
 
 // Keeper and guard are the running program once more, started in a role that
@@ -42,7 +41,7 @@ func init() {
 	// gives a program that is started from here the default back. (signal.Notify
 	// would do as well, but takes its time.)
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
-		sigaction.Ignore(sig)
+		disposition.Ignore(sig)
 	}
 	if os.Args[0] == keeperRole {
 		keeperMain()
@@ -217,32 +216,13 @@ func closeInherited() {
 	}
 }
 
-// ignoredSignals lists those that this process ignores now, and that a program
-// started from it would ignore.
+// ignoredSignals lists those that this process ignores now.
 func ignoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		if sig != syscall.SIGCHLD && sigaction.Ignored(sig) {
+		if sig != syscall.SIGCHLD && disposition.Ignored(sig) {
 			ignored = append(ignored, sig)
 		}
 	}
 	return ignored
-}
-
-// endLike ends the process the way status says that another one has ended, so
-// that whoever waits for this one gets to know.
-func endLike(status syscall.WaitStatus) {
-	if !status.Signaled() {
-		syscall.Exit(status.ExitStatus())
-	}
-	sig := status.Signal()
-	if os.Getpid() == 1 {
-		syscall.Exit(128 + int(sig)) // the init of a PID namespace does not die of its own signals
-	}
-	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	sigaction.SetDefault(sig)
-	unix.Kill(os.Getpid(), sig)
-	time.Sleep(time.Second) // it is on its way
-	syscall.Exit(128 + int(sig))
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -220,7 +221,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 // end ends the keeper as the leader has ended, which is reaped by that.
 func (k *keeper) end() {
 	if k.ended != nil {
-		endLike(k.ended.status)
+		disposition.EndLike(k.ended.status)
 	}
 	syscall.Exit(1)
 }

@@ -222,8 +222,8 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
 	return r.stop
 }
 
-func (r *run) stopAndWait(ctx context.Context) error {
-	s := r.beginStop(Stopped, nil, r.plan)
+func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
+	s := r.beginStop(Stopped, nil, plan)
 	if s == nil {
 		return nil
 	}

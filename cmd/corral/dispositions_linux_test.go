@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/corral-run/corral/internal/sigaction"
+	"github.com/corral-run/corral/internal/disposition"
 )
 
 func init() { programs["arranged"] = arranged }
@@ -33,7 +33,7 @@ func arranged() {
 		return signals
 	}
 	for _, sig := range numbers(os.Args[1]) {
-		sigaction.Ignore(sig)
+		disposition.Ignore(sig)
 	}
 	var blocked unix.Sigset_t
 	for _, sig := range numbers(os.Args[2]) {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/corral-run/corral"
 )
 
 // Exit statuses of corral's own, those of GNU timeout and env(1) where they
@@ -32,7 +34,13 @@ const (
 	statusSignal    = 128 // plus the number of the signal
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	root := newRoot()
+	if calledTimeout(os.Args[0]) {
+		root = asRoot(newTimeout(corral.Auto))
+	}
+	os.Exit(execute(root, os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // exit is an error that knows its exit status. Any other error means that the
 // command line is wrong: nothing has been started, and the help is pointed to.
@@ -47,29 +55,38 @@ func (e *exit) Unwrap() error { return e.err }
 // run is corral with the given arguments; it returns the exit status. The
 // commands that corral runs have the standard files of the process.
 func run(args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	return execute(newRoot(), args, stdout, stderr)
+}
+
+func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteC()
+	name := "corral"
+	if cmd.Name() == timeoutName {
+		name = timeoutName
+	}
 	var e *exit
 	switch {
 	case err == nil:
 		return 0
 	case !errors.As(err, &e):
-		say(stderr, "%v; see '%s --help'", err, cmd.CommandPath())
+		sayAs(name, stderr, "%v; see '%s --help'", err, cmd.CommandPath())
 		return statusOwn
 	case e.err != nil:
-		say(stderr, "%v", e.err)
+		sayAs(name, stderr, "%v", e.err)
 	}
 	return e.status
 }
 
-// say writes one line. What goes into it may come from anywhere, so it is made
+func say(w io.Writer, format string, args ...any) { sayAs("corral", w, format, args...) }
+
+// sayAs writes one line. What goes into it may come from anywhere, so it is made
 // printable; that it cannot be written is not worth a failure.
-func say(w io.Writer, format string, args ...any) {
+func sayAs(name string, w io.Writer, format string, args ...any) {
 	line := strings.TrimPrefix(fmt.Sprintf(format, args...), "corral: ")
-	fmt.Fprintf(w, "corral: %s\n", printable(line))
+	fmt.Fprintf(w, "%s: %s\n", name, printable(line))
 }
 
 // exitStatuses is the key of the annotation that lists a command's exit
@@ -81,14 +98,19 @@ func newRoot() *cobra.Command {
 	root.Short = "Run a command and leave nothing of it behind"
 	root.Version = version()
 	root.SetVersionTemplate("corral {{.Version}}\n")
-	root.SilenceErrors = true
-	root.SilenceUsage = true
-	root.SetUsageFunc(usage)
-	root.SetHelpCommand(newHelp())
+	asRoot(root).SetHelpCommand(newHelp())
 	run := newRun("run [flags] [--] COMMAND [ARG...]")
 	run.Short = "Run a command, whatever it is called"
-	root.AddCommand(run, newKill(), newTree(), newDoctor(), newCompletion(), newMan())
+	root.AddCommand(run, newTimeout(corral.Auto), newKill(), newTree(), newDoctor(), newCompletion(), newMan())
 	return root
+}
+
+// asRoot makes c say things the way that this package does.
+func asRoot(c *cobra.Command) *cobra.Command {
+	c.SilenceErrors = true
+	c.SilenceUsage = true
+	c.SetUsageFunc(usage)
+	return c
 }
 
 func version() string {

@@ -66,7 +66,7 @@ func TestBadCommandLine(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, line := range []string{"--help", "-h", "help", "help kill", "kill --help", "tree -h", "run --help", "completion --help", "--version"} {
+	for _, line := range []string{"--help", "-h", "help", "help kill", "kill --help", "tree -h", "run --help", "timeout --help", "timeout --version", "completion --help", "--version"} {
 		var stdout, stderr bytes.Buffer
 		if status := run(strings.Fields(line), &stdout, &stderr); status != 0 || stdout.Len() == 0 || stderr.Len() > 0 {
 			t.Errorf("corral %s: status %d, stdout %q, stderr %q", line, status, stdout.String(), stderr.String())
@@ -99,6 +99,8 @@ func TestCompletions(t *testing.T) {
 		{[]string{"-s", ""}, "TERM", "keep"},
 		{[]string{"completion", ""}, "fish", ":0"},
 		{[]string{"kill", "--signal", ""}, "KILL", "HUP"},
+		{[]string{"timeout", "--signal", ""}, "HUP", "keep"},
+		{[]string{"timeout", "5", "ls", "--"}, ":0", "--signal"},
 		{[]string{"tree", "1", ""}, ":4", "\t"},
 		// After the command come its own arguments.
 		{[]string{"--timeout", "5s", "ls", "--"}, ":0", "--leftovers"},

@@ -231,20 +231,20 @@ func startError(name string, err error) error {
 		return &exit{statusNotFound, fmt.Errorf("%s: command not found", name)}
 	case errors.Is(err, fs.ErrNotExist):
 		return &exit{statusNotFound, fmt.Errorf("%s: %w", name, err)}
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, errNotExecutable), errors.Is(err, exec.ErrDot):
-		return &exit{statusCannot, fmt.Errorf("%s: %w", name, err)}
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &exit{statusOwn, fmt.Errorf("%s: %w", name, err)} // fork(2), not execve(2)
 	}
-	return &exit{statusOwn, fmt.Errorf("%s: %w", name, err)}
+	return &exit{statusCannot, fmt.Errorf("%s: %w", name, err)}
 }
 
-// inPath reports whether there is a file called name in PATH: exec.LookPath
-// says "not found" also if all of them lack the permission.
+// inPath reports whether there is something called name in PATH: exec.LookPath
+// says "not found" also if all of it lacks the permission, or is a directory.
 func inPath(name string) bool {
 	if filepath.Base(name) != name {
 		return false
 	}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return true
 		}
 	}

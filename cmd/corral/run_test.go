@@ -79,6 +79,8 @@ func TestStartError(t *testing.T) {
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.EACCES}, 126, "x: " + syscall.EACCES.Error()},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: errNotExecutable}, 126, "x: " + errNotExecutable.Error()},
 		{fmt.Errorf("corral: %w", &fs.PathError{Op: "fork/exec", Path: "./x", Err: errNotExecutable}), 126, "x: " + errNotExecutable.Error()},
+		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOTDIR}, 126, "x: " + syscall.ENOTDIR.Error()},
+		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.E2BIG}, 126, "x: " + syscall.E2BIG.Error()},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOMEM}, 125, "x: " + syscall.ENOMEM.Error()},
 		// Not about the command: the containment could not be made.
 		{&fs.PathError{Op: "mkdir", Path: "/sys/fs/cgroup/x", Err: syscall.EACCES}, 125, "mkdir /sys/fs/cgroup/x: " + syscall.EACCES.Error()},

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/corral-run/corral/internal/sigaction"
+	"github.com/corral-run/corral/internal/disposition"
 )
 
 // errNotExecutable: the file is neither a program nor a script with a #! line.
@@ -17,6 +17,16 @@ const errNotExecutable = syscall.ENOEXEC
 
 // defaultUTF8: without a locale the system speaks ASCII (the POSIX locale).
 const defaultUTF8 = false
+
+// resume makes stopped processes run again.
+var resume os.Signal = syscall.SIGCONT
+
+// What execvp(3) gives files to that are not executable by themselves, and where
+// it looks if there is no PATH.
+const (
+	scriptShell = "/bin/sh"
+	defaultPath = "/bin:/usr/bin"
+)
 
 func signalName(sig syscall.Signal) string { return unix.SignalName(sig) }
 
@@ -32,7 +42,7 @@ func caught() []os.Signal {
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
 		syscall.SIGPIPE,
 	}
-	if !sigaction.Ignored(syscall.SIGTSTP) {
+	if !disposition.Ignored(syscall.SIGTSTP) {
 		signals = append(signals, syscall.SIGTSTP)
 	}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -42,6 +52,35 @@ func caught() []os.Signal {
 		signal.Ignore(syscall.SIGQUIT)
 	} else {
 		signals = append(signals, syscall.SIGINT, syscall.SIGQUIT)
+	}
+	return signals
+}
+
+// passedOn lists the signals that timeout passes on: all that would end it, and
+// the one that is to stop the command. HUP stays ignored, for the command too,
+// if it was: that is how nohup asks for it. The others do not, as GNU timeout has
+// it: a shell without job control starts background jobs with INT and QUIT
+// ignored.
+func passedOn(stop syscall.Signal) []os.Signal {
+	var signals []os.Signal
+	for sig := syscall.Signal(1); sig < 65; sig++ {
+		switch sig {
+		case syscall.SIGKILL, syscall.SIGSTOP: // cannot be caught
+			continue
+		case syscall.SIGCHLD, syscall.SIGURG: // come all the time: the runtime uses URG
+			continue
+		case syscall.SIGILL, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV: // would be corral's own mistakes
+			continue
+		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGCONT, syscall.SIGWINCH: // end nothing
+			if sig != stop {
+				continue
+			}
+		case syscall.SIGHUP:
+			if sig != stop && signal.Ignored(sig) {
+				continue
+			}
+		}
+		signals = append(signals, sig)
 	}
 	return signals
 }

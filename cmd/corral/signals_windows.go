@@ -13,6 +13,11 @@ const errNotExecutable = syscall.Errno(193)
 // defaultUTF8: Windows has no locale variables, and its terminals show UTF-8.
 const defaultUTF8 = true
 
+var resume os.Signal // nothing is ever stopped here
+
+// There is no execvp(3) here.
+const scriptShell, defaultPath = "", ""
+
 // The signals that Go gives a meaning to on Windows.
 var names = map[syscall.Signal]string{
 	syscall.SIGINT:  "SIGINT",
@@ -35,6 +40,8 @@ func signalNumber(name string) syscall.Signal {
 // Ctrl-Break, and SIGTERM, by which Go tells that the console is closed, the
 // user logs off or the system shuts down.
 func caught() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
+
+func passedOn(syscall.Signal) []os.Signal { return caught() }
 
 func reactionTo(sig os.Signal) reaction {
 	if sig == os.Interrupt {

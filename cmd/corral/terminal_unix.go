@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/proctree"
-	"github.com/corral-run/corral/internal/sigaction"
 )
 
 // terminal is the controlling terminal as corral has found it; nil if it has
@@ -126,7 +126,7 @@ func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
 	signal.Notify(continued, syscall.SIGCONT)
 	defer signal.Stop(continued)
 	signal.Reset(syscall.SIGTSTP)
-	sigaction.SetDefault(syscall.SIGTSTP)
+	disposition.Default(syscall.SIGTSTP)
 	unix.Kill(unix.Getpid(), syscall.SIGTSTP)
 	select {
 	case <-continued:

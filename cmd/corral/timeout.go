@@ -1,0 +1,478 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/disposition"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// timeoutName is the name of the command, in front of all that it says, and the
+// name by which corral is called to be nothing else.
+const timeoutName = "timeout"
+
+// calledTimeout reports whether the program has been started by that name.
+func calledTimeout(program string) bool {
+	return strings.TrimSuffix(filepath.Base(program), ".exe") == timeoutName
+}
+
+// timeoutFlags are the options of `corral timeout`, those of GNU timeout.
+type timeoutFlags struct {
+	signal      timeoutSignal
+	killAfter   interval
+	foreground  bool
+	preserve    bool
+	verbose     bool
+	containment corral.Containment
+}
+
+// newTimeout returns the drop-in for GNU timeout, held by the given containment.
+func newTimeout(containment corral.Containment) *cobra.Command {
+	o := &timeoutFlags{signal: timeoutSignal{syscall.SIGTERM}, containment: containment}
+	c := &cobra.Command{
+		Use:   timeoutName + " [options] DURATION COMMAND [ARG...]",
+		Short: "Run a command with a time limit, as GNU timeout does",
+		Long: `Run COMMAND, and send SIGNAL to it and to all that it has started if it is
+still there after DURATION. When COMMAND has ended, what it has left running is
+stopped: SIGNAL, and KILL after the DURATION of -k, or 5 seconds.
+
+Options, durations, messages and exit statuses are GNU timeout's. Called by the
+name timeout, corral is nothing but this command.
+
+DURATION is a number of seconds, or one with a suffix: s, m, h or d; 0 is no
+limit. SIGNAL is a name or a number (TERM, SIGTERM, 15).`,
+		Example: `  corral timeout 10m make check
+  corral timeout -k 5 30 curl https://example.org
+  ln -s /usr/bin/corral ~/bin/timeout`,
+		Annotations: map[string]string{exitStatuses: `124	time ran out (not with -p)
+125	bad arguments, or corral itself failed
+126	the command was found but cannot be executed
+127	the command was not found
+137	time ran out, and the command had to be killed
+other	the exit status of the command; a signal that ended it ends timeout, too
+`},
+		DisableFlagsInUseLine: true,
+		Version:               version(),
+		Args: func(_ *cobra.Command, args []string) error {
+			switch len(args) {
+			case 0:
+				return errors.New("no duration given")
+			case 1:
+				return errors.New("no command given")
+			}
+			return nil
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault // files, as for any command
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			var limit interval
+			if err := limit.Set(args[0]); err != nil {
+				return err
+			}
+			return o.run(c.ErrOrStderr(), time.Duration(limit), args[1:])
+		},
+	}
+	c.SetVersionTemplate(timeoutName + " (corral) {{.Version}}\n")
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) && errors.Unwrap(err) != nil {
+			return errors.Unwrap(err) // it names the value, as GNU timeout does
+		}
+		return err
+	})
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.SetInterspersed(false)
+	flags.SetNormalizeFunc(abbreviated)
+	flags.VarP(&o.signal, "signal", "s", "send this `SIGNAL` when time runs out")
+	flags.VarP(&o.killAfter, "kill-after", "k", "send KILL this `DURATION` after the first signal")
+	flags.BoolVarP(&o.foreground, "foreground", "f", false, "send signals to the command only")
+	flags.BoolVarP(&o.preserve, "preserve-status", "p", false, "exit with the command's status also when time runs out")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say which signals are sent and what was stopped, on standard error")
+	flags.Bool("help", false, "help for timeout") // without -h, which GNU timeout does not have
+	complete(c, "signal", signalNames()...)
+	complete(c, "kill-after")
+	return c
+}
+
+// abbreviated gives the options of `corral timeout` the names that getopt_long(3)
+// takes: every beginning that is no other one's.
+func abbreviated(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	full := ""
+	for _, long := range []string{"foreground", "help", "kill-after", "preserve-status", "signal", "verbose", "version"} {
+		switch {
+		case !strings.HasPrefix(long, name):
+		case full != "":
+			return pflag.NormalizedName(name)
+		default:
+			full = long
+		}
+	}
+	if full == "" {
+		full = name
+	}
+	return pflag.NormalizedName(full)
+}
+
+// run runs the command in args to its end, or exits the way it has ended.
+func (o *timeoutFlags) run(stderr io.Writer, limit time.Duration, args []string) error {
+	// As in `corral run`, no signal is let go again.
+	signals := make(chan os.Signal, 32)
+	signal.Notify(signals, passedOn(o.signal.Signal)...)
+	cmd, err := o.start(args)
+	if err != nil {
+		return timeoutStartError(args[0], err)
+	}
+	r := &timeoutRun{timeoutFlags: o, cmd: cmd, stderr: stderr, next: o.signal.Signal}
+	if limit > 0 {
+		r.alarm = time.After(limit)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- cmd.Wait() }()
+	for {
+		select {
+		case err := <-waited:
+			return r.end(err)
+		case <-r.alarm:
+			r.expire()
+		case sig := <-signals:
+			switch sig := sig.(syscall.Signal); {
+			case sig == syscall.SIGPIPE: // nobody reads what is said
+			case sig == syscall.SIGALRM:
+				r.expire()
+			default:
+				r.deliver(sig, (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && delivered(cmd.Process.Pid))
+			}
+		}
+	}
+}
+
+// start starts the command the way execvp(3) would find it.
+func (o *timeoutFlags) start(args []string) (*corral.Cmd, error) {
+	cmd := o.command(args)
+	err := cmd.Start()
+	if errors.Is(err, errNotExecutable) && scriptShell != "" {
+		cmd = o.command(append([]string{scriptShell, cmd.Path}, args[1:]...))
+		err = cmd.Start()
+	}
+	return cmd, err
+}
+
+func (o *timeoutFlags) command(args []string) *corral.Cmd {
+	if _, ok := os.LookupEnv("PATH"); !ok && defaultPath != "" {
+		os.Setenv("PATH", defaultPath)
+		defer os.Unsetenv("PATH")
+	}
+	cmd := corral.Command(args[0], args[1:]...)
+	switch {
+	case args[0] == "":
+		cmd.Err = &exec.Error{Name: args[0], Err: exec.ErrNotFound} // it is "no command" for os/exec
+	case errors.Is(cmd.Err, exec.ErrDot):
+		cmd.Err = nil // whoever has the working directory in PATH wants it there
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// The plan is for what the command leaves behind, and for the death of
+	// corral. What was told to stop before the command ended is not told again,
+	// and has as much time: see send.
+	last, grace := o.signal.Signal, corral.DefaultGrace
+	if last == 0 {
+		last = syscall.SIGTERM
+	}
+	if o.killAfter > 0 {
+		grace = time.Duration(o.killAfter)
+	}
+	cmd.StopPlan = corral.StopPlan{{Signal: last, Wait: grace}}
+	cmd.WaitDelay = grace
+	cmd.Containment = o.containment
+	cmd.AdoptOrphans = adoptOrphans
+	return cmd
+}
+
+// timeoutStartError is startError in the words of GNU timeout.
+func timeoutStartError(name string, err error) error {
+	err = startError(name, err)
+	var e *exit
+	if errors.As(err, &e) && e.status != statusOwn {
+		e.err = fmt.Errorf("failed to run command '%s': %s", name, strings.TrimPrefix(e.err.Error(), name+": "))
+	}
+	return err
+}
+
+// timeoutRun is the command under way.
+type timeoutRun struct {
+	*timeoutFlags
+	cmd    *corral.Cmd
+	stderr io.Writer
+
+	alarm    <-chan time.Time
+	next     syscall.Signal // what the alarm sends
+	killing  bool           // the alarm has been set anew, to kill
+	stopping bool           // the run has been told to stop
+	timedOut bool
+}
+
+func (r *timeoutRun) say(format string, args ...any) {
+	sayAs(timeoutName, r.stderr, format, args...)
+}
+
+// expire does what is due when time has run out, unless the command has ended:
+// what it has left is being stopped already.
+func (r *timeoutRun) expire() {
+	members, err := r.cmd.Members()
+	alive := err != nil // as far as we know
+	for _, p := range members {
+		alive = alive || p.PID == r.cmd.Process.Pid
+	}
+	if alive {
+		r.timedOut = true
+		r.deliver(r.next, false)
+	}
+}
+
+// deliver sends a signal, unless the terminal has done so. The first one that
+// there is, whatever the reason, sets the alarm to kill.
+func (r *timeoutRun) deliver(sig syscall.Signal, done bool) {
+	if r.killAfter > 0 && !r.killing {
+		r.killing, r.next, r.alarm = true, syscall.SIGKILL, time.After(time.Duration(r.killAfter))
+	}
+	if done {
+		return
+	}
+	if r.verbose {
+		r.say("sending signal %s to command '%s'", timeoutSignal{sig}.name(), r.cmd.Args[0])
+	}
+	r.send(sig)
+}
+
+func (r *timeoutRun) send(sig syscall.Signal) {
+	switch {
+	case r.foreground:
+		r.cmd.Process.Signal(sig)
+		// Unlike GNU timeout, as POSIX has it.
+		if p, err := proctree.Lookup(r.cmd.Process.Pid); err == nil && p.State == proctree.Stopped && resume != nil {
+			r.cmd.Process.Signal(resume)
+		}
+	case sig == syscall.SIGKILL:
+		r.cmd.Signal(os.Kill)
+	case sig == r.signal.Signal && sig != 0 && !r.stopping:
+		// It lasts until nothing is left. What outlives the command is killed after
+		// WaitDelay.
+		r.stopping = true
+		go r.cmd.StopWith(context.Background(), corral.StopPlan{{Signal: sig, Wait: forever}})
+	default:
+		if sig != 0 {
+			r.cmd.Signal(sig)
+		}
+		if resume != nil {
+			r.cmd.Signal(resume)
+		}
+	}
+}
+
+// end says what there is to say after Wait, and returns the exit status, or ends
+// the process as the command has ended.
+func (r *timeoutRun) end(err error) error {
+	var (
+		exited    *corral.ExitError
+		survivors *corral.SurvivorError
+	)
+	line := summary(r.cmd.Report(), 0)
+	switch {
+	case errors.As(err, &survivors), r.verbose && line != "":
+		r.say("%s", line)
+	case err != nil && !errors.As(err, &exited):
+		r.say("%v", err)
+	}
+	if r.cmd.ProcessState == nil {
+		return &exit{status: statusOwn} // it cannot be made to end
+	}
+	status := exitStatus(r.cmd.ProcessState)
+	ws, _ := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if ws.CoreDump() {
+		r.say("the monitored command dumped core")
+	}
+	killed := ws.Signaled() && ws.Signal() == syscall.SIGKILL
+	switch {
+	case r.timedOut && !r.preserve && !killed:
+		status = statusTimeout
+	case ws.Signaled() && (!r.timedOut || killed && !r.foreground):
+		// GNU timeout is killed with its process group, but for -f.
+		disposition.EndLike(ws)
+	case status == 0 && err != nil:
+		status = statusOwn
+	}
+	return &exit{status: status}
+}
+
+// interval is an option's value: a length of time as GNU timeout takes it.
+type interval time.Duration
+
+func (d *interval) Set(s string) error {
+	v, ok := parseInterval(s)
+	if !ok {
+		return fmt.Errorf("invalid time interval '%s'", s)
+	}
+	*d = interval(v)
+	return nil
+}
+
+func (d *interval) String() string { return (*duration)(d).String() }
+func (d *interval) Type() string   { return "DURATION" }
+
+// parseInterval reads a number as strtod(3) does, hexadecimal ones and white
+// space in front included, and one of the suffixes. As in scale, the smallest is
+// a nanosecond, the largest forever.
+func parseInterval(s string) (time.Duration, bool) {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
+	unit := time.Second
+	f, ok := parseNumber(s)
+	if !ok && s != "" { // not first: d is a hexadecimal digit, too
+		end := len(s) - 1
+		if unit, ok = units[s[end:]]; ok {
+			f, ok = parseNumber(s[:end])
+		}
+	}
+	if !ok || !(f >= 0) {
+		return 0, false
+	}
+	return scale(f, unit), true
+}
+
+func parseNumber(s string) (float64, bool) {
+	lower := strings.ToLower(s)
+	if strings.Contains(s, "_") {
+		return 0, false
+	}
+	if strings.Contains(lower, "0x") && !strings.Contains(lower, "p") {
+		s += "p0"
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if errors.Is(err, strconv.ErrRange) {
+		return f, true
+	}
+	if f == 0 && strings.ContainsAny(mantissa(lower), "123456789abcdef") {
+		return math.SmallestNonzeroFloat64, err == nil // it is not: 1e-5000
+	}
+	return f, err == nil
+}
+
+// mantissa is the part of a lower-case number before its exponent.
+func mantissa(s string) string {
+	s = strings.TrimLeft(s, "+-")
+	if hex, ok := strings.CutPrefix(s, "0x"); ok {
+		s, _, _ = strings.Cut(hex, "p")
+		return s
+	}
+	s, _, _ = strings.Cut(s, "e")
+	return s
+}
+
+// timeoutSignal is an option's value: a signal as GNU timeout takes it, which
+// may be none, 0.
+type timeoutSignal struct{ syscall.Signal }
+
+func (v *timeoutSignal) Set(s string) error {
+	sig, ok := parseTimeoutSignal(s)
+	if !ok {
+		return fmt.Errorf("'%s': invalid signal", s)
+	}
+	v.Signal = sig
+	return nil
+}
+
+func (v *timeoutSignal) String() string { return v.name() }
+func (v *timeoutSignal) Type() string   { return "SIGNAL" }
+
+// name is what GNU timeout calls the signal: that of sig2str of POSIX.
+func (v timeoutSignal) name() string {
+	middle := rtMin + (rtMax-rtMin)/2
+	switch n := int(v.Signal); {
+	case n == 0:
+		return "EXIT"
+	case signalName(v.Signal) == "SIGIO":
+		return "POLL"
+	case signalName(v.Signal) != "":
+		return strings.TrimPrefix(signalName(v.Signal), "SIG")
+	case n == rtMin:
+		return "RTMIN"
+	case n == rtMax:
+		return "RTMAX"
+	case rtMin < n && n <= middle:
+		return fmt.Sprintf("RTMIN+%d", n-rtMin)
+	case middle < n && n < rtMax:
+		return fmt.Sprintf("RTMAX-%d", rtMax-n)
+	default:
+		return strconv.Itoa(n)
+	}
+}
+
+// parseTimeoutSignal reads what parseSignal does, 0 and EXIT, the second names
+// that some signals have, those of real-time signals, and, as a number, also the
+// exit status that a shell gives for the signal.
+func parseTimeoutSignal(s string) (syscall.Signal, bool) {
+	if s != "" && '0' <= s[0] && s[0] <= '9' {
+		n, err := strconv.ParseInt(s, 10, 32)
+		if n >= 0xff {
+			n &= 0xff
+		} else {
+			n &= 0x7f
+		}
+		return knownSignal(int(n), err == nil)
+	}
+	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	switch name {
+	case "EXIT":
+		return 0, true
+	case "IOT":
+		name = "ABRT"
+	case "CLD":
+		name = "CHLD"
+	case "POLL":
+		name = "IO"
+	}
+	for _, base := range []struct {
+		name string
+		n    int
+		sign string
+	}{{"RTMIN", rtMin, "+"}, {"RTMAX", rtMax, "-"}} {
+		offset, ok := strings.CutPrefix(name, base.name)
+		switch {
+		case !ok || rtMin == rtMax:
+		case offset == "":
+			return syscall.Signal(base.n), true
+		case strings.HasPrefix(offset, base.sign):
+			n, err := strconv.Atoi(offset)
+			return knownSignal(base.n+n, err == nil && rtMin <= base.n+n && base.n+n <= rtMax)
+		}
+	}
+	if n, err := strconv.Atoi(name); err == nil && name[0] != '+' && name[0] != '-' {
+		return knownSignal(n, true)
+	}
+	if sig := signalNumber("SIG" + name); sig != 0 {
+		return sig, true
+	}
+	return 0, false
+}
+
+func knownSignal(n int, ok bool) (syscall.Signal, bool) {
+	sig := syscall.Signal(n)
+	ok = ok && (n == 0 || signalName(sig) != "" || rtMin < rtMax && rtMin <= n && n <= rtMax)
+	return sig, ok
+}

@@ -1,0 +1,54 @@
+package disposition
+
+import (
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const sigDfl, sigIgn = 0, 1 // SIG_DFL, SIG_IGN
+
+// set is for the kernel's struct sigaction, which begins with the handler.
+func set(sig syscall.Signal, handler uintptr) {
+	action := [8]uintptr{handler}
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+}
+
+// Ignore ignores sig without the runtime getting to know, which gives programs
+// that are started from here the default back.
+func Ignore(sig syscall.Signal) { set(sig, sigIgn) }
+
+// Ignored reports whether this process ignores sig, and a program started from
+// it would. A signal that the runtime has had a handler for from the start is not
+// ignored, whatever it was before: that is the case for each whose default is to
+// end the process, but for SIGHUP and SIGINT.
+func Ignored(sig syscall.Signal) bool {
+	var now [8]uintptr // as above
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+	return errno == 0 && now[0] == sigIgn
+}
+
+// Default has the kernel do about sig what it does by default. Unlike after
+// signal.Reset, the runtime has no part in it, which prints a trace for some.
+func Default(sig syscall.Signal) { set(sig, sigDfl) }
+
+// EndLike ends the process the way status says that another one has ended, so
+// that whoever waits for this one gets to know. There is no second core dump.
+func EndLike(status syscall.WaitStatus) {
+	if !status.Signaled() {
+		syscall.Exit(status.ExitStatus())
+	}
+	sig := status.Signal()
+	if os.Getpid() == 1 {
+		syscall.Exit(128 + int(sig)) // the init of a PID namespace does not die of its own signals
+	}
+	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	Default(sig)
+	unix.Kill(os.Getpid(), sig)
+	time.Sleep(time.Second) // it is on its way
+	syscall.Exit(128 + int(sig))
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package disposition
+
+import (
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Ignored reports what the Go runtime knows of: SIGHUP and SIGINT.
+func Ignored(sig syscall.Signal) bool { return signal.Ignored(sig) }
+
+// Default is signal.Reset.
+func Default(sig syscall.Signal) { signal.Reset(sig) }
+
+// EndLike ends the process the way status says that another one has ended. Only
+// SIGHUP, SIGINT, SIGTERM and SIGKILL are repeated: for others, Go's runtime
+// does nothing, or prints a trace, and the exit status is a shell's, 128+n.
+func EndLike(status syscall.WaitStatus) {
+	if !status.Signaled() {
+		syscall.Exit(status.ExitStatus())
+	}
+	sig := status.Signal()
+	if slices.Contains([]syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL}, sig) {
+		signal.Reset(sig)
+		if self, err := os.FindProcess(os.Getpid()); err == nil && self.Signal(sig) == nil {
+			time.Sleep(time.Second) // it is on its way
+		}
+	}
+	syscall.Exit(128 + int(sig))
+}
