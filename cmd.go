@@ -325,7 +325,7 @@ func (c *Cmd) prepare() (*run, error) {
 		return nil, err
 	}
 	inner := c.inner()
-	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers})
+	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers, c.Leftovers == WaitForLeftovers})
 	if err != nil {
 		return nil, err
 	}

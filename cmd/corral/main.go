@@ -48,6 +48,9 @@ func (e *exit) Unwrap() error { return e.err }
 // commands that corral runs have the standard files of the process.
 func run(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
+	if os.Getpid() == 1 {
+		args = asInit(root, args)
+	}
 	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -77,7 +80,7 @@ func say(w io.Writer, format string, args ...any) {
 const exitStatuses = "exit statuses"
 
 func newRoot() *cobra.Command {
-	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]")
+	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]", nil)
 	root.Short = "Run a command and leave nothing of it behind"
 	root.Version = version()
 	root.SetVersionTemplate("corral {{.Version}}\n")
@@ -85,9 +88,9 @@ func newRoot() *cobra.Command {
 	root.SilenceUsage = true
 	root.SetUsageFunc(usage)
 	root.SetHelpCommand(newHelp())
-	run := newRun("run [flags] [--] COMMAND [ARG...]")
+	run := newRun("run [flags] [--] COMMAND [ARG...]", nil)
 	run.Short = "Run a command, whatever it is called"
-	root.AddCommand(run, newKill(), newTree(), newDoctor(), newCompletion(), newMan())
+	root.AddCommand(run, newInit(), newKill(), newTree(), newDoctor(), newCompletion(), newMan())
 	return root
 }
 
