@@ -27,6 +27,13 @@ type terminal struct {
 // inTerminal starts a program in a terminal of the given width.
 func inTerminal(t *testing.T, width int, env []string, args ...string) *terminal {
 	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	return startInTerminal(t, width, cmd)
+}
+
+func startInTerminal(t *testing.T, width int, cmd *exec.Cmd) *terminal {
+	t.Helper()
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skip("no pseudo-terminals here: ", err)
@@ -48,10 +55,11 @@ func inTerminal(t *testing.T, width int, env []string, args ...string) *terminal
 		t.Skip("the pseudo-terminals are not mounted here: ", err)
 	}
 	defer pts.Close()
-	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = pts, pts, pts
-	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	must(cmd.Start())
 	term := &terminal{ptmx, cmd, make(chan string, 1)}
 	go func() {
