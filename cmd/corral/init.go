@@ -49,7 +49,8 @@ counts more. COMMAND does not see these variables.`
 	c.Example = `  corral init -- nginx -g 'daemon off;'
   corral init --grace 25s --exit-zero-on 143 -- java -jar app.jar
   corral init --rewrite RTMIN+3:TERM --wait-all -- start-daemons`
-	c.Annotations = map[string]string{exitStatuses: `125	bad arguments or variables, or corral itself failed
+	c.Annotations = map[string]string{exitStatuses: `124	it ran out of time (137 if it had to be killed)
+125	bad arguments or variables, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
 128+n	signal n ended the command
