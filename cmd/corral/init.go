@@ -88,7 +88,11 @@ func (i *initFlags) begin(flags *pflag.FlagSet) error {
 		name := "CORRAL_INIT_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
 		i.hidden = append(i.hidden, name)
 		if value := os.Getenv(name); value != "" && !f.Changed {
-			if err := f.Value.Set(value); err != nil {
+			err := f.Value.Set(value)
+			if err != nil && f.Value.Type() == "bool" {
+				err = errors.New("use 1 or 0")
+			}
+			if err != nil {
 				errs = append(errs, fmt.Errorf("%s=%s: %w", name, value, err))
 			}
 		}

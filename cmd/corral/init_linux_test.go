@@ -710,6 +710,22 @@ func TestInitCheck(t *testing.T) {
 	})
 }
 
+// TestInitProc: what an init cannot do without, it asks for in one line.
+func TestInitProc(t *testing.T) {
+	needNamespaces(t)
+	none := asPID1("sh", "-c", "mount -t tmpfs none /proc && exec corral echo started")
+	foreign := exec.Command("corral", "echo", "started")
+	foreign.SysProcAttr = none.SysProcAttr
+	for want, cmd := range map[string]*exec.Cmd{
+		"corral: /proc is not mounted, and an init needs it: mount -t proc proc /proc\n": none,
+		"corral: /proc is that of another PID namespace: mount -t proc proc /proc\n":     foreign,
+	} {
+		if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 125 || string(out) != want {
+			t.Errorf("status %d, %q; want 125, %q", cmd.ProcessState.ExitCode(), out, want)
+		}
+	}
+}
+
 // TestInitLikeTini: where corral init claims to do what tini does, it does.
 func TestInitLikeTini(t *testing.T) {
 	needNamespaces(t)
@@ -726,7 +742,7 @@ func TestInitLikeTini(t *testing.T) {
 		{"success", nil, nil, []string{"true"}, 0, 0},
 		{"failure", nil, nil, []string{"sh", "-c", "exit 3"}, 0, 3},
 		{"255", nil, nil, []string{"sh", "-c", "exit 255"}, 0, 255},
-		{"not found", nil, nil, []string{"no-such-program"}, 0, 127},
+		{"not found", nil, nil, []string{"/no/such/program"}, 0, 127},
 		{"not executable", nil, nil, []string{"/dev/null"}, 0, 126},
 		{"killed", nil, nil, []string{"sh", "-c", "kill -9 $$"}, 0, 137},
 		{"quit", nil, nil, []string{"sh", "-c", "ulimit -c 0; kill -3 $$"}, 0, 131},
