@@ -768,3 +768,20 @@ func TestInitLikeTini(t *testing.T) {
 		})
 	}
 }
+
+// TestInitUnlikeTini: what the command has started has time to stop, too.
+func TestInitUnlikeTini(t *testing.T) {
+	needNamespaces(t)
+	for tool, want := range map[string]string{"tini": "", "corral": "stopping\nstopped\n"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Log("SKIPPED: ", err)
+			continue
+		}
+		p := startPID1(t, tool, "--", "sh", "-c", "slow 300ms & trap 'exit 4' TERM; wait; wait")
+		p.expect(t, "ready")
+		p.send(t, unix.SIGTERM)
+		if status, said := p.end(t); status != 4 || said != want {
+			t.Errorf("%s: status %d, %q; want 4, %q", tool, status, said, want)
+		}
+	}
+}
