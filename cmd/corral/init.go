@@ -49,7 +49,8 @@ counts more. COMMAND does not see these variables.`
 	c.Example = `  corral init -- nginx -g 'daemon off;'
   corral init --grace 25s --exit-zero-on 143 -- java -jar app.jar
   corral init --rewrite RTMIN+3:TERM --wait-all -- start-daemons`
-	c.Annotations = map[string]string{exitStatuses: `124	it ran out of time (137 if it had to be killed)
+	c.Annotations = map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
+124	it ran out of time (137 if it had to be killed)
 125	bad arguments or variables, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
@@ -61,7 +62,7 @@ other	the exit status of the command, 0 if --exit-zero-on lists it
 
 func (i *initFlags) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&i.all, "all", false, "pass signals on to all processes")
-	flags.BoolVar(&i.waitAll, "wait-all", false, "when the command has ended, wait until all have")
+	flags.BoolVar(&i.waitAll, "wait-all", false, "when the command has ended, wait until all have: --leftovers wait")
 	flags.Var(i.zeroOn, "exit-zero-on", "exit with 0 if the command's is one of these `STATUSES`, such as 130,143; may be repeated")
 	flags.Var(i.rewrite, "rewrite", "take the first signal for the second one, in `SIG:SIG`; SIG:0: ignore it; may be repeated")
 }
@@ -80,6 +81,10 @@ func (i *initFlags) begin(flags *pflag.FlagSet) error {
 	if err := initReady(); err != nil {
 		return &exit{statusOwn, err}
 	}
+	policy := flags.Changed("leftovers")
+	if i.waitAll && policy {
+		return errors.New("--wait-all and --leftovers contradict each other")
+	}
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Name == "help" {
@@ -87,7 +92,7 @@ func (i *initFlags) begin(flags *pflag.FlagSet) error {
 		}
 		name := "CORRAL_INIT_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
 		i.hidden = append(i.hidden, name)
-		if value := os.Getenv(name); value != "" && !f.Changed {
+		if value := os.Getenv(name); value != "" && !f.Changed && !(f.Name == "wait-all" && policy) {
 			err := f.Value.Set(value)
 			if err != nil && f.Value.Type() == "bool" {
 				err = errors.New("use 1 or 0")

@@ -49,7 +49,6 @@ func TestBadCommandLine(t *testing.T) {
 		"man":                                    "man needs one directory",
 		"help nonsense":                          `no command "nonsense" to explain`,
 		"init":                                   "no command given; see 'corral init --help'",
-		"init --leftovers keep true":             "unknown flag: --leftovers",
 		"init --exit-zero-on x true":             "an exit status is a number from 0 to 255",
 		"init --exit-zero-on 256 true":           "an exit status is a number from 0 to 255",
 		"init --rewrite TERM true":               "use two signals with a colon, such as TERM:QUIT",

@@ -114,11 +114,9 @@ other	the exit status of the command
 	flags.VarP(&o.timeout, "timeout", "t", "stop the run after this `DURATION`; 0: never")
 	flags.VarP(&o.signal, "signal", "s", "stop with this `SIGNAL` first; KILL: at once")
 	flags.VarP(&o.grace, "grace", "k", "kill what is left this `DURATION` after the signal")
+	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, or wait for its end: `POLICY` is "+strings.Join(leftovers.names(), ", "))
 	if asInit != nil {
 		asInit.flags(flags)
-	} else {
-		flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, or wait for its end: `POLICY` is "+strings.Join(leftovers.names(), ", "))
-		complete(c, "leftovers", leftovers.names()...)
 	}
 	flags.Var(containment, "containment", "hold the run with this `MECHANISM`: "+strings.Join(containment.names(), ", "))
 	flags.Var(require, "require", "do not start with a weaker `MECHANISM` than this")
@@ -128,6 +126,7 @@ other	the exit status of the command
 	complete(c, "signal", signalNames()...)
 	complete(c, "timeout")
 	complete(c, "grace")
+	complete(c, "leftovers", leftovers.names()...)
 	complete(c, "containment", containment.names()...)
 	complete(c, "require", require.names()...)
 	return c
