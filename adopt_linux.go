@@ -39,6 +39,7 @@ func (a *adopting) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		a.leader.Store(int64(id.PID))
 		signal.Notify(a.died, syscall.SIGCHLD)
 		a.reaping.Go(func() {
+			a.bury() // PID 1 may have got some before
 			for range a.died {
 				a.bury()
 			}
@@ -47,15 +48,37 @@ func (a *adopting) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return leader, id, err
 }
 
-// bury reaps the orphans that have ended.
+// bury reaps the orphans that have ended, whosever they were: PID 1 of a
+// namespace also gets those of processes that have entered it.
 func (a *adopting) bury() {
-	pids, _ := proctree.ChildPIDs(os.Getpid())
-	helper := a.helper()
-	for _, pid := range pids {
-		if pid != helper && int64(pid) != a.leader.Load() {
-			unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
+	// The kernel names one that has ended. It goes on naming the leader, or the
+	// helper, for as long as that one has not been reaped: then the others are
+	// looked for one by one.
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+		pid, _ := childOf(&info)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || pid == 0 {
+			return
+		}
+		if a.known(pid) || !reap(pid) {
+			break
 		}
 	}
+	pids, _ := proctree.ChildPIDs(os.Getpid())
+	for _, pid := range pids {
+		if !a.known(pid) {
+			reap(pid)
+		}
+	}
+}
+
+// known reports whether somebody else reaps the child.
+func (a *adopting) known(pid int) bool {
+	return pid == a.helper() || int64(pid) == a.leader.Load()
 }
 
 // helper is the PID of the guard or the keeper, or 0.
@@ -143,11 +166,17 @@ func (a *adopting) empty(ctx context.Context) error {
 	})
 }
 
+// reap gives the leader's PID free, which an orphan may get.
+func (a *adopting) reap() (*os.ProcessState, error) {
+	state, err := a.containment.reap()
+	a.leader.Store(0)
+	return state, err
+}
+
 func (a *adopting) close() error {
 	signal.Stop(a.died)
 	close(a.died)
 	a.reaping.Wait()
-	a.leader.Store(0)
 	a.bury()
 	return a.containment.close()
 }

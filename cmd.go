@@ -153,6 +153,11 @@ const (
 	KillLeftovers   LeftoverPolicy = iota // run the stop plan against them
 	KeepLeftovers                         // leave them alone; the Report lists them
 	FailOnLeftovers                       // as KillLeftovers, and Wait returns a *LeftoverError
+
+	// WaitForLeftovers waits until they have ended by themselves, and is the
+	// policy for a command that goes into the background. The run is not over
+	// before that: Timeout, the context and Stop stop it, and are its Ending.
+	WaitForLeftovers
 )
 
 // Command returns a Cmd for the named program, which is looked up in PATH as
@@ -303,7 +308,7 @@ func (c *Cmd) prepare() (*run, error) {
 		return nil, c.ctx.Err()
 	case c.Timeout < 0:
 		return nil, fmt.Errorf("corral: negative Timeout %v", c.Timeout)
-	case c.Leftovers < KillLeftovers || c.Leftovers > FailOnLeftovers:
+	case c.Leftovers < KillLeftovers || c.Leftovers > WaitForLeftovers:
 		return nil, fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
 	}
 	if c.SysProcAttr == nil && c.Dir != "" {
@@ -320,7 +325,7 @@ func (c *Cmd) prepare() (*run, error) {
 		return nil, err
 	}
 	inner := c.inner()
-	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers})
+	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers, c.Leftovers == WaitForLeftovers})
 	if err != nil {
 		return nil, err
 	}

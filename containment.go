@@ -95,6 +95,7 @@ type request struct {
 	attr *syscall.SysProcAttr // the caller's, or nil
 	plan StopPlan             // for whoever has to stop the run when the owner is gone
 	keep bool                 // leftovers are to be kept
+	wait bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
 }
 
 // choice is the containment that a run got.

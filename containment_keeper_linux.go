@@ -39,6 +39,7 @@ type keeperContainment struct {
 
 	mu    sync.Mutex
 	end   *keeperEvent
+	freed bool // the leader's PID is nobody's, or another's
 	over  bool // the keeper may end
 	lost  bool
 	known []proctree.ID // the members last seen
@@ -278,7 +279,13 @@ func (k *keeperContainment) listen() {
 		if event.kind == eventEnded {
 			k.mu.Lock()
 			k.end = event
+			k.freed = k.req.wait && !event.empty && processKnown
+			freed := k.freed
 			k.mu.Unlock()
+			if freed {
+				markDone(k.leader)
+				k.line.Write([]byte{keeperReap})
+			}
 			close(k.ended)
 		}
 	}
@@ -295,8 +302,13 @@ func (k *keeperContainment) listen() {
 // has got SIGKILL already unless it has renounced it, its group if it leads one,
 // and the members last seen.
 func (k *keeperContainment) clean() {
-	look := func() ([]proctree.Process, error) {
-		rows, err := proctree.Below(k.id.PID)
+	k.mu.Lock()
+	freed := k.freed
+	k.mu.Unlock()
+	look := func() (rows []proctree.Process, err error) {
+		if !freed {
+			rows, err = proctree.Below(k.id.PID)
+		}
 		for _, id := range append(k.lastSeen(), k.id) {
 			if row, lookErr := proctree.Lookup(id.PID); lookErr == nil && row.ID == id && row.Alive() {
 				rows = append(rows, row)
@@ -305,9 +317,11 @@ func (k *keeperContainment) clean() {
 		return rows, err
 	}
 	signalEach(syscall.SIGKILL, look)
-	if group, err := pgroup.Open(k.id.PID); err == nil {
-		group.Signal(syscall.SIGKILL)
-		group.Close()
+	if !freed {
+		if group, err := pgroup.Open(k.id.PID); err == nil {
+			group.Signal(syscall.SIGKILL)
+			group.Close()
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), killPatience)
 	defer cancel()

@@ -3,7 +3,7 @@
 //
 // A run is a command, its leader, and everything that it starts, its members.
 // When the leader has ended, what is alive of the others is a leftover, and is
-// stopped (or kept, or an error: see [LeftoverPolicy]). When the run's time or
+// stopped (or kept, waited for, or an error: see [LeftoverPolicy]). When the run's time or
 // context ends, or [Cmd.Stop] is called, all members are stopped, by the steps
 // of a [StopPlan] and in the end by force. [Cmd.Report] says what happened.
 //

@@ -32,6 +32,7 @@ import (
 // What the owner sends after the spec, a byte each.
 const (
 	keeperKill   = 'k'
+	keeperReap   = 'r' // reap the leader, which has ended: the run goes on for long
 	keeperFinish = 'f' // reap the leader and end as it did
 )
 
@@ -208,6 +209,9 @@ func (k *keeper) serve(spec *keeperSpec) {
 			switch {
 			case ok && request == keeperKill:
 				k.killing = true
+			case ok && request == keeperReap:
+				reap(k.leader.PID)
+				k.leader.PID = 0 // it may become a member's
 			case ok && request == keeperFinish, !ok && k.empty, !ok && k.ended != nil && spec.keep:
 				k.end()
 			case !ok:

@@ -52,13 +52,14 @@ type run struct {
 
 	mu          sync.Mutex
 	stop        *stopper
-	settled     bool // no stop can begin any more
-	closed      bool // the containment is
+	stopping    chan struct{} // closed when there is one
+	settled     bool          // no stop can begin any more
+	closed      bool          // the containment is
 	ending      Ending
 	endErr      error     // the context's or the timeout's
 	cancelErr   error     // the caller's Cancel's
 	interrupted time.Time // when WaitDelay began to count
-	leaderEnded bool
+	finished    bool      // the leader has ended, and a stop does not interrupt what the run was for
 	kept        []Leftover
 
 	report atomic.Pointer[Report]
@@ -71,7 +72,7 @@ func newRun(c *Cmd, inner *exec.Cmd, cont *choice, plan StopPlan) *run {
 	}
 	r := &run{
 		cmd: c, inner: inner, cont: cont, plan: plan, log: log,
-		over: make(chan struct{}),
+		over: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
@@ -175,9 +176,9 @@ func contextError(ctx context.Context) error {
 // cancel is the Cancel that CommandContext sets.
 func (r *run) cancel() error {
 	r.mu.Lock()
-	ended := r.leaderEnded
+	finished := r.finished
 	r.mu.Unlock()
-	if r.beginStop(Cancelled, nil, r.plan) == nil || ended {
+	if r.beginStop(Cancelled, nil, r.plan) == nil || finished {
 		return os.ErrProcessDone
 	}
 	return nil
@@ -206,12 +207,13 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stop == nil && !r.settled {
-		if !r.leaderEnded && r.ending == "" {
+		if !r.finished && r.ending == "" {
 			r.ending, r.endErr = ending, err
 		}
 		r.log.Debug("corral: stopping the run", "because", ending)
 		s := newStopper(r.cont, plan, r.leader.PID, r.log)
 		r.stop = s
+		close(r.stopping)
 		go func() {
 			s.run()
 			if s.leaderAlive {
@@ -242,9 +244,9 @@ func (r *run) supervise() {
 	switch {
 	case err == nil:
 		r.mu.Lock()
-		r.leaderEnded = true
+		r.finished = r.cmd.Leftovers != WaitForLeftovers
 		r.mu.Unlock()
-		if r.cmd.Leftovers != KeepLeftovers {
+		if r.cmd.Leftovers == KillLeftovers || r.cmd.Leftovers == FailOnLeftovers {
 			r.countWaitDelay()
 		}
 		// Nobody may be waiting: then the leader stays a zombie, as it does
@@ -260,6 +262,9 @@ func (r *run) supervise() {
 
 // settle applies the leftover policy, and waits for a stop that has begun.
 func (r *run) settle() {
+	if r.cmd.Leftovers == WaitForLeftovers {
+		r.awaitLeftovers()
+	}
 	r.mu.Lock()
 	stopping := r.stop != nil
 	r.mu.Unlock()
@@ -286,6 +291,22 @@ func (r *run) settle() {
 	r.mu.Unlock()
 	if s != nil {
 		<-s.done
+	}
+}
+
+// awaitLeftovers waits until nothing is left or a stop has begun.
+func (r *run) awaitLeftovers() {
+	ctx, cancel := context.WithCancel(r.giveUpCtx)
+	defer cancel()
+	go func() {
+		select {
+		case <-r.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := r.cont.empty(ctx); err != nil && ctx.Err() == nil {
+		r.log.Warn("corral: cannot wait for what the command has left", "error", err)
 	}
 }
 

@@ -55,7 +55,11 @@ func (e *exit) Unwrap() error { return e.err }
 // run is corral with the given arguments; it returns the exit status. The
 // commands that corral runs have the standard files of the process.
 func run(args []string, stdout, stderr io.Writer) int {
-	return execute(newRoot(), args, stdout, stderr)
+	root := newRoot()
+	if os.Getpid() == 1 {
+		args = asInit(root, args)
+	}
+	return execute(root, args, stdout, stderr)
 }
 
 func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
@@ -94,14 +98,14 @@ func sayAs(name string, w io.Writer, format string, args ...any) {
 const exitStatuses = "exit statuses"
 
 func newRoot() *cobra.Command {
-	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]")
+	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]", nil)
 	root.Short = "Run a command and leave nothing of it behind"
 	root.Version = version()
 	root.SetVersionTemplate("corral {{.Version}}\n")
 	asRoot(root).SetHelpCommand(newHelp())
-	run := newRun("run [flags] [--] COMMAND [ARG...]")
+	run := newRun("run [flags] [--] COMMAND [ARG...]", nil)
 	run.Short = "Run a command, whatever it is called"
-	root.AddCommand(run, newTimeout(corral.Auto), newKill(), newTree(), newDoctor(), newCompletion(), newMan())
+	root.AddCommand(run, newTimeout(corral.Auto), newInit(), newKill(), newTree(), newDoctor(), newCompletion(), newMan())
 	return root
 }
 

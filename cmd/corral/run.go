@@ -33,12 +33,17 @@ type runFlags struct {
 	report      string
 	quiet       bool
 	verbose     bool
+	asInit      *initFlags // for `corral init`
 }
 
-// newRun returns the command that runs a command. It exists twice, as the root
-// and as `run`, which reaches a command that has the name of one of corral's.
-func newRun(use string) *cobra.Command {
-	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(corral.DefaultGrace)}
+// newRun returns the command that runs a command. It exists thrice, as the root,
+// as `run`, which reaches a command that has the name of one of corral's, and as
+// the base of `init`.
+func newRun(use string, asInit *initFlags) *cobra.Command {
+	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(corral.DefaultGrace), asInit: asInit}
+	if asInit != nil {
+		o.grace = duration(initGrace)
+	}
 	c := &cobra.Command{
 		Use: use,
 		Long: `Run COMMAND with the standard input, output and error of corral. When it ends,
@@ -76,6 +81,11 @@ other	the exit status of the command
 			return nil, cobra.ShellCompDirectiveDefault // files, as for any command
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.asInit != nil {
+				if err := o.asInit.begin(c.Flags()); err != nil {
+					return err
+				}
+			}
 			if o.quiet && o.verbose {
 				return errors.New("--quiet and --verbose contradict each other")
 			}
@@ -94,6 +104,7 @@ other	the exit status of the command
 		{"kill", corral.KillLeftovers},
 		{"keep", corral.KeepLeftovers},
 		{"fail", corral.FailOnLeftovers},
+		{"wait", corral.WaitForLeftovers},
 	}}
 	containment := &choice[corral.Containment]{to: &o.containment, current: "auto", options: containments}
 	require := &choice[corral.Containment]{to: &o.require, options: containments[1:]}
@@ -104,7 +115,10 @@ other	the exit status of the command
 	flags.VarP(&o.timeout, "timeout", "t", "stop the run after this `DURATION`; 0: never")
 	flags.VarP(&o.signal, "signal", "s", "stop with this `SIGNAL` first; KILL: at once")
 	flags.VarP(&o.grace, "grace", "k", "kill what is left this `DURATION` after the signal")
-	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, or stop it and fail: `POLICY` is "+strings.Join(leftovers.names(), ", "))
+	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, or wait for its end: `POLICY` is "+strings.Join(leftovers.names(), ", "))
+	if asInit != nil {
+		asInit.flags(flags)
+	}
 	flags.Var(containment, "containment", "hold the run with this `MECHANISM`: "+strings.Join(containment.names(), ", "))
 	flags.Var(require, "require", "do not start with a weaker `MECHANISM` than this")
 	flags.StringVar(&o.report, "report", "", "write a report to `FILE`, as JSON; -: to standard error")
@@ -140,19 +154,24 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	cmd.Containment = o.containment
 	cmd.Require = o.require
 	cmd.AdoptOrphans = adoptOrphans
+	tty := findTerminal()
+	listen, answer := caught, func(cmd *corral.Cmd, signals chan os.Signal) { relay(cmd, signals, tty) }
+	if o.asInit != nil {
+		o.asInit.prepare(cmd)
+		listen, answer = passedOn, o.asInit.passOn
+	}
 	if o.verbose {
 		cmd.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 
 	// From here on a signal must not end corral before it has cleaned up, up
 	// to the end of the process: none is let go again.
-	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, caught()...)
-	tty := findTerminal()
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals, listen()...)
 	if err := cmd.Start(); err != nil {
 		return startError(args[0], err)
 	}
-	go relay(cmd, signals, tty)
+	go answer(cmd, signals)
 	err := cmd.Wait()
 	tty.restore(cmd.Report().Ending == corral.Exited && cmd.ProcessState != nil && cmd.ProcessState.Success())
 
@@ -168,6 +187,9 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	status := statusOwn // of a command that cannot be made to end, if there is no other
 	if cmd.ProcessState != nil {
 		status = exitStatus(cmd.ProcessState)
+	}
+	if o.asInit != nil && o.asInit.zeroOn[status] {
+		status = 0
 	}
 	// What corral has to complain about counts only if the command succeeded:
 	// a failed command has a status of its own, which says more.

@@ -56,12 +56,12 @@ func caught() []os.Signal {
 	return signals
 }
 
-// passedOn lists the signals that timeout passes on: all that would end it, and
+// timeoutSignals lists the signals that timeout passes on: all that would end it, and
 // the one that is to stop the command. HUP stays ignored, for the command too,
 // if it was: that is how nohup asks for it. The others do not, as GNU timeout has
 // it: a shell without job control starts background jobs with INT and QUIT
 // ignored.
-func passedOn(stop syscall.Signal) []os.Signal {
+func timeoutSignals(stop syscall.Signal) []os.Signal {
 	var signals []os.Signal
 	for sig := syscall.Signal(1); sig < 65; sig++ {
 		switch sig {

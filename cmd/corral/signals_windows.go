@@ -41,7 +41,7 @@ func signalNumber(name string) syscall.Signal {
 // user logs off or the system shuts down.
 func caught() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
-func passedOn(syscall.Signal) []os.Signal { return caught() }
+func timeoutSignals(syscall.Signal) []os.Signal { return caught() }
 
 func reactionTo(sig os.Signal) reaction {
 	if sig == os.Interrupt {

@@ -41,6 +41,13 @@ type screen struct {
 // inTerminal starts a program in a terminal of the given width.
 func inTerminal(t *testing.T, width int, env []string, args ...string) *screen {
 	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	return startInTerminal(t, width, cmd)
+}
+
+func startInTerminal(t *testing.T, width int, cmd *exec.Cmd) *screen {
+	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Skip("SKIPPED: no pseudo-terminals here: ", err)
@@ -61,10 +68,11 @@ func inTerminal(t *testing.T, width int, env []string, args ...string) *screen {
 		t.Skip("SKIPPED: the pseudo-terminals are not mounted here: ", err)
 	}
 	defer pts.Close()
-	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = pts, pts, pts
-	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	s := &screen{File: ptmx, t: t, cmd: cmd, more: make(chan struct{}, 1), noMore: make(chan struct{})}
 	s.resize(24, width)
 	must(cmd.Start())

@@ -135,7 +135,7 @@ func abbreviated(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 func (o *timeoutFlags) run(stderr io.Writer, limit time.Duration, args []string) error {
 	// As in `corral run`, no signal is let go again.
 	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, passedOn(o.signal.Signal)...)
+	signal.Notify(signals, timeoutSignals(o.signal.Signal)...)
 	cmd, err := o.start(args)
 	if err != nil {
 		return timeoutStartError(args[0], err)

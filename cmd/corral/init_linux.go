@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral"
+)
+
+// initReady says what keeps corral from being an init here.
+func initReady() error {
+	switch self, err := os.Readlink("/proc/self"); {
+	case err != nil:
+		return errors.New("/proc is not mounted, and an init needs it: mount -t proc proc /proc")
+	case self != strconv.Itoa(os.Getpid()):
+		return errors.New("/proc is that of another PID namespace: mount -t proc proc /proc")
+	}
+	return nil
+}
+
+// passedOn lists the signals that an init passes on: those of which the Go
+// runtime tells, but for those that are about corral itself. The runtime sends
+// itself URG, keeps PROF, and leaves 32 to 34 to the C libraries.
+func passedOn() []os.Signal {
+	heard := caught()
+	var signals []os.Signal
+	for sig := syscall.Signal(1); sig <= rtMax; sig++ {
+		switch sig {
+		case unix.SIGKILL, unix.SIGSTOP, // cannot be caught
+			unix.SIGCHLD, unix.SIGTTIN, unix.SIGTTOU,
+			unix.SIGURG, unix.SIGPROF, 32, 33, rtMin:
+			continue
+		case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT:
+			if !slices.Contains(heard, os.Signal(sig)) {
+				continue // ignored since corral was started
+			}
+		}
+		signals = append(signals, sig)
+	}
+	return signals
+}
+
+// passOn answers the signals that an init gets.
+//
+// Only the first SIGTERM stops the run: a container may get several, from its
+// hooks and its engine, and none of them means that the grace period is over.
+func (i *initFlags) passOn(cmd *corral.Cmd, signals chan os.Signal) {
+	stopping := false
+	for s := range signals {
+		sig := s.(syscall.Signal)
+		to, rewritten := i.rewrite[sig]
+		if !rewritten {
+			to = sig
+		}
+		switch {
+		case to == 0:
+		case to == unix.SIGTERM && !stopping:
+			stopping = true
+			go cmd.Stop(context.Background())
+		case !rewritten && ofTerminal(sig) && delivered(cmd.Process.Pid):
+		case i.all:
+			cmd.Signal(to)
+		default:
+			cmd.Process.Signal(to)
+		}
+		if to == unix.SIGTSTP && os.Getpid() != 1 {
+			unix.Kill(os.Getpid(), unix.SIGSTOP) // for the shell that corral is a job of
+		}
+	}
+}
+
+// ofTerminal reports whether sig is one that terminals send.
+func ofTerminal(sig syscall.Signal) bool {
+	return slices.Contains([]syscall.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGWINCH}, sig)
+}
+
+// takeTerminal makes the command the foreground of the terminal if corral is
+// the leader of its session, as in `docker run -it`: there is no shell above that
+// could mind. What is typed then reaches the command alone, and what comes to
+// corral has been sent to it.
+func takeTerminal() *syscall.SysProcAttr {
+	if sid, err := unix.Getsid(0); err != nil || sid != os.Getpid() || !delivered(os.Getpid()) {
+		return nil
+	}
+	// Not an os.File, which would be closed when there is no more use for it.
+	tty, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	return &syscall.SysProcAttr{Foreground: true, Ctty: tty}
+}
