@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -432,6 +433,41 @@ func TestStopReturnsEarly(t *testing.T) {
 	}
 	if err := cmd.Wait(); err == nil || cmd.Report().Ending != corral.Stopped {
 		t.Errorf("Wait: %v, %+v", err, cmd.Report())
+	}
+}
+
+// TestStopWith: a stop with another plan, and what is left when the command has
+// ended is killed after WaitDelay, without being told again.
+func TestStopWith(t *testing.T) {
+	// The command ends at once; its child counts, and outlives USR1.
+	cmd := sh(`sh -c 'trap "echo told" USR1 TERM; echo; while :; do sleep .1; done' & wait`)
+	cmd.WaitDelay = 300 * time.Millisecond
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.StopWith(t.Context(), nil); err == nil {
+		t.Error("StopWith before Start: no error")
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stdout, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.StopWith(t.Context(), corral.StopPlan{{}}); err == nil || cmd.ProcessState != nil {
+		t.Errorf("StopWith a plan without a signal: %v", err)
+	}
+	if err := cmd.StopWith(t.Context(), corral.StopPlan{{Signal: syscall.SIGUSR1, Wait: math.MaxInt64}}); err != nil {
+		t.Errorf("StopWith: %v", err)
+	}
+	out, err := io.ReadAll(stdout)
+	if err != nil || string(out) != "told\n" {
+		t.Errorf("output %q, %v", out, err)
+	}
+	cmd.Wait()
+	if r := cmd.Report(); r.Ending != corral.Stopped || r.Signal != "SIGUSR1" || !r.Forced {
+		t.Errorf("%+v", r)
 	}
 }
 

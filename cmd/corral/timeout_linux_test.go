@@ -103,7 +103,7 @@ func timeoutCommand(dir, program string, before, args []string) *exec.Cmd {
 	argv := slices.Concat(before, []string{program}, args)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "PATH=/nowhere:.:"+dir+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "PATH=/nowhere:.:"+dir+":/usr/bin:/bin")
 	return cmd
 }
 
