@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +22,9 @@ import (
 type terminal struct {
 	*os.File // the keyboard, and what is shown
 	cmd      *exec.Cmd
-	shown    chan string // all of it, once the program has ended
+	pieces   chan []byte // of what is shown, as it comes; closed at the end
+	seen     strings.Builder
+	awaited  int // so much of what has been seen
 }
 
 // inTerminal starts a program in a terminal of the given width.
@@ -53,16 +56,53 @@ func inTerminal(t *testing.T, width int, env []string, args ...string) *terminal
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	must(cmd.Start())
-	term := &terminal{ptmx, cmd, make(chan string, 1)}
+	term := &terminal{File: ptmx, cmd: cmd, pieces: make(chan []byte, 1000)}
 	go func() {
-		b, err := io.ReadAll(ptmx) // EIO is how the end of it looks: pty(7)
-		if err != nil && !errors.Is(err, syscall.EIO) {
-			b = fmt.Append(b, err)
+		defer close(term.pieces)
+		for {
+			b := make([]byte, 4096)
+			n, err := ptmx.Read(b)
+			if err != nil && err != io.EOF && !errors.Is(err, syscall.EIO) { // EIO is how the end of it looks: pty(7)
+				b = fmt.Append(b[:n], err)
+				n = len(b)
+			}
+			term.pieces <- b[:n]
+			if err != nil {
+				return
+			}
 		}
-		term.shown <- string(b)
 	}()
 	t.Cleanup(func() { cmd.Process.Kill() })
 	return term
+}
+
+// look waits for more to be shown, and reports whether there is any.
+func (term *terminal) look(t *testing.T) bool {
+	t.Helper()
+	select {
+	case b, ok := <-term.pieces:
+		term.seen.Write(b)
+		return ok
+	case <-time.After(lifetime):
+		t.Fatalf("something holds the terminal; shown %q", term.seen.String())
+		panic("unreachable")
+	}
+}
+
+// await returns what is shown up to the given text, after what has been awaited
+// before.
+func (term *terminal) await(t *testing.T, text string) string {
+	t.Helper()
+	for {
+		fresh := term.seen.String()[term.awaited:]
+		if i := strings.Index(fresh, text); i >= 0 {
+			term.awaited += i + len(text)
+			return fresh[:i+len(text)]
+		}
+		if !term.look(t) {
+			t.Fatalf("shown %q; want %q", fresh, text)
+		}
+	}
 }
 
 // end waits for the program and returns its exit status and what was shown.
@@ -71,13 +111,9 @@ func (term *terminal) end(t *testing.T) (int, string) {
 	timer := time.AfterFunc(lifetime, func() { term.cmd.Process.Kill() })
 	defer timer.Stop()
 	term.cmd.Wait()
-	select {
-	case shown := <-term.shown:
-		return term.cmd.ProcessState.ExitCode(), strings.ReplaceAll(shown, "\r\n", "\n")
-	case <-time.After(lifetime):
-		t.Fatal("something holds the terminal")
-		panic("unreachable")
+	for term.look(t) {
 	}
+	return term.cmd.ProcessState.ExitCode(), strings.ReplaceAll(term.seen.String(), "\r\n", "\n")
 }
 
 // What is typed reaches the command once; the second Ctrl-C stops the run.
@@ -114,6 +150,69 @@ func TestCtrlC(t *testing.T) {
 	expect("got TERM")
 	if status, shown := term.end(t); status != 7 || shown != `^C^\` {
 		t.Errorf("status %d, shown %q; want 7, %q", status, shown, `^C^\`)
+	}
+}
+
+// With --pty, corral's own terminal is in raw mode as long as the command has the
+// other one, and as it was afterwards, however it ends.
+func TestPTYInTerminal(t *testing.T) {
+	typing := func(keys string) func(*terminal, int) {
+		return func(term *terminal, _ int) { io.WriteString(term, keys) }
+	}
+	for _, tt := range []struct {
+		name, script string
+		end          func(term *terminal, corral int)
+		status       int
+		shown        string
+	}{
+		{"command ends", "stty size; stty -a | grep -o 'intr = ^[A-Z]'; echo ready; read x; echo \"<$x>\"; exit 3",
+			typing("key\r"), 3, "24 77\nintr = ^X\nready\nkey\n<key>\n"},
+		{"interrupt", "trap 'echo got; exit 4' INT; echo ready; read x; read x", typing("\x18"), 4, "ready\n^Xgot\n"},
+		{"resize", "trap 'stty size; exit 6' WINCH; echo ready; while :; do sleep 1 & wait $!; done",
+			func(term *terminal, _ int) {
+				unix.IoctlSetWinsize(int(term.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 10, Col: 50})
+			}, 6, "ready\n10 50\n"},
+		{"signal", "trap 'exit 5' TERM; echo ready; read x; read x",
+			func(_ *terminal, corral int) { syscall.Kill(corral, syscall.SIGTERM) }, 5, "ready\n"},
+		{"killed command", "echo ready; read x; kill -KILL $$", typing("\r"), 128 + 9, "ready\n\n"},
+		{"no command", "", nil, 127, "corral: /no/such/file: no such file or directory\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := []string{"sh", "-c", tt.script}
+			if tt.script == "" {
+				args = []string{"/no/such/file"}
+			}
+			// The shell stays, as the terminal's session would end with it.
+			const around = `stty intr ^X; stty -g; sh -c 'echo $$; exec "$@"' sh "$@"; s=$?; stty -g; exit $s`
+			term := inTerminal(t, 77, nil, append([]string{"sh", "-c", around, "sh", "corral", "-q", "--pty", "--"}, args...)...)
+			term.await(t, "\n")
+			corral, err := strconv.Atoi(strings.TrimSpace(term.await(t, "\n")))
+			if err != nil || corral <= 1 {
+				t.Fatalf("PID %d, %v", corral, err)
+			}
+			if tt.end != nil {
+				term.await(t, "ready")
+				for deadline := time.Now().Add(lifetime); ; time.Sleep(time.Millisecond) {
+					modes, err := unix.IoctlGetTermios(int(term.Fd()), unix.TCGETS)
+					if err == nil && modes.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == 0 {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Fatal("the terminal is not set to raw mode")
+					}
+				}
+				tt.end(term, corral)
+			}
+			status, shown := term.end(t)
+			lines := strings.SplitN(shown, "\n", 3)
+			before, rest := lines[0], lines[2]
+			if len(before) < 20 || !strings.HasSuffix(rest, before+"\n") {
+				t.Fatalf("the terminal was set to %q; shown then %q", before, rest)
+			}
+			if got := strings.TrimSuffix(rest, before+"\n"); status != tt.status || got != tt.shown {
+				t.Errorf("status %d, shown %q; want %d, %q", status, got, tt.status, tt.shown)
+			}
+		})
 	}
 }
 
