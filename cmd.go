@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/corral-run/corral/internal/headtail"
 )
 
 // These are os/exec's own, so that a file that imported os/exec needs no
@@ -98,8 +100,8 @@ type Cmd struct {
 	// It also bounds the copying of output once nothing of the run is left that
 	// Corral would stop, but something still holds a pipe open: a leftover that
 	// was kept, or a process outside the run. What had been written until then
-	// is delivered, and Wait returns ErrWaitDelay if there is no other error.
-	// For this, zero means one second.
+	// is delivered, Wait returns ErrWaitDelay if there is no other error, and the
+	// Report names the holders. For this, zero means one second.
 	WaitDelay time.Duration
 
 	// Timeout, if not zero, is the time from Start after which the stop plan
@@ -134,6 +136,15 @@ type Cmd struct {
 	// Elsewhere than on Linux, Start returns an errors.ErrUnsupported.
 	AdoptOrphans bool
 
+	// PTY, if not nil, gives the command a terminal of its own.
+	PTY *PTY
+
+	// OutputLimit, if not zero, is how many bytes Output and CombinedOutput
+	// return: the first half and the last half of them, with a line in between
+	// that says how many are missing. What is left out does not take memory; the
+	// Report counts it.
+	OutputLimit int64
+
 	// Logger is told what Corral does with the run, at level Debug, and what
 	// went wrong without ending it, at level Warn. Nil is silent.
 	Logger *slog.Logger
@@ -142,6 +153,7 @@ type Cmd struct {
 	wrapped     *exec.Cmd // what Wrap was given: its Cancel may look at its Process
 	startCalled int32     // by sync/atomic, as in os/exec: a Cmd that has not been started may be copied
 	stdio       stdio
+	limited     *headtail.Writer // what Output or CombinedOutput collects, if that is limited
 	run         *run
 }
 
@@ -308,6 +320,8 @@ func (c *Cmd) prepare() (*run, error) {
 		return nil, c.ctx.Err()
 	case c.Timeout < 0:
 		return nil, fmt.Errorf("corral: negative Timeout %v", c.Timeout)
+	case c.OutputLimit < 0:
+		return nil, fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
 	case c.Leftovers < KillLeftovers || c.Leftovers > WaitForLeftovers:
 		return nil, fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
 	}
@@ -388,24 +402,26 @@ func (c *Cmd) Wait() error {
 }
 
 // Output runs the command and returns its standard output. If Stderr was nil,
-// the Stderr field of an *ExitError is filled as exec.Cmd.Output does it.
+// the Stderr field of an *ExitError is filled as exec.Cmd.Output does it, unless
+// there is a PTY, which has all the output.
 func (c *Cmd) Output() ([]byte, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("exec: Stdout already set")
 	}
-	var stdout bytes.Buffer
-	c.Stdout = &stdout
-	var stderr *headTail
-	if c.Stderr == nil {
-		stderr = &headTail{limit: 32 << 10}
-		c.Stderr = stderr
+	if c.Stderr != nil || c.PTY != nil {
+		return c.collect(func(w io.Writer) { c.Stdout = w })
 	}
-	err := c.Run()
+	var b bytes.Buffer
+	const each = 32 << 10
+	stderr := &headtail.Writer{To: &b, Limit: 2 * each}
+	c.Stderr = stderr
+	out, err := c.collect(func(w io.Writer) { c.Stdout = w })
 	var exit *ExitError
-	if stderr != nil && errors.As(err, &exit) {
-		exit.Stderr = stderr.bytes()
+	if errors.As(err, &exit) {
+		stderr.Flush()
+		exit.Stderr = b.Bytes()
 	}
-	return stdout.Bytes(), err
+	return out, err
 }
 
 // CombinedOutput runs the command and returns its standard output and standard
@@ -417,9 +433,22 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	case c.Stderr != nil:
 		return nil, errors.New("exec: Stderr already set")
 	}
+	return c.collect(func(w io.Writer) { c.Stdout, c.Stderr = w, w })
+}
+
+// collect runs the command and returns what it writes to the writer that set is
+// called with.
+func (c *Cmd) collect(set func(io.Writer)) ([]byte, error) {
 	var b bytes.Buffer
-	c.Stdout, c.Stderr = &b, &b
+	if c.OutputLimit <= 0 {
+		set(&b)
+		err := c.Run()
+		return b.Bytes(), err
+	}
+	c.limited = &headtail.Writer{To: &b, Limit: c.OutputLimit}
+	set(c.limited)
 	err := c.Run()
+	c.limited.Flush()
 	return b.Bytes(), err
 }
 
@@ -441,7 +470,9 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 // StdoutPipe returns a pipe connected to the command's standard output. As with
 // os/exec, read to end-of-file before calling Wait, which closes the pipe.
 // End-of-file comes also when the command leaves something behind that holds
-// the pipe: leftovers are dealt with when the leader ends, not in Wait.
+// the pipe: leftovers are dealt with when the leader ends, not in Wait. If what
+// holds it is kept, or is none of the run, reading ends with an
+// os.ErrDeadlineExceeded as soon as WaitDelay has passed.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("exec: Stdout already set")
@@ -451,7 +482,7 @@ func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 		return nil, err
 	}
 	c.Stdout = w
-	c.stdio.add(w, r)
+	c.stdio.hand(w, r)
 	return r, nil
 }
 
@@ -465,7 +496,7 @@ func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
 		return nil, err
 	}
 	c.Stderr = w
-	c.stdio.add(w, r)
+	c.stdio.hand(w, r)
 	return r, nil
 }
 

@@ -32,6 +32,8 @@
 // keeper loses the leader, and may leave what had lost its parent before: see
 // [ErrKeeperLost] and [Cmd.AdoptOrphans].
 //
+// A command can have a terminal of its own: see [PTY].
+//
 // The package installs no signal handler and reaps nothing but what it has
 // started, unless Cmd.AdoptOrphans asks for it, and leaves no goroutine when a
 // run is over.

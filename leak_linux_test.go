@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -94,12 +95,13 @@ func possess() (p possessions, err error) {
 }
 
 // runLeaky starts many runs in the containment of its first argument, as many
-// as the second says of a plain one, and says what it has more than before.
+// as the second says of the kind in the third, and says what it has more than
+// before.
 func runLeaky(args []string) {
 	cont := corral.Containment(args[0])
 	n, err := strconv.Atoi(args[1])
 	if err == nil {
-		err = leaky(cont, n)
+		err = leaky(cont, n, mostly[args[2]])
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -108,7 +110,10 @@ func runLeaky(args []string) {
 	syscall.Exit(0)
 }
 
-func leaky(cont corral.Containment, n int) error {
+// mostly are the kinds of runs that there are many of.
+var mostly = map[string]func(corral.Containment) error{"plain": runPlain, "pty": runPTY}
+
+func leaky(cont corral.Containment, n int, plain func(corral.Containment) error) error {
 	// What Go's runtime makes once is no leak.
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -123,7 +128,11 @@ func leaky(cont corral.Containment, n int) error {
 	if err != nil {
 		return err
 	}
-	kinds := []func(corral.Containment) error{runPlain, runLeaving, runStopped, runCancelled, runNothing, runPlain}
+	terminals, err := os.ReadDir("/dev/pts")
+	if err != nil {
+		return err
+	}
+	kinds := []func(corral.Containment) error{runPlain, runLeaving, runStopped, runCancelled, runNothing, runPTY, runPTYHeld, plain}
 	for _, kind := range kinds {
 		if err := kind(cont); err != nil {
 			return err
@@ -139,7 +148,7 @@ func leaky(cont corral.Containment, n int) error {
 		if time.Since(began) > escape.Lifetime/3 {
 			break // under the race detector a helper takes a second to end
 		}
-		if err := runPlain(cont); err != nil {
+		if err := plain(cont); err != nil {
 			return err
 		}
 		if i%50 != 0 {
@@ -154,6 +163,10 @@ func leaky(cont corral.Containment, n int) error {
 	after, err := settled(warm)
 	if err != nil {
 		return fmt.Errorf("after %d runs: %w", n, err)
+	}
+	// Others open and close them, too.
+	if now, err := os.ReadDir("/dev/pts"); err != nil || len(now) > len(terminals)+n/4 {
+		return fmt.Errorf("%d terminals before, %d after %d runs, %w", len(terminals), len(now), n, err)
 	}
 	// The runtime keeps threads that have been in a system call at the same time.
 	if after.Threads > warm.Threads+8 {
@@ -267,6 +280,40 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(b []byte) (int, error) { return w(b) }
 
+// runPTY has a terminal, of which it reads.
+func runPTY(cont corral.Containment) error {
+	cmd := command(cont, "/bin/echo", "hello")
+	cmd.PTY = new(corral.PTY)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	shown, err := io.ReadAll(cmd.PTY)
+	if err == nil && string(shown) != "hello\r\n" {
+		err = fmt.Errorf("the terminal shows %q", shown)
+	}
+	return errors.Join(err, cmd.Wait())
+}
+
+// runPTYHeld keeps a process that has the terminal open.
+func runPTYHeld(cont corral.Containment) error {
+	if cont == corral.PIDNS {
+		return nil // the kernel keeps nothing
+	}
+	cmd := command(cont, "sh", "-c", "exec 4>&1; setsid -f sh -c 'echo; exec sleep 60' 5>&4 | read x")
+	cmd.PTY = new(corral.PTY)
+	cmd.Leftovers, cmd.WaitDelay = corral.KeepLeftovers, time.Millisecond
+	_, err := cmd.Output()
+	if !errors.Is(err, corral.ErrWaitDelay) {
+		err = fmt.Errorf("held: %w, %v", err, cmd.Report().Leftovers)
+	} else {
+		err = nil
+	}
+	for _, l := range cmd.Report().Leftovers {
+		syscall.Kill(l.PID, syscall.SIGKILL)
+	}
+	return err
+}
+
 // runNothing cannot execute what it is to run.
 func runNothing(cont corral.Containment) error {
 	if err := command(cont, "/etc/passwd").Run(); !errors.Is(err, os.ErrPermission) {
@@ -275,7 +322,15 @@ func runNothing(cont corral.Containment) error {
 	return nil
 }
 
-func TestOwnerLeaks(t *testing.T) {
+func TestOwnerLeaks(t *testing.T) { testOwnerLeaks(t, "plain") }
+
+// TestPTYLeaks: a thousand runs with a terminal.
+func TestPTYLeaks(t *testing.T) {
+	needPTY(t)
+	testOwnerLeaks(t, "pty")
+}
+
+func testOwnerLeaks(t *testing.T, kind string) {
 	for _, cont := range strong {
 		n := 1000
 		switch {
@@ -288,7 +343,7 @@ func TestOwnerLeaks(t *testing.T) {
 			need(t, cont)
 			t.Parallel()
 			nest := newNest(t, false)
-			path, args := escape.Command(leakyRole, string(cont), fmt.Sprint(n))
+			path, args := escape.Command(leakyRole, string(cont), fmt.Sprint(n), kind)
 			cmd := exec.Command(path, args...)
 			cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 			if nest != nil {

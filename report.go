@@ -89,6 +89,12 @@ type Report struct {
 	Containment Containment `json:"containment"`
 	Declined    []Declined  `json:"declined"`
 	Leftovers   []Leftover  `json:"leftovers"`
+	// Holders are the processes that held a pipe or the terminal open when
+	// Cmd.WaitDelay had passed: kept ones, or such as are none of the run. It is
+	// what the caller may see of them, and on other systems than Linux nothing.
+	Holders []Process `json:"holders,omitempty"`
+	// OutputDropped is how many bytes Cmd.OutputLimit has left out.
+	OutputDropped int64 `json:"output_dropped_bytes,omitempty"`
 	// KeeperLost says that somebody has killed the run's keeper: see
 	// ErrKeeperLost.
 	KeeperLost bool      `json:"keeper_lost,omitempty"`

@@ -292,6 +292,9 @@ func (r *run) settle() {
 	if s != nil {
 		<-s.done
 	}
+	if !r.inline {
+		r.cmd.stdio.over(r.remainingDelay())
+	}
 }
 
 // awaitLeftovers waits until nothing is left or a stop has begun.
@@ -426,6 +429,10 @@ func (r *run) makeReport() *Report {
 	}
 	if s := r.stop; s != nil {
 		rep.Leftovers, rep.Forced = s.leftovers, s.usedKill
+	}
+	rep.Holders = r.cmd.stdio.holders
+	if w := r.cmd.limited; w != nil {
+		rep.OutputDropped = w.Dropped()
 	}
 	if rep.Leftovers == nil {
 		rep.Leftovers = []Leftover{} // in JSON, nothing is a list too

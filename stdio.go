@@ -2,7 +2,6 @@ package corral
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -22,20 +21,32 @@ type stdio struct {
 	parent  []io.Closer // closed when the copying is over
 	inputs  []func() error
 	outputs []*output
+	handed  []*os.File // pipes that the caller reads
+	pty     *terminal
+	other   end // the command's of pty
 
 	inDone  chan error // one value for each of inputs
 	outDone chan error // one value for each of outputs
+
+	timer   *time.Timer // to cut what the caller reads
+	cutDone chan struct{}
+	cut     bool      // it has been, because somebody holds it
+	holders []Process // who held what was not waited for any longer
 }
 
-// output is one pipe being copied to a writer.
+// output is one pipe, or the terminal, being copied to a writer.
 type output struct {
 	pipe    *os.File
+	from    io.Reader // pipe, or the terminal that it is the owner's end of
 	to      io.Writer
 	expired atomic.Bool // finish has set a deadline: what the pipe holds now is all
 }
 
 // connect gives inner files for its standard streams.
 func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
+	if c.PTY != nil {
+		return s.connectPTY(c, inner)
+	}
 	switch in := c.Stdin.(type) {
 	case nil:
 	case *os.File:
@@ -67,6 +78,35 @@ func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
 	return err
 }
 
+// connectPTY gives inner a terminal for all of its standard streams.
+func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
+	switch {
+	case len(s.child) > 0:
+		return errors.New("corral: StdinPipe, StdoutPipe, StderrPipe and a PTY cannot be had together: read and write the PTY")
+	case c.Stderr != nil && !same(c.Stderr, c.Stdout):
+		return errors.New("corral: Stderr and a PTY cannot be had together, unless it is the same as Stdout: a terminal has one stream of output")
+	}
+	attr, err := lead(inner.SysProcAttr)
+	if err != nil {
+		return err
+	}
+	t, tty, err := c.PTY.open(c.Stdout != nil)
+	if err != nil {
+		return err
+	}
+	s.pty, s.other = t, endOf(tty)
+	s.add(tty, t.master)
+	inner.SysProcAttr = attr
+	inner.Stdin, inner.Stdout, inner.Stderr = tty, tty, tty
+	if c.Stdin != nil {
+		s.inputs = append(s.inputs, func() error { return t.feed(c.Stdin) })
+	}
+	if c.Stdout != nil {
+		s.outputs = append(s.outputs, &output{pipe: t.master, from: t, to: c.Stdout})
+	}
+	return nil
+}
+
 func (s *stdio) writer(to io.Writer) (io.Writer, error) {
 	if to == nil {
 		return nil, nil
@@ -79,7 +119,7 @@ func (s *stdio) writer(to io.Writer) (io.Writer, error) {
 		return nil, err
 	}
 	s.add(w, r)
-	s.outputs = append(s.outputs, &output{pipe: r, to: to})
+	s.outputs = append(s.outputs, &output{pipe: r, from: r, to: to})
 	return w, nil
 }
 
@@ -92,6 +132,12 @@ func same(a, b any) bool {
 func (s *stdio) add(child, parent io.Closer) {
 	s.child = append(s.child, child)
 	s.parent = append(s.parent, parent)
+}
+
+// hand is add for a pipe that the caller reads.
+func (s *stdio) hand(w, r *os.File) {
+	s.add(w, r)
+	s.handed = append(s.handed, r)
 }
 
 func (s *stdio) closeChild() { closeAll(&s.child) }
@@ -130,11 +176,15 @@ func (s *stdio) copy() {
 }
 
 func (o *output) copy() error {
-	_, err := io.Copy(o.to, o.pipe)
+	_, err := io.Copy(o.to, o.from)
 	if o.expired.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		err = o.drain()
 	}
-	o.pipe.Close() // a writer's error must not leave the command blocked on a full pipe
+	if _, isPTY := o.from.(*terminal); !isPTY || err != nil {
+		// A writer's error must not leave the command blocked on a full pipe. A
+		// command that has only closed its terminal is not to be hung up on.
+		o.pipe.Close()
+	}
 	return err
 }
 
@@ -151,18 +201,54 @@ func (o *output) drain() error {
 	return err
 }
 
+// over is called when the run is, and Wait has perhaps not been called: the
+// caller may want to read to the end first. After the delay, what somebody holds
+// is cut.
+func (s *stdio) over(delay time.Duration) {
+	if len(s.handed) == 0 && (s.pty == nil || s.pty.copied) {
+		return
+	}
+	s.cutDone = make(chan struct{})
+	s.timer = time.AfterFunc(delay, func() {
+		defer close(s.cutDone)
+		var held []end
+		for _, f := range s.handed {
+			if isHeld(f) && f.SetReadDeadline(time.Unix(1, 0)) == nil {
+				held = append(held, endOf(f))
+			}
+		}
+		if s.pty != nil && isHeld(s.pty.master) {
+			s.pty.master.SetReadDeadline(time.Unix(1, 0))
+			held = append(held, s.other)
+		}
+		if s.cut = len(held) > 0; s.cut {
+			s.holders = holders(held)
+		}
+	})
+}
+
 // finish waits for the copying to end, at most delay for somebody to let go of
 // a pipe, and closes what is left. A writer that is slow to take what was read
 // is waited for; a reader that does not come up with more input is not, for
 // nobody is left to whom it would matter.
 func (s *stdio) finish(delay time.Duration) error {
 	defer s.closeParent()
-	if s.inDone == nil && s.outDone == nil {
-		return nil
+	if s.timer != nil && !s.timer.Stop() {
+		<-s.cutDone
+		delay = 0
+	}
+	var errs []error
+	if s.cut {
+		errs = append(errs, ErrWaitDelay)
 	}
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
-	var errs []error
+	if s.pty != nil && !s.pty.copied {
+		if err := s.pty.finish(delay); err != nil && !s.cut {
+			errs = append(errs, err)
+			s.holders = holders([]end{s.other})
+		}
+	}
 	expired := timer.C
 	for in, out := len(s.inputs), len(s.outputs); in+out > 0; {
 		select {
@@ -174,6 +260,9 @@ func (s *stdio) finish(delay time.Duration) error {
 			errs = append(errs, err)
 		case <-expired:
 			expired, in = nil, 0
+			if out > 0 {
+				s.holders = append(s.holders, s.findHolders()...)
+			}
 			for _, o := range s.outputs {
 				o.expired.Store(true)
 				if err := o.pipe.SetReadDeadline(time.Unix(1, 0)); err != nil {
@@ -185,6 +274,19 @@ func (s *stdio) finish(delay time.Duration) error {
 	return firstOf(errs)
 }
 
+// findHolders returns who holds the other ends of what is being copied.
+func (s *stdio) findHolders() []Process {
+	var held []end
+	for _, o := range s.outputs {
+		if o.from != io.Reader(o.pipe) {
+			held = append(held, s.other)
+		} else if isHeld(o.pipe) {
+			held = append(held, endOf(o.pipe))
+		}
+	}
+	return holders(held)
+}
+
 func firstOf(errs []error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -192,43 +294,4 @@ func firstOf(errs []error) error {
 		}
 	}
 	return nil
-}
-
-// headTail keeps the first and the last limit bytes of what is written to it.
-type headTail struct {
-	limit   int
-	head    []byte
-	tail    []byte // a ring once it is full
-	at      int    // where the ring's oldest byte is
-	dropped int64
-}
-
-func (h *headTail) Write(p []byte) (int, error) {
-	n := len(p)
-	take := min(h.limit-len(h.head), len(p))
-	h.head = append(h.head, p[:take]...)
-	p = p[take:]
-	if over := len(p) - h.limit; over > 0 {
-		h.dropped += int64(over)
-		p = p[over:]
-	}
-	take = min(h.limit-len(h.tail), len(p))
-	h.tail = append(h.tail, p[:take]...)
-	p = p[take:]
-	h.dropped += int64(len(p))
-	for len(p) > 0 {
-		k := copy(h.tail[h.at:], p)
-		p = p[k:]
-		h.at = (h.at + k) % h.limit
-	}
-	return n, nil
-}
-
-func (h *headTail) bytes() []byte {
-	b := append([]byte(nil), h.head...)
-	if h.dropped > 0 {
-		b = fmt.Appendf(b, "\n... omitting %d bytes ...\n", h.dropped)
-	}
-	b = append(b, h.tail[h.at:]...)
-	return append(b, h.tail[:h.at]...)
 }

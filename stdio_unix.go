@@ -43,3 +43,18 @@ func readAvailable(pipe *os.File) (data []byte, open bool, err error) {
 	}
 	return data, open, err
 }
+
+// isHeld reports whether a process has the other end of the pipe open, or of the
+// terminal.
+func isHeld(f *os.File) (held bool) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		_, err := unix.Poll(fds, 0)
+		held = err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLNVAL) == 0
+	})
+	return held
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/headtail"
 )
 
 // runFlags are the flags of `corral` and `corral run`.
@@ -30,6 +31,8 @@ type runFlags struct {
 	leftovers   corral.LeftoverPolicy
 	containment corral.Containment
 	require     corral.Containment
+	pty         bool
+	outputLimit size
 	report      string
 	quiet       bool
 	verbose     bool
@@ -54,8 +57,12 @@ Ctrl-C, all of them are stopped.
 Flags end at the first word that is not a flag, or at --; what follows is the
 command and its arguments.
 
+With --pty the command has a terminal of its own, which corral's standard input
+is typed on, and whose contents are written to standard output.
+
 DURATION is a number of seconds (10, 2.5), or one with units (500ms, 5m, 1m30s,
-2d). SIGNAL is a name or a number (TERM, SIGTERM, 15).`,
+2d). SIGNAL is a name or a number (TERM, SIGTERM, 15). SIZE is a number of bytes,
+or one with a unit (64K, 1M, 2G).`,
 		Example: `  corral -- npm test
   corral --timeout 10m --report run.json make check
   corral --leftovers fail -- ./integration-tests`,
@@ -121,12 +128,15 @@ other	the exit status of the command
 	}
 	flags.Var(containment, "containment", "hold the run with this `MECHANISM`: "+strings.Join(containment.names(), ", "))
 	flags.Var(require, "require", "do not start with a weaker `MECHANISM` than this")
+	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
+	flags.Var(&o.outputLimit, "output-limit", "pass on the first and the last half of `SIZE` bytes of each output; 0: all")
 	flags.StringVar(&o.report, "report", "", "write a report to `FILE`, as JSON; -: to standard error")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
 	complete(c, "signal", signalNames()...)
 	complete(c, "timeout")
 	complete(c, "grace")
+	complete(c, "output-limit")
 	complete(c, "leftovers", leftovers.names()...)
 	complete(c, "containment", containment.names()...)
 	complete(c, "require", require.names()...)
@@ -147,7 +157,21 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	}
 
 	cmd := corral.Command(args[0], args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	var limited []*headtail.Writer
+	output := func(f *os.File) io.Writer {
+		if o.outputLimit == 0 {
+			return f
+		}
+		w := &headtail.Writer{To: f, Limit: int64(o.outputLimit)}
+		limited = append(limited, w)
+		return w
+	}
+	cmd.Stdout = output(os.Stdout)
+	if o.pty {
+		cmd.PTY = newPTY()
+	} else {
+		cmd.Stdin, cmd.Stderr = os.Stdin, output(os.Stderr)
+	}
 	cmd.Timeout = time.Duration(o.timeout)
 	cmd.StopPlan = corral.StopPlan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
 	cmd.Leftovers = o.leftovers
@@ -161,7 +185,11 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		listen, answer = passedOn, o.asInit.passOn
 	}
 	if o.verbose {
-		cmd.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		log := stderr
+		if o.pty && isTerminal(os.Stdin) {
+			log = rawLines{stderr}
+		}
+		cmd.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 
 	// From here on a signal must not end corral before it has cleaned up, up
@@ -171,8 +199,14 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return startError(args[0], err)
 	}
+	restore := func() {}
+	if o.pty {
+		restore = typeOn(cmd.PTY)
+		defer restore()
+	}
 	go answer(cmd, signals)
 	err := cmd.Wait()
+	restore()
 	tty.restore(cmd.Report().Ending == corral.Exited && cmd.ProcessState != nil && cmd.ProcessState.Success())
 
 	var (
@@ -181,6 +215,11 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		survivors *corral.SurvivorError
 	)
 	r := cmd.Report()
+	var flushErr error
+	for _, w := range limited {
+		flushErr = errors.Join(flushErr, w.Flush())
+		r.OutputDropped += w.Dropped()
+	}
 	if line := summary(r, time.Duration(o.timeout)); line != "" && (!o.quiet || errors.As(err, &survivors)) {
 		say(stderr, "%s", line)
 	}
@@ -207,8 +246,17 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		own(statusOwn)
 	case errors.As(err, &leftovers):
 		own(statusLeftovers)
+	case errors.Is(err, corral.ErrWaitDelay):
+		say(stderr, "the output was cut, as it is held open%s", by(r.Holders))
+		if o.leftovers != corral.KeepLeftovers {
+			own(statusOwn)
+		}
 	case err != nil && !errors.As(err, &exited):
 		say(stderr, "%v", err)
+		own(statusOwn)
+	}
+	if flushErr != nil {
+		say(stderr, "cannot write the output: %v", flushErr)
 		own(statusOwn)
 	}
 	if report != nil {
@@ -283,7 +331,7 @@ const (
 	hangUp              // run the stop plan if the terminal is gone, else pass it on
 	pause               // stop corral when the command has stopped
 	passOn              // to all members
-	passOnOnce          // to all members, unless the terminal has done so
+	passOnOnce          // to all members, unless the terminal has done so, or is not theirs
 )
 
 // relay answers the signals that corral gets during a run.
@@ -315,7 +363,9 @@ func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 				cmd.Signal(sig)
 			}
 		case passOnOnce:
-			if !delivered(cmd.Process.Pid) {
+			if cmd.PTY != nil {
+				resize(cmd.PTY)
+			} else if !delivered(cmd.Process.Pid) {
 				cmd.Signal(sig)
 			}
 		case hangUp:
@@ -403,11 +453,10 @@ func named(leftovers []corral.Leftover) string {
 	const most = 5
 	var first, rest []string
 	for _, l := range leftovers {
-		command := shorten(printable(strings.Join(l.Command, " ")), 60)
 		if l.Fate == corral.Survived {
-			first = append(first, fmt.Sprintf("%s (pid %d: %s)", command, l.PID, l.Reason))
+			first = append(first, fmt.Sprintf("%s (pid %d: %s)", commandOf(l.Process), l.PID, l.Reason))
 		} else {
-			rest = append(rest, fmt.Sprintf("%s (pid %d)", command, l.PID))
+			rest = append(rest, fmt.Sprintf("%s (pid %d)", commandOf(l.Process), l.PID))
 		}
 	}
 	all := append(first, rest...)
@@ -415,4 +464,20 @@ func named(leftovers []corral.Leftover) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), more)
 	}
 	return strings.Join(all, ", ")
+}
+
+func commandOf(p corral.Process) string {
+	return shorten(printable(strings.Join(p.Command, " ")), 60)
+}
+
+// by names who holds the output, as far as that is known.
+func by(holders []corral.Process) string {
+	var all []corral.Leftover
+	for _, p := range holders {
+		all = append(all, corral.Leftover{Process: p})
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return " by " + named(all)
 }

@@ -132,8 +132,12 @@ func runScripts(t *testing.T, dir string, vars ...string) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "pty":
+				_, err := os.Stat("/dev/ptmx")
+				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},

@@ -87,11 +87,30 @@ func startInTerminal(t *testing.T, width int, cmd *exec.Cmd) *screen {
 // resize sets the size of the window.
 func (s *screen) resize(rows, columns int) {
 	s.t.Helper()
-	conn, err := s.SyscallConn() // Fd would make reading from it block a Close
+	s.control(func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(rows), Col: uint16(columns)})
+	})
+}
+
+// modes returns how the terminal is set.
+func (s *screen) modes() (modes unix.Termios) {
+	s.t.Helper()
+	s.control(func(fd int) error {
+		now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err == nil {
+			modes = *now
+		}
+		return err
+	})
+	return modes
+}
+
+// control is for ioctl(2). After Fd, a Close would wait for whoever is reading.
+func (s *screen) control(f func(fd int) error) {
+	s.t.Helper()
+	conn, err := s.SyscallConn()
 	if err == nil {
-		cerr := conn.Control(func(fd uintptr) {
-			err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(rows), Col: uint16(columns)})
-		})
+		cerr := conn.Control(func(fd uintptr) { err = f(int(fd)) })
 		err = errors.Join(err, cerr)
 	}
 	if err != nil {
@@ -125,8 +144,9 @@ func (s *screen) text() string {
 	return strings.ReplaceAll(string(s.shown), "\r\n", "\n")
 }
 
-// expect waits until text is shown, after what the last call has found.
-func (s *screen) expect(text string) {
+// expect waits until text is shown, after what the last call has found, and
+// returns what is shown up to its end.
+func (s *screen) expect(text string) string {
 	s.t.Helper()
 	for deadline := time.After(lifetime / 6); ; {
 		s.mu.Lock()
@@ -137,7 +157,7 @@ func (s *screen) expect(text string) {
 		}
 		s.mu.Unlock()
 		if i >= 0 {
-			return
+			return string(rest[:i+len(text)])
 		}
 		select {
 		case <-s.more:
@@ -553,6 +573,69 @@ func TestVim(t *testing.T) {
 			t.Errorf("the file has %q, %v", text, err)
 		}
 	}, "pidns")
+}
+
+// With --pty, corral's own terminal is in raw mode as long as the command has the
+// other one, and as it was afterwards, however it ends.
+func TestPTYInTerminal(t *testing.T) {
+	typing := func(keys string) func(*screen, int) {
+		return func(term *screen, _ int) { term.types(keys) }
+	}
+	for _, tt := range []struct {
+		name, script string
+		end          func(term *screen, corral int)
+		status       int
+		shown        string
+	}{
+		{"command ends", "stty size; stty -a | grep -o 'intr = ^[A-Z]'; echo ready; read x; echo \"<$x>\"; exit 3",
+			typing("key\r"), 3, "24 77\nintr = ^X\nready\nkey\n<key>\n"},
+		{"interrupt", "trap 'echo got; exit 4' INT; echo ready; read x; read x", typing("\x18"), 4, "ready\n^Xgot\n"},
+		{"resize", "trap 'stty size; exit 6' WINCH; echo ready; while :; do sleep 1 & wait $!; done",
+			func(term *screen, _ int) {
+				term.resize(10, 50)
+			}, 6, "ready\n10 50\n"},
+		{"signal", "trap 'exit 5' TERM; echo ready; read x; read x",
+			func(_ *screen, corral int) { syscall.Kill(corral, syscall.SIGTERM) }, 5, "ready\n"},
+		{"killed command", "echo ready; read x; kill -KILL $$", typing("\r"), 128 + 9, "ready\n\n"},
+		{"no command", "", nil, 127, "corral: /no/such/file: no such file or directory\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := []string{"sh", "-c", tt.script}
+			if tt.script == "" {
+				args = []string{"/no/such/file"}
+			}
+			// The shell stays, as the terminal's session would end with it.
+			const around = `stty intr ^X; stty -g; sh -c 'echo $$; exec "$@"' sh "$@"; s=$?; stty -g; exit $s`
+			term := inTerminal(t, 77, nil, append([]string{"sh", "-c", around, "sh", "corral", "-q", "--pty", "--"}, args...)...)
+			term.expect("\n")
+			corral, err := strconv.Atoi(strings.TrimSpace(term.expect("\n")))
+			if err != nil || corral <= 1 {
+				t.Fatalf("PID %d, %v", corral, err)
+			}
+			if tt.end != nil {
+				term.expect("ready")
+				for deadline := time.Now().Add(lifetime); ; time.Sleep(time.Millisecond) {
+					modes := term.modes()
+					if modes.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == 0 {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Fatal("the terminal is not set to raw mode")
+					}
+				}
+				tt.end(term, corral)
+			}
+			status, shown := term.end(t)
+			lines := strings.SplitN(shown, "\n", 3)
+			before, rest := lines[0], lines[2]
+			if len(before) < 20 || !strings.HasSuffix(rest, before+"\n") {
+				t.Fatalf("the terminal was set to %q; shown then %q", before, rest)
+			}
+			if got := strings.TrimSuffix(rest, before+"\n"); status != tt.status || got != tt.shown {
+				t.Errorf("status %d, shown %q; want %d, %q", status, got, tt.status, tt.shown)
+			}
+		})
+	}
 }
 
 func TestTreeInTerminal(t *testing.T) {

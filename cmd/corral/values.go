@@ -114,6 +114,34 @@ func scale(f float64, unit time.Duration) time.Duration {
 	return time.Duration(ns)
 }
 
+// size is a flag's value: a number of bytes.
+type size int64
+
+func (v *size) Set(s string) error {
+	n, err := parseSize(s)
+	*v = size(n)
+	return err
+}
+
+func (v *size) String() string { return strconv.FormatInt(int64(*v), 10) }
+func (v *size) Type() string   { return "SIZE" }
+
+// parseSize reads a number of bytes: 10, 64K, 1M or 2G, powers of 1024, in any
+// case, and with or without iB after it, as head -c has it.
+func parseSize(s string) (int64, error) {
+	digits := prefix(s, func(c byte) bool { return '0' <= c && c <= '9' })
+	unit := strings.TrimSuffix(strings.ToUpper(s[digits:]), "IB")
+	shift, ok := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[unit]
+	if digits == 0 || !ok || unit == "" && digits < len(s) {
+		return 0, errors.New("use a number of bytes, for example 65536, 64K, 10M or 1G")
+	}
+	n, err := strconv.ParseInt(s[:digits], 10, 64)
+	if err != nil || n > math.MaxInt64>>shift {
+		return 0, errors.New("too large")
+	}
+	return n << shift, nil
+}
+
 // signalValue is a flag's value: a signal by name or number.
 type signalValue struct{ syscall.Signal }
 

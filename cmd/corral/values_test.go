@@ -223,3 +223,19 @@ func TestUTF8Locale(t *testing.T) {
 		}
 	}
 }
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]int64{
+		"0": 0, "1": 1, "65536": 65536, "64K": 64 << 10, "64k": 64 << 10, "64KiB": 64 << 10, "1M": 1 << 20,
+		"2G": 2 << 30, "3T": 3 << 40, "8388607T": 8388607 << 40, "9223372036854775807": 1<<63 - 1,
+	} {
+		if got, err := parseSize(in); got != want || err != nil {
+			t.Errorf("%q: %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "K", "-1", "+1", "1.5M", "1 K", "10KB", "10iB", "1x", "0x10", "8388608T", "9223372036854775808"} {
+		if got, err := parseSize(in); err == nil {
+			t.Errorf("%q: %d; want an error", in, got)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/term"
+
+	"github.com/corral-run/corral"
+)
+
+// newPTY returns a terminal for the command, like corral's own one if standard
+// input is that. Else it is for a script: what goes in is not wanted back.
+func newPTY() *corral.PTY {
+	p := new(corral.PTY)
+	p.Rows, p.Cols = ownSize()
+	if isTerminal(os.Stdin) {
+		p.Like = os.Stdin
+	} else {
+		p.NoEcho = true
+	}
+	return p
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// ownSize is the size of corral's own terminal, 0 if it has none.
+func ownSize() (rows, cols uint16) {
+	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		if width, height, err := term.GetSize(int(f.Fd())); err == nil {
+			return uint16(height), uint16(width)
+		}
+	}
+	return 0, 0
+}
+
+// resize gives p the size of corral's own terminal.
+func resize(p *corral.PTY) {
+	if rows, cols := ownSize(); rows > 0 && cols > 0 {
+		p.Resize(rows, cols)
+	}
+}
+
+// typeOn types what comes in on p, to the end-of-file. Corral's own terminal, if
+// that is where it comes from, is set to raw mode, so that the other one sees
+// every key; restore sets it back.
+func typeOn(p *corral.PTY) (restore func()) {
+	restore = func() {}
+	if isTerminal(os.Stdin) {
+		if state, err := term.MakeRaw(int(os.Stdin.Fd())); err == nil {
+			restore = sync.OnceFunc(func() { term.Restore(int(os.Stdin.Fd()), state) })
+		}
+	}
+	go func() {
+		if _, err := io.Copy(p, os.Stdin); err == nil {
+			p.CloseWrite()
+		}
+	}()
+	return restore
+}
+
+// rawLines ends lines as a terminal in raw mode needs it.
+type rawLines struct{ io.Writer }
+
+func (w rawLines) Write(b []byte) (int, error) {
+	if _, err := w.Writer.Write(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}

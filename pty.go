@@ -1,0 +1,243 @@
+package corral
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// PTY is a terminal of the command's own, a pseudo-terminal (pty(7)), and the
+// owner's end of it: what is read is what the command writes, what is written
+// is what is typed. It serves one Cmd, which is given it before Start:
+//
+//	cmd.PTY = &corral.PTY{Rows: 24, Cols: 80}
+//	err := cmd.Start()
+//	io.Copy(os.Stdout, cmd.PTY)
+//	err = cmd.Wait()
+//
+// The command is the leader of a session of its own with the terminal as its
+// controlling terminal, and standard input, output and error are the terminal.
+// Cmd.SysProcAttr may not ask for another group or another terminal (Setpgid,
+// Foreground, Setctty, Noctty). When the leader ends, the kernel hangs the
+// terminal up: SIGHUP for the foreground process group, and no more reading and
+// writing for any process that still has it open.
+//
+// Cmd.Stdin is copied to the terminal, and its end is CloseWrite. Cmd.Stdout is
+// copied from the terminal, to a file, too; Cmd.Stderr must be nil or the same,
+// as there is only one stream. Output and CombinedOutput both return it. Where
+// they are nil, it is for the caller to read and to write. StdinPipe, StdoutPipe
+// and StderrPipe are not to be had together with a PTY.
+//
+// Linux, macOS and FreeBSD have pseudo-terminals. Elsewhere, Start returns an
+// errors.ErrUnsupported.
+type PTY struct {
+	// Rows and Cols are the size that the command finds. Zero is that of Like, or
+	// 24 and 80.
+	Rows, Cols uint16
+
+	// Like, if not nil, is a terminal whose settings (termios(3)) this one gets,
+	// and its size.
+	Like *os.File
+
+	// NoEcho keeps the terminal from showing what is written to it.
+	NoEcho bool
+
+	terminal atomic.Pointer[terminal]
+}
+
+var errNoPTY = errors.New("corral: the command of the PTY has not been started")
+
+// Read reads what the command has written. At the end, when no process has the
+// terminal open any more, it returns io.EOF, on every system. If the run is over
+// and a process that was kept, or is none of the run, has the terminal open,
+// Read returns what there is and then ErrWaitDelay, as soon as Cmd.WaitDelay has
+// passed.
+//
+// What was written is not lost when Wait closes the terminal: Read returns it
+// afterwards. It is an error if Cmd.Stdout gets the output.
+func (p *PTY) Read(b []byte) (int, error) {
+	t := p.terminal.Load()
+	switch {
+	case t == nil:
+		return 0, errNoPTY
+	case t.copied:
+		return 0, errors.New("corral: the output of the PTY goes to Cmd.Stdout")
+	}
+	return t.Read(b)
+}
+
+// Write types b. It blocks while the command is not reading and the terminal
+// can hold no more; a line of more than 4095 bytes is cut by Linux, as long as
+// the terminal edits lines (termios(3), canonical mode).
+func (p *PTY) Write(b []byte) (int, error) {
+	t := p.terminal.Load()
+	if t == nil {
+		return 0, errNoPTY
+	}
+	return t.Write(b)
+}
+
+// CloseWrite tells the command that there is no more input, as a terminal does
+// it: it types the end-of-file character (VEOF of termios(3), Ctrl-D), twice
+// if it has to end a line. The command may go on reading all the same.
+func (p *PTY) CloseWrite() error {
+	t := p.terminal.Load()
+	if t == nil {
+		return errNoPTY
+	}
+	return t.CloseWrite()
+}
+
+// Resize changes the size. The foreground process group gets SIGWINCH, if it is
+// another size. It is an os.ErrClosed once Wait has returned.
+func (p *PTY) Resize(rows, cols uint16) error {
+	t := p.terminal.Load()
+	if t == nil {
+		return errNoPTY
+	}
+	return t.resize(rows, cols)
+}
+
+// Close hangs the terminal up, as if the line had been cut: the command's
+// foreground process group gets SIGHUP. Wait closes what is still open.
+func (p *PTY) Close() error {
+	t := p.terminal.Load()
+	if t == nil {
+		return errNoPTY
+	}
+	return t.master.Close()
+}
+
+// terminal is the owner's end of a pseudo-terminal that has been opened.
+type terminal struct {
+	master *os.File
+	copied bool // to Cmd.Stdout
+
+	reading sync.Mutex // bytes stay in order
+	rest    []byte     // read, but not asked for yet
+	end     error      // what comes after rest, once that is known
+
+	writing sync.Mutex
+	midLine bool // what has been written ended within a line
+}
+
+func (t *terminal) Read(b []byte) (int, error) {
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	if len(t.rest) == 0 && t.end == nil {
+		n, err := t.master.Read(b)
+		if err == nil {
+			return n, nil
+		}
+		t.ended(err)
+	}
+	n := copy(b, t.rest)
+	if t.rest = t.rest[n:]; n > 0 || len(b) == 0 {
+		return n, nil
+	}
+	return 0, t.end
+}
+
+// ended is called with what reading the master has come to. A deadline means
+// that nothing more is waited for.
+func (t *terminal) ended(err error) {
+	open := false
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		var data []byte
+		data, open, err = readAvailable(t.master)
+		t.rest = append(t.rest, data...)
+	}
+	switch {
+	case open && err == nil:
+		t.end = ErrWaitDelay
+	case err == nil, err == io.EOF, isHangUp(err):
+		t.end = io.EOF
+	default:
+		t.end = err
+	}
+}
+
+// finish reads, for whoever wants it later, until nobody has the terminal open,
+// or the time is up. It returns ErrWaitDelay in the second case.
+func (t *terminal) finish(delay time.Duration) error {
+	if t.master.SetReadDeadline(time.Now().Add(delay)) != nil {
+		return nil // it has been closed, or deadlines are not to be had: what is in it is lost
+	}
+	const most = 1 << 20 // as of readAvailable
+	buf := make([]byte, 4<<10)
+	step := func() (more bool) {
+		t.reading.Lock()
+		defer t.reading.Unlock()
+		if t.end == nil && len(t.rest) >= most {
+			t.end = ErrWaitDelay
+		}
+		if t.end != nil {
+			return false
+		}
+		n, err := t.master.Read(buf)
+		t.rest = append(t.rest, buf[:n]...)
+		if err != nil {
+			t.ended(err)
+		}
+		return err == nil
+	}
+	for step() {
+	}
+	if t.end == ErrWaitDelay {
+		return ErrWaitDelay
+	}
+	return nil
+}
+
+func (t *terminal) Write(b []byte) (int, error) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	if len(b) > 0 {
+		t.midLine = b[len(b)-1] != '\n'
+	}
+	return t.master.Write(b)
+}
+
+func (t *terminal) CloseWrite() error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	char, lines, err := t.endOfFile()
+	if err != nil {
+		return err
+	}
+	typed := []byte{char}
+	if lines && t.midLine {
+		typed = append(typed, char)
+	}
+	t.midLine = false
+	_, err = t.master.Write(typed)
+	return err
+}
+
+// feed copies the input. That it cannot be written says that nobody wants it.
+func (t *terminal) feed(in io.Reader) error {
+	var failed writeError
+	_, err := io.Copy(writerFunc(func(b []byte) (int, error) {
+		n, err := t.Write(b)
+		if err != nil {
+			err = writeError{err}
+		}
+		return n, err
+	}), in)
+	switch {
+	case errors.As(err, &failed):
+		return nil
+	case err == nil:
+		t.CloseWrite()
+	}
+	return err
+}
+
+type writeError struct{ error }
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
