@@ -35,11 +35,11 @@ const (
 )
 
 func main() {
-	root := newRoot()
+	args := os.Args[1:]
 	if calledTimeout(os.Args[0]) {
-		root = asRoot(newTimeout(corral.Auto))
+		os.Exit(execute(asRoot(newTimeout(corral.Auto)), args, os.Stdout, os.Stderr))
 	}
-	os.Exit(execute(root, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(args, os.Stdout, os.Stderr))
 }
 
 // exit is an error that knows its exit status. Any other error means that the
