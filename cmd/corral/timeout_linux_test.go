@@ -13,8 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // timeoutContainments are those under which `corral timeout` is tested.
@@ -386,6 +388,9 @@ func TestTimeoutPassesOnLikeGNU(t *testing.T) {
 					if _, err := io.ReadFull(out, line); err != nil {
 						t.Fatal(err)
 					}
+					if i == 0 {
+						asleep(t, cmd.Process.Pid)
+					}
 					cmd.Process.Signal(tt.signal)
 					io.Copy(&stdout, out)
 					got[i] = ending(t, cmd, cmd.Wait(), program, &stdout, &stderr)
@@ -396,6 +401,24 @@ func TestTimeoutPassesOnLikeGNU(t *testing.T) {
 			})
 		}
 	})
+}
+
+// asleep waits until GNU timeout waits for its command: one that gets a signal
+// before its fork(2) has returned exits, and leaves the command alone. The kernel
+// has no event for it.
+func asleep(t *testing.T, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(lifetime); ; time.Sleep(time.Millisecond) {
+		p, err := proctree.Lookup(pid)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case p.State == proctree.Sleeping:
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("GNU timeout is in state %c", p.State)
+		}
+	}
 }
 
 // A command that dumps core is said to have done so; there is no second dump.
