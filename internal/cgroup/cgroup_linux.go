@@ -1,10 +1,12 @@
 package cgroup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -412,11 +414,16 @@ func (s *signaling) pass(d *Dir, listed []int) (settled bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for id, h := range handles {
+	// Parents first, as far as can be told: a shell whose child is gone before it
+	// has the signal itself goes on to its next command.
+	oldest := slices.SortedFunc(maps.Keys(handles), func(a, b proctree.ID) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
+	})
+	for _, id := range oldest {
 		if !contains(still, id.PID) {
 			continue
 		}
-		switch err := h.Signal(s.sig); {
+		switch err := handles[id].Signal(s.sig); {
 		case err == nil:
 			s.seen[id] = true
 			s.sent++
