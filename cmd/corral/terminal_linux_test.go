@@ -395,7 +395,7 @@ func TestSlowToStop(t *testing.T) {
 		s.types("\n")
 		s.expect("done")
 		s.expect("ready> ")
-	})
+	}, "pidns")
 }
 
 // A command that pays no attention to Ctrl-Z goes on, and corral with it.

@@ -37,7 +37,7 @@ const (
 	Running  State = 'R'
 	Sleeping State = 'S'
 	Disk     State = 'D' // uninterruptible: no signal is acted on until it ends
-	Stopped  State = 'T'
+	Stopped  State = 'T' // all threads of it
 	Traced   State = 't'
 	Zombie   State = 'Z'
 	Idle     State = 'I'

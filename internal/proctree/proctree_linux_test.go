@@ -61,6 +61,31 @@ func init() {
 		// As a blocking call, so that the runtime takes back what belongs to the thread.
 		unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
 	}
+	// A thread that does not stop until the standard input is closed: it waits in
+	// vfork(2).
+	roles["busy thread"] = func() {
+		go func() {
+			runtime.LockOSThread()
+			var b [1]byte
+			if pid, _, _ := unix.RawSyscall(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0); pid == 0 {
+				unix.RawSyscall(unix.SYS_CLOSE, 1, 0, 0) // of which the test wants the end
+				unix.RawSyscall(unix.SYS_READ, 0, uintptr(unsafe.Pointer(&b)), 1)
+				unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+			}
+		}()
+		for busy := false; !busy; {
+			threads, err := filepath.Glob("/proc/self/task/*/stat")
+			if err != nil {
+				panic(err)
+			}
+			for _, thread := range threads {
+				b, _ := os.ReadFile(thread)
+				p, err := parseStat(b)
+				busy = busy || err == nil && p.State == Disk
+			}
+		}
+		roles["idle"]()
+	}
 	roles["signal the parent"] = func() {
 		id, err := Identify(os.Getppid())
 		if err != nil {
@@ -332,6 +357,43 @@ func TestDeadLeader(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStopping: a process has stopped when all of its threads have.
+func TestStopping(t *testing.T) {
+	c := start(t, "busy thread")
+	if err := c.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Process.Signal(syscall.SIGCONT)
+	first := fmt.Sprintf("/proc/%d/task/%[1]d/stat", c.Process.Pid)
+	comesTo := func(state func() State, want State) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); state() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("state %c; want %c", state(), want)
+			}
+		}
+	}
+	comesTo(func() State {
+		b, err := os.ReadFile(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parseStat(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.State
+	}, Stopped)
+	process := func() State { return find(t, c.Process.Pid).State }
+	comesTo(process, Disk)
+	c.input.Close()
+	comesTo(process, Stopped)
+	if err := c.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	waitExit(t, c)
 }
 
 func TestSignal(t *testing.T) {

@@ -374,7 +374,33 @@ func (proc *procfs) stat(pid int) (Process, error) {
 	}
 	p.RSS *= proc.page
 	p.Started = proc.boot.Add(time.Duration(p.Start) * (time.Second / userHZ))
+	if p.State == Stopped && p.Threads > 1 {
+		p.State = proc.slowest(pid)
+	}
 	return p, nil
+}
+
+// slowest returns the state of a thread of pid that has not stopped, or Stopped:
+// the first thread, of which the table tells, is not always the last to stop, and
+// one that is still on its way may go on with what it is doing, such as reading.
+func (proc *procfs) slowest(pid int) State {
+	fd, err := unix.Openat(proc.fd, strconv.Itoa(pid)+"/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Stopped // it is as good as gone
+	}
+	tasks := procfs{fd: fd, buf: make([]byte, len(proc.buf))}
+	defer tasks.close()
+	tids, _ := tasks.pids()
+	for _, tid := range tids {
+		b, err := tasks.read(tid, "stat")
+		if err != nil {
+			continue // it has ended
+		}
+		if thread, err := parseStat(b); err == nil && thread.State != Stopped && thread.State != Zombie {
+			return thread.State
+		}
+	}
+	return Stopped
 }
 
 // read returns the content of a file of pid, which is valid until the next
