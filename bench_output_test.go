@@ -28,54 +28,39 @@ func (c *counter) Write(b []byte) (int, error) {
 func BenchmarkOutput(b *testing.B) {
 	args := []string{"-c", fmt.Sprint(*outputSize), "/dev/zero"}
 	const limit = 1 << 20
+	theirs := func() (int64, error) {
+		c := exec.Command("head", args...)
+		var n counter
+		c.Stdout = &n
+		err := c.Run()
+		return int64(n), err
+	}
+	limited := func() (int64, error) {
+		c := group("head", args...)
+		c.OutputLimit = limit
+		_, err := c.Output()
+		return c.Report().OutputDropped + limit, err
+	}
 	for _, bm := range []struct {
 		name         string
 		theirs, ours func() (int64, error)
 	}{
-		{"writer",
-			func() (int64, error) {
-				c := exec.Command("head", args...)
-				var n counter
-				c.Stdout = &n
-				err := c.Run()
-				return int64(n), err
-			},
-			func() (int64, error) {
-				c := group("head", args...)
-				var n counter
-				c.Stdout = &n
-				err := c.Run()
-				return int64(n), err
-			}},
-		{"limit",
-			func() (int64, error) {
-				c := exec.Command("head", args...)
-				var out bytes.Buffer
-				w := &headtail.Writer{To: &out, Limit: limit}
-				c.Stdout = w
-				err := c.Run()
-				return w.Dropped() + limit, err
-			},
-			func() (int64, error) {
-				c := group("head", args...)
-				c.OutputLimit = limit
-				_, err := c.Output()
-				return c.Report().OutputDropped + limit, err
-			}},
-		{"limit against no limit",
-			func() (int64, error) {
-				c := exec.Command("head", args...)
-				var n counter
-				c.Stdout = &n
-				err := c.Run()
-				return int64(n), err
-			},
-			func() (int64, error) {
-				c := group("head", args...)
-				c.OutputLimit = limit
-				_, err := c.Output()
-				return c.Report().OutputDropped + limit, err
-			}},
+		{"writer", theirs, func() (int64, error) {
+			c := group("head", args...)
+			var n counter
+			c.Stdout = &n
+			err := c.Run()
+			return int64(n), err
+		}},
+		{"limit", func() (int64, error) {
+			c := exec.Command("head", args...)
+			var out bytes.Buffer
+			w := &headtail.Writer{To: &out, Limit: limit}
+			c.Stdout = w
+			err := c.Run()
+			return w.Dropped() + limit, err
+		}, limited},
+		{"limit against no limit", theirs, limited},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			var theirs, ours []time.Duration

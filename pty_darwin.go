@@ -1,12 +1,6 @@
 package corral
 
-import (
-	"os"
-
-	"golang.org/x/sys/unix"
-)
-
-const getTermios, setTermios = unix.TIOCGETA, unix.TIOCSETA
+import "os"
 
 // pollable: kqueue(2) does not tell of all that happens to a pseudo-terminal
 // here (golang/go#22099). It takes no deadline, and needs none: when the leader

@@ -116,7 +116,9 @@ func (i *initFlags) prepare(cmd *corral.Cmd) {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(i.hidden, name)
 	})
-	cmd.SysProcAttr = takeTerminal()
+	if cmd.PTY == nil {
+		cmd.SysProcAttr = takeTerminal()
+	}
 }
 
 // statuses is a flag's value: a set of exit statuses.
@@ -145,7 +147,7 @@ func (r rewrites) Set(list string) error {
 		if !ok {
 			return errors.New("use two signals with a colon, such as TERM:QUIT")
 		}
-		sig, err := parseAnySignal(from)
+		sig, err := parseSignal(from)
 		if err != nil {
 			return fmt.Errorf("%s: %w", from, err)
 		}
@@ -155,7 +157,7 @@ func (r rewrites) Set(list string) error {
 		if r[sig] = 0; to == "0" {
 			continue
 		}
-		if r[sig], err = parseAnySignal(to); err != nil {
+		if r[sig], err = parseSignal(to); err != nil {
 			return fmt.Errorf("%s: %w", to, err)
 		}
 	}
@@ -164,14 +166,3 @@ func (r rewrites) Set(list string) error {
 
 func (r rewrites) String() string { return "" }
 func (r rewrites) Type() string   { return "SIG:SIG" }
-
-// parseAnySignal is parseSignal, and knows the real-time signals too.
-func parseAnySignal(s string) (syscall.Signal, error) {
-	sig, err := parseSignal(s)
-	if err != nil && rtMin > 0 {
-		if realTime, ok := parseTimeoutSignal(s); ok && realTime >= rtMin {
-			return realTime, nil
-		}
-	}
-	return sig, err
-}

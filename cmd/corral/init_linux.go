@@ -52,6 +52,7 @@ func passedOn() []os.Signal {
 // hooks and its engine, and none of them means that the grace period is over.
 func (i *initFlags) passOn(cmd *corral.Cmd, signals chan os.Signal) {
 	stopping := false
+	suspend := suspender(cmd, signals)
 	for s := range signals {
 		sig := s.(syscall.Signal)
 		to, rewritten := i.rewrite[sig]
@@ -63,14 +64,15 @@ func (i *initFlags) passOn(cmd *corral.Cmd, signals chan os.Signal) {
 		case to == unix.SIGTERM && !stopping:
 			stopping = true
 			go cmd.Stop(context.Background())
+		case to == unix.SIGTSTP && os.Getpid() != 1: // it is the job of a shell
+			suspend()
+		case sig == unix.SIGWINCH && cmd.PTY != nil:
+			resize(cmd.PTY)
 		case !rewritten && ofTerminal(sig) && delivered(cmd.Process.Pid):
 		case i.all:
 			cmd.Signal(to)
 		default:
 			cmd.Process.Signal(to)
-		}
-		if to == unix.SIGTSTP && os.Getpid() != 1 {
-			unix.Kill(os.Getpid(), unix.SIGSTOP) // for the shell that corral is a job of
 		}
 	}
 }

@@ -607,34 +607,40 @@ func TestInitEntered(t *testing.T) {
 // that is sent to PID 1.
 func TestInitTerminal(t *testing.T) {
 	forEachInit(t, func(t *testing.T, flags ...string) {
-		said := filepath.Join(t.TempDir(), "said")
-		if err := unix.Mkfifo(said, 0o600); err != nil {
-			t.Fatal(err)
+		said := newFIFO(t)
+		const script = `exec 3>"$0"; echo up >&3; read x; echo "read $x" >&3; exec child -log "$0" -echo INT -last USR1`
+		init := asPID1(append(append([]string{"corral"}, flags...), "sh", "-c", script, said.path)...)
+		term := startInTerminal(t, 80, init)
+		said.expect("up")
+		term.types("a line\n")
+		said.expect("read a line")
+		said.expect("ready")
+		term.types("\x03")
+		said.expect("got INT")
+		init.Process.Signal(unix.SIGINT)
+		said.expect("got INT")
+		init.Process.Signal(unix.SIGUSR1)
+		said.expect("got USR1")
+		if status, shown := term.end(t); status != 7 {
+			t.Errorf("status %d, shown %q", status, shown)
 		}
-		// Open for writing too, so that there is no end-of-file between two writers.
-		f, err := os.OpenFile(said, os.O_RDWR|unix.O_NONBLOCK, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		f.SetReadDeadline(time.Now().Add(lifetime))
-		p := &pid1Process{lines: bufio.NewReader(f)}
-		script := `exec >"$0"; trap "echo INT" INT; echo ready; read x; echo "read $x"; while :; do read x && exit 3; done`
-		args := append(append([]string{"corral"}, flags...), "bash", "-c", script, said)
-		if _, err := exec.LookPath("bash"); err != nil {
-			t.Skip("SKIPPED: no bash")
-		}
-		wanted := asPID1(args...)
-		term := startInTerminal(t, 80, wanted)
-		p.expect(t, "ready")
-		io.WriteString(term, "a line\n")
-		p.expect(t, "read a line")
-		io.WriteString(term, "\x03")
-		p.expect(t, "INT")
-		wanted.Process.Signal(unix.SIGINT)
-		p.expect(t, "INT")
-		io.WriteString(term, "end\n")
-		if status, shown := term.end(t); status != 3 {
+	})
+}
+
+// TestInitPTY: a terminal of the command's own, of the size of the container's.
+func TestInitPTY(t *testing.T) {
+	forEachInit(t, func(t *testing.T, flags ...string) {
+		said := newFIFO(t)
+		const script = `exec 3>"$0"; stty size >&3; exec child -log "$0" -echo WINCH -last USR1`
+		init := asPID1(append(append([]string{"corral", "--pty"}, flags...), "sh", "-c", script, said.path)...)
+		term := startInTerminal(t, 80, init)
+		said.expect("24 80")
+		said.expect("ready")
+		term.resize(10, 50)
+		said.expect("got WINCH")
+		init.Process.Signal(unix.SIGUSR1)
+		said.expect("got USR1")
+		if status, shown := term.end(t); status != 7 {
 			t.Errorf("status %d, shown %q", status, shown)
 		}
 	})

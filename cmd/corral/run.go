@@ -351,7 +351,7 @@ func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 		asked = true
 		stop()
 	}
-	var pausing sync.Mutex
+	suspend := suspender(cmd, signals)
 	for sig := range signals {
 		switch reactionTo(sig) {
 		case terminate:
@@ -375,12 +375,7 @@ func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 				cmd.Signal(sig)
 			}
 		case pause:
-			if pausing.TryLock() {
-				go func() {
-					defer pausing.Unlock()
-					suspend(cmd, signals)
-				}()
-			}
+			suspend()
 		case passOn:
 			cmd.Signal(sig)
 		}

@@ -58,9 +58,9 @@ func delivered(leader int) bool { return false }
 // jobs, and programs that have changed its modes do not outlive the command.
 type terminal struct{}
 
-func findTerminal() *terminal               { return nil }
-func (*terminal) hungUp() bool              { return false }
-func (*terminal) restore(bool)              {}
-func suspend(*corral.Cmd, chan<- os.Signal) {}
+func findTerminal() *terminal                        { return nil }
+func (*terminal) hungUp() bool                       { return false }
+func (*terminal) restore(bool)                       {}
+func suspender(*corral.Cmd, chan<- os.Signal) func() { return func() {} }
 
 func exitStatus(p *os.ProcessState) int { return p.ExitCode() }

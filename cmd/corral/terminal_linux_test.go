@@ -507,6 +507,46 @@ func TestHangUpSignal(t *testing.T) {
 	})
 }
 
+// What is sent to corral alone is for all of the run, Ctrl-Z's signal too.
+func TestSignalsToCorral(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		events := newFIFO(t)
+		s := bash(t)
+		s.types(corral + " child -echo WINCH -last USR1 -log " + events.path + " &\n")
+		pid := events.ready()
+		s.types("kill -WINCH $!\n")
+		events.expect("got WINCH")
+		s.types("kill -TSTP $!\n")
+		comesTo(t, pid, proctree.Stopped)
+		s.types("until jobs | grep Stopped; do :; done\n")
+		s.expect("Stopped  ")
+		s.types("kill -CONT $!\n")
+		comesTo(t, pid, proctree.Sleeping)
+		s.types("kill -USR1 $!; wait $!; echo status $?\n")
+		events.expect("got USR1")
+		s.expect("status 7")
+	})
+}
+
+// A job that has the terminal when a command in the background fails keeps its
+// modes.
+func TestModesOfAnother(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		events := newFIFO(t)
+		s := bash(t)
+		s.types(corral + " child -log " + events.path + "\n")
+		pid := events.ready()
+		s.types("\x1a")
+		s.expect("Stopped")
+		s.types("bg\n")
+		comesTo(t, pid, proctree.Sleeping)
+		script := fmt.Sprintf(`stty -echo; kill -KILL %d; while kill -0 $0 2>/dev/null; do :; done; stty -a | grep -o -e "-echo "; stty echo`, pid)
+		s.types("sh -c '" + script + "' $(jobs -p)\n")
+		s.expect("\n-echo ")
+		s.expect("ready> ")
+	})
+}
+
 // A command that fails, or is stopped, leaves the terminal as it was; one that
 // succeeds may have been there to change it. The shells are such that do not look
 // after their terminal.
@@ -589,12 +629,12 @@ func TestPTYInTerminal(t *testing.T) {
 	}{
 		{"command ends", "stty size; stty -a | grep -o 'intr = ^[A-Z]'; echo ready; read x; echo \"<$x>\"; exit 3",
 			typing("key\r"), 3, "24 77\nintr = ^X\nready\nkey\n<key>\n"},
-		{"interrupt", "trap 'echo got; exit 4' INT; echo ready; read x; read x", typing("\x18"), 4, "ready\n^Xgot\n"},
+		{"interrupt", "trap 'echo got; exit 4' INT; echo ready; while :; do sleep 1 & wait $!; done", typing("\x18"), 4, "ready\n^Xgot\n"},
 		{"resize", "trap 'stty size; exit 6' WINCH; echo ready; while :; do sleep 1 & wait $!; done",
 			func(term *screen, _ int) {
 				term.resize(10, 50)
 			}, 6, "ready\n10 50\n"},
-		{"signal", "trap 'exit 5' TERM; echo ready; read x; read x",
+		{"signal", "trap 'exit 5' TERM; echo ready; while :; do sleep 1 & wait $!; done",
 			func(_ *screen, corral int) { syscall.Kill(corral, syscall.SIGTERM) }, 5, "ready\n"},
 		{"killed command", "echo ready; read x; kill -KILL $$", typing("\r"), 128 + 9, "ready\n\n"},
 		{"no command", "", nil, 127, "corral: /no/such/file: no such file or directory\n"},

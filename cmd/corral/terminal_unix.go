@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -105,11 +106,24 @@ func delivered(leader int) bool {
 	return foreground(tty) == group
 }
 
-// suspend answers Ctrl-Z: corral stops when its command does. A shell takes the
-// terminal back when corral has stopped, so the command is given the time to
-// put it in order first (an editor), and may have no mind to stop at all.
+// suspender returns what answers Ctrl-Z: corral stops when its command does. A
+// shell takes the terminal back when corral has stopped, so the command is given
+// the time to put it in order first (an editor), and may have no mind to stop at
+// all.
 //
 // The command is continued with corral, by whoever continues the job.
+func suspender(cmd *corral.Cmd, signals chan<- os.Signal) func() {
+	var busy sync.Mutex
+	return func() {
+		if busy.TryLock() {
+			go func() {
+				defer busy.Unlock()
+				suspend(cmd, signals)
+			}()
+		}
+	}
+}
+
 func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
 	id, err := proctree.Identify(cmd.Process.Pid)
 	if err != nil {

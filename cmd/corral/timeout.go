@@ -423,11 +423,14 @@ func (v timeoutSignal) name() string {
 	}
 }
 
-// parseTimeoutSignal reads what parseSignal does, 0 and EXIT, the second names
-// that some signals have, those of real-time signals, and, as a number, also the
-// exit status that a shell gives for the signal.
+// parseTimeoutSignal reads what parseSignal does, 0 and EXIT, and, as a number,
+// also the exit status that a shell gives for the signal.
 func parseTimeoutSignal(s string) (syscall.Signal, bool) {
-	if s != "" && '0' <= s[0] && s[0] <= '9' {
+	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	switch {
+	case name == "EXIT":
+		return 0, true
+	case s != "" && '0' <= s[0] && s[0] <= '9':
 		n, err := strconv.ParseInt(s, 10, 32)
 		if n >= 0xff {
 			n &= 0xff
@@ -435,44 +438,15 @@ func parseTimeoutSignal(s string) (syscall.Signal, bool) {
 			n &= 0x7f
 		}
 		return knownSignal(int(n), err == nil)
+	case name != s && name != "" && '0' <= name[0] && name[0] <= '9': // SIG15
+		n, err := strconv.Atoi(name)
+		return knownSignal(n, err == nil)
 	}
-	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
-	switch name {
-	case "EXIT":
-		return 0, true
-	case "IOT":
-		name = "ABRT"
-	case "CLD":
-		name = "CHLD"
-	case "POLL":
-		name = "IO"
-	}
-	for _, base := range []struct {
-		name string
-		n    int
-		sign string
-	}{{"RTMIN", rtMin, "+"}, {"RTMAX", rtMax, "-"}} {
-		offset, ok := strings.CutPrefix(name, base.name)
-		switch {
-		case !ok || rtMin == rtMax:
-		case offset == "":
-			return syscall.Signal(base.n), true
-		case strings.HasPrefix(offset, base.sign):
-			n, err := strconv.Atoi(offset)
-			return knownSignal(base.n+n, err == nil && rtMin <= base.n+n && base.n+n <= rtMax)
-		}
-	}
-	if n, err := strconv.Atoi(name); err == nil && name[0] != '+' && name[0] != '-' {
-		return knownSignal(n, true)
-	}
-	if sig := signalNumber("SIG" + name); sig != 0 {
-		return sig, true
-	}
-	return 0, false
+	sig, err := parseSignal(s)
+	return sig, err == nil && !strings.HasPrefix(s, "+") && !strings.HasPrefix(s, "-")
 }
 
 func knownSignal(n int, ok bool) (syscall.Signal, bool) {
 	sig := syscall.Signal(n)
-	ok = ok && (n == 0 || signalName(sig) != "" || rtMin < rtMax && rtMin <= n && n <= rtMax)
-	return sig, ok
+	return sig, ok && (n == 0 || isSignal(sig))
 }

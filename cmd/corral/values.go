@@ -154,22 +154,49 @@ func (v *signalValue) Set(s string) error {
 func (v *signalValue) String() string { return strings.TrimPrefix(signalName(v.Signal), "SIG") }
 func (v *signalValue) Type() string   { return "SIGNAL" }
 
-// parseSignal reads TERM, SIGTERM, sigterm or 15.
+// parseSignal reads TERM, SIGTERM, sigterm or 15; the second names that some
+// signals have; and RTMIN, RTMIN+3, RTMAX-1, or 37, where there are such.
 func parseSignal(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
-		if sig := syscall.Signal(n); signalName(sig) != "" {
+		if sig := syscall.Signal(n); isSignal(sig) {
 			return sig, nil
 		}
 		return 0, errors.New("there is no such signal here")
 	}
-	name := strings.ToUpper(s)
-	if !strings.HasPrefix(name, "SIG") {
-		name = "SIG" + name
+	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	if other, ok := map[string]string{"IOT": "ABRT", "CLD": "CHLD", "POLL": "IO"}[name]; ok {
+		name = other
 	}
-	if sig := signalNumber(name); sig != 0 {
+	sig := signalNumber("SIG" + name)
+	if offset, ok := strings.CutPrefix(name, "RTMIN"); ok {
+		sig = realTime(rtMin, offset, "+")
+	} else if offset, ok := strings.CutPrefix(name, "RTMAX"); ok {
+		sig = realTime(rtMax, offset, "-")
+	}
+	if sig != 0 {
 		return sig, nil
 	}
 	return 0, errors.New("there is no such signal here; use a name such as TERM or INT, or a number")
+}
+
+// realTime is the signal so far from base, 0 if there is none.
+func realTime(base syscall.Signal, offset, sign string) syscall.Signal {
+	n := 0
+	if offset != "" {
+		var err error
+		if n, err = strconv.Atoi(offset); err != nil || !strings.HasPrefix(offset, sign) {
+			return 0
+		}
+	}
+	if sig := base + syscall.Signal(n); rtMin <= sig && sig <= rtMax {
+		return sig
+	}
+	return 0
+}
+
+// isSignal reports whether there is such a signal here.
+func isSignal(sig syscall.Signal) bool {
+	return signalName(sig) != "" || rtMin > 0 && rtMin <= sig && sig <= rtMax
 }
 
 // signalNames lists the signals of this system without SIG.

@@ -1,3 +1,5 @@
+//go:build linux || freebsd
+
 package corral
 
 import (
@@ -5,8 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-const getTermios, setTermios = unix.TIOCGETA, unix.TIOCSETA
 
 // pollable makes reading f a matter for the runtime's poller, so that it can be
 // given a deadline.
