@@ -61,6 +61,19 @@ func typeOn(p *corral.PTY) (restore func()) {
 	return restore
 }
 
+// heldWriter writes once until is closed. The command is heard only when corral's
+// terminal is in raw mode, which it cannot be before Start, as the command's is
+// made like it.
+type heldWriter struct {
+	io.Writer
+	until <-chan struct{}
+}
+
+func (w heldWriter) Write(b []byte) (int, error) {
+	<-w.until
+	return w.Writer.Write(b)
+}
+
 // rawLines ends lines as a terminal in raw mode needs it.
 type rawLines struct{ io.Writer }
 

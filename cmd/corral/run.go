@@ -167,8 +167,10 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		return w
 	}
 	cmd.Stdout = output(os.Stdout)
+	typing := make(chan struct{})
 	if o.pty {
 		cmd.PTY = newPTY()
+		cmd.Stdout = heldWriter{cmd.Stdout, typing}
 	} else {
 		cmd.Stdin, cmd.Stderr = os.Stdin, output(os.Stderr)
 	}
@@ -202,6 +204,7 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	restore := func() {}
 	if o.pty {
 		restore = typeOn(cmd.PTY)
+		close(typing)
 		defer restore()
 	}
 	go answer(cmd, signals)
