@@ -121,6 +121,10 @@ func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keep
 		_, err = k.line.Write(frame(spec))
 	}
 	if err == nil {
+		// A leader may have stopped the keeper before that has told of it.
+		hired := make(chan struct{})
+		defer close(hired)
+		k.reading.Go(func() { k.keepAwake(hired) })
 		// It takes a millisecond, on a machine that has one to spare.
 		k.line.SetReadDeadline(time.Now().Add(time.Minute))
 		err = receive(k.line, &event)
@@ -235,11 +239,17 @@ func (k *keeperContainment) watch() {
 	if k.ctx.Err() != nil {
 		return
 	}
+	k.keepAwake(k.ended)
+}
+
+// keepAwake makes the keeper run again and again, until what it is to say has
+// been heard.
+func (k *keeperContainment) keepAwake(heard <-chan struct{}) {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		select {
 		case <-time.After(pause):
 			k.wake()
-		case <-k.ended:
+		case <-heard:
 			return
 		case <-k.ctx.Done():
 			return

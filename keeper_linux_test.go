@@ -11,13 +11,14 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// TestKeeperStopped: a member that stops the keeper stops nothing else.
+// TestKeeperStopped: a member that stops the keeper stops nothing else, not even
+// the start, of which the keeper may not have told yet.
 func TestKeeperStopped(t *testing.T) {
 	need(t, corral.Keeper)
 	cmd := contained(corral.Keeper, "sh", "-c", "sleep 60 & kill -STOP $PPID; exit 3")
 	var exit *corral.ExitError
 	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
-		t.Errorf("Run: %v", err)
+		t.Fatalf("Run: %v", err)
 	}
 	if left := cmd.Report().Leftovers; len(left) != 1 || left[0].Fate != corral.Signalled {
 		t.Errorf("leftovers %v", left)
