@@ -147,3 +147,25 @@ func strength(c Containment) (int, error) {
 	}
 	return 0, fmt.Errorf("corral: unknown containment %q", string(c))
 }
+
+func processOf(p proctree.Process) Process {
+	command := p.Args
+	if len(command) == 0 {
+		command = []string{"[" + p.Name + "]"}
+	}
+	return Process{PID: p.PID, Start: p.Start, Command: command}
+}
+
+// describe turns rows that may lack details into what callers see.
+func describe(rows []proctree.Process) []Process {
+	var members []Process
+	for _, row := range rows {
+		members = append(members, processOf(proctree.Detail(row)))
+	}
+	sortByPID(members)
+	return members
+}
+
+func sortByPID(members []Process) {
+	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
+}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -144,26 +143,4 @@ func (g *groupContainment) strayLeader() (*proctree.Process, error) {
 		return nil, nil
 	}
 	return &row, nil
-}
-
-func processOf(p proctree.Process) Process {
-	command := p.Args
-	if len(command) == 0 {
-		command = []string{"[" + p.Name + "]"}
-	}
-	return Process{PID: p.PID, Start: p.Start, Command: command}
-}
-
-// describe turns rows that may lack details into what callers see.
-func describe(rows []proctree.Process) []Process {
-	var members []Process
-	for _, row := range rows {
-		members = append(members, processOf(proctree.Detail(row)))
-	}
-	sortByPID(members)
-	return members
-}
-
-func sortByPID(members []Process) {
-	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
 }

@@ -1,5 +1,5 @@
-//go:build !linux && !darwin && !freebsd
+//go:build !linux && !darwin && !freebsd && !windows
 
 package corral
 
-var ladder = []mechanism{{Job, notBuilt}}
+var ladder = []mechanism{{Group, notBuilt}}

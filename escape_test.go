@@ -1,8 +1,9 @@
-//go:build linux || darwin || freebsd
+//go:build linux || darwin || freebsd || windows
 
 package corral_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,10 +62,6 @@ var expected = map[corral.Containment]map[string]outcome{
 	},
 }
 
-// endings says of the children whose leader does not exit with status 0 when it
-// is released how it ends.
-var endings = map[string]string{"kill-group": "SIGTERM", "kill-parent": "SIGKILL"}
-
 // grace is what the members get to obey SIGTERM.
 const grace = 300 * time.Millisecond
 
@@ -84,10 +81,11 @@ func TestMain(m *testing.M) {
 // owner is the program that asks for a run and is killed: its arguments are the
 // containment and the command.
 func owner(args []string) {
-	cmd := corral.Command(args[1], args[2:]...)
+	inner := exec.Command(args[1], args[2:]...)
+	escape.Attach(inner, escape.Inherited())
+	cmd := corral.Wrap(inner)
 	cmd.Containment, cmd.Require = corral.Containment(args[0]), corral.Containment(args[0])
 	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
-	cmd.ExtraFiles = escape.Inherited()
 	if err := cmd.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "owner:", err)
 		os.Exit(1)
@@ -116,7 +114,7 @@ func TestEscape(t *testing.T) {
 // need skips the test where cont is not to be had.
 func need(t *testing.T, cont corral.Containment) {
 	t.Helper()
-	cmd := corral.Command("true")
+	cmd := corral.Command(succeed[0], succeed[1:]...)
 	cmd.Containment, cmd.Require = cont, cont
 	if err := cmd.Run(); err != nil {
 		t.Skip("SKIPPED: ", err)
@@ -126,11 +124,12 @@ func need(t *testing.T, cont corral.Containment) {
 func newRun(t *testing.T, cont corral.Containment, probe *escape.Probe) *corral.Cmd {
 	t.Helper()
 	path, args, files := probe.Command()
-	cmd := corral.Command(path, args...)
+	inner := exec.Command(path, args...)
+	inner.Stderr = os.Stderr
+	escape.Attach(inner, files)
+	cmd := corral.Wrap(inner)
 	cmd.Containment, cmd.Require = cont, cont
 	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
-	cmd.ExtraFiles = files
-	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -146,8 +145,9 @@ func commandEnds(t *testing.T, cont corral.Containment, child escape.Child, surv
 	members := probe.Ready(t.Context())
 	probe.Release()
 	err := cmd.Wait()
-	if sig := endings[child.Name]; sig == "" && err != nil || cmd.Report().Signal != sig {
-		t.Errorf("Wait: %v, ended by %q, want %q", err, cmd.Report().Signal, sig)
+	want := cmp.Or(endings[child.Name], "exit status 0")
+	if got := cmd.ProcessState.String(); got != want || (err == nil) != cmd.ProcessState.Success() {
+		t.Errorf("Wait: %v, %s, want %s", err, got, want)
 	}
 	if got := cmd.Report().Ending; got != corral.Exited {
 		t.Errorf("ending %s", got)
@@ -181,8 +181,8 @@ func ownerIsKilled(t *testing.T, cont corral.Containment, child escape.Child, su
 	path, args, files := probe.Command()
 	self, ownerArgs := escape.Command("owner", append([]string{string(cont), path}, args...)...)
 	cmd := exec.Command(self, ownerArgs...)
-	cmd.ExtraFiles = files
 	cmd.Stderr = os.Stderr
+	escape.Attach(cmd, files)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,32 +7,18 @@ import (
 	"os/exec"
 	"slices"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/windows"
 
+	"github.com/corral-run/corral/internal/console"
 	"github.com/corral-run/corral/internal/proctree"
-)
-
-var (
-	kernel32                  = windows.NewLazySystemDLL("kernel32.dll")
-	procFreeConsole           = kernel32.NewProc("FreeConsole")
-	procGetConsoleProcessList = kernel32.NewProc("GetConsoleProcessList")
 )
 
 func setProcessGroup() error {
 	return fmt.Errorf("the console process group of a running process cannot be changed: %w", errors.ErrUnsupported)
 }
 
-func detachFromTTY() error {
-	if ok, _, err := procFreeConsole.Call(); ok == 0 {
-		if shared, _ := consoleProcesses(); shared == nil {
-			return nil // there was no console
-		}
-		return os.NewSyscallError("FreeConsole", err)
-	}
-	return nil
-}
+func detachFromTTY() error { return console.Free() }
 
 func setAttrProcessGroup(attr *syscall.SysProcAttr) error {
 	if attr.CreationFlags&windows.CREATE_NEW_CONSOLE != 0 {
@@ -88,7 +74,7 @@ func openGroupOf(pid int) (target, error) { return openTree(pid) }
 func openGroupOfCmd(cmd *exec.Cmd) (t target, err error) {
 	// While the handle is held the PID is the command's.
 	held := cmd.Process.WithHandle(func(uintptr) { t, err = openTree(cmd.Process.Pid) })
-	if errors.Is(held, os.ErrProcessDone) {
+	if errors.Is(held, os.ErrProcessDone) || held != nil && cmd.ProcessState != nil {
 		return nil, proctree.ErrGone
 	}
 	return t, errors.Join(held, err)
@@ -180,70 +166,15 @@ func (t *tree) kill(live []proctree.Process) error {
 }
 
 // ctrlBreak sends CTRL_BREAK to the console group that the root leads.
-//
-// GenerateConsoleCtrlEvent does not say whether there is such a group: for a
-// process that shares the console but leads no group, it sends the event to all
-// processes of the console, the caller among them. So it is called only if a
-// live process is known to be in that group and to share the console.
 func (t *tree) ctrlBreak(live []proctree.Process) error {
-	console, err := consoleProcesses()
-	if err != nil {
-		return fmt.Errorf("the caller has no console to send CTRL_BREAK by (%v): %w", err, errors.ErrUnsupported)
-	}
+	var pids []int
 	for _, p := range live {
-		if slices.Contains(console, uint32(p.PID)) && consoleGroup(p.PID, t.root) {
-			return os.NewSyscallError("GenerateConsoleCtrlEvent",
-				windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(t.root)))
-		}
+		pids = append(pids, p.PID)
 	}
-	return fmt.Errorf("process %d leads no console group that shares the caller's console: %w", t.root, errors.ErrUnsupported)
-}
-
-// consoleProcesses returns the PIDs of the processes that share the caller's
-// console.
-func consoleProcesses() ([]uint32, error) {
-	pids := make([]uint32, 64)
-	for {
-		n, _, err := procGetConsoleProcessList.Call(uintptr(unsafe.Pointer(&pids[0])), uintptr(len(pids)))
-		if n == 0 {
-			return nil, os.NewSyscallError("GetConsoleProcessList", err)
-		}
-		if int(n) <= len(pids) {
-			return pids[:n], nil
-		}
-		pids = make([]uint32, 2*n)
+	if err := console.Break(t.root, pids); err != nil {
+		return fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
 	}
-}
-
-// consoleGroup reports whether process pid is in the console group. A process
-// keeps the number in its own memory, which is where consoles have it from. Wine
-// before version 8.3 does not set it: then the leader is taken for what the caller
-// says it is, which is safe there, as an event for no group goes nowhere.
-func consoleGroup(pid, group int) bool {
-	h, err := windows.OpenProcess(windows.PROCESS_QUERY_INFORMATION|windows.PROCESS_VM_READ, false, uint32(pid))
-	if err != nil {
-		return false
-	}
-	defer windows.CloseHandle(h)
-	var info windows.PROCESS_BASIC_INFORMATION
-	err = windows.NtQueryInformationProcess(h, windows.ProcessBasicInformation,
-		unsafe.Pointer(&info), uint32(unsafe.Sizeof(info)), nil)
-	if err != nil {
-		return false
-	}
-	var parameters uintptr
-	var number uint32
-	peb := uintptr(unsafe.Pointer(info.PebBaseAddress)) // in the memory of pid
-	if read(h, peb+unsafe.Offsetof(windows.PEB{}.ProcessParameters), &parameters) != nil ||
-		read(h, parameters+unsafe.Offsetof(windows.RTL_USER_PROCESS_PARAMETERS{}.ProcessGroupId), &number) != nil {
-		return false
-	}
-	return number == uint32(group) || number == 0 && pid == group
-}
-
-// read reads a value from the memory of another process.
-func read[T any](h windows.Handle, at uintptr, v *T) error {
-	return windows.ReadProcessMemory(h, at, (*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v), nil)
+	return nil
 }
 
 // resume: Windows has no stopped processes.

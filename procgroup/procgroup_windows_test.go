@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/corral-run/corral/internal/console"
 )
 
 // Each process of a test is the test binary again, with a role. It says "ready"
@@ -132,7 +134,7 @@ func runs(t *testing.T, cmd *exec.Cmd) {
 func TestGracefulKillWindows(t *testing.T) {
 	const long = 40 * time.Second
 	obeys := GracefulExit
-	if _, err := consoleProcesses(); err != nil {
+	if _, err := console.Processes(); err != nil {
 		t.Log("without a console nobody can be asked:", err)
 		obeys = ForcefulKill
 	}

@@ -67,7 +67,7 @@ func (c Child) Unavailable() error {
 }
 
 // All returns the children that there are on this operating system, in the
-// order of their names; there are none on Windows. Some of them may be
+// order of their names. Some of them may be
 // Unavailable. The child of KillOwner is not among them.
 func All() []Child { return slices.Clone(children) }
 
@@ -169,24 +169,6 @@ func Main() {
 	f(t)
 	exit(0)
 }
-
-// Inherited returns the files of Probe.Command, for a registered role that was
-// started with them as its descriptors 3 to 5 and starts the leader itself.
-func Inherited() []*os.File { return inherited() }
-
-// The files are kept for good: one without references would get closed.
-var inherited = sync.OnceValue(func() []*os.File {
-	var files []*os.File
-	for i, name := range []string{"report", "oracle", "control"} {
-		fd := firstFile + i
-		closeOnExec(fd) // it goes only where it is handed on
-		files = append(files, os.NewFile(uintptr(fd), name))
-	}
-	return files
-})
-
-// firstFile is the first of os/exec's ExtraFiles.
-const firstFile = 3
 
 // The exit statuses of a role that did not do what it should.
 const (

@@ -7,88 +7,20 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
 	"strconv"
-	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/corral-run/corral/internal/proctree"
 )
-
-// process is a process of a tree, as it sees itself.
-type process struct {
-	task
-	report, oracle, control *os.File
-}
-
-// add makes c known, whose leader is to run lead. It is called by init
-// functions.
-func add(c Child, lead func(*process)) {
-	addMember(c.Name, lead)
-	children = append(children, c)
-	slices.SortFunc(children, func(a, b Child) int { return strings.Compare(a.Name, b.Name) })
-	use(c.Name, false)
-}
-
-// addMember makes f a role for processes of a tree.
-func addMember(name string, f func(*process)) {
-	addRole(name, func(t *task) {
-		files := Inherited()
-		f(&process{*t, files[0], files[1], files[2]})
-	})
-}
-
-// named reports a process, in the form that Probe reads. Nobody reading any more
-// means that the test is over, so there is nothing to stay for.
-func (p *process) named(pid int, role string) {
-	row, err := proctree.Lookup(pid)
-	if err != nil {
-		p.fail(err)
-	}
-	if _, err := fmt.Fprintf(p.report, "%d %d %s\n", row.PID, row.Start, role); err != nil {
-		exit(failed)
-	}
-}
-
-// fail ends the process and lets the test fail.
-func (p *process) fail(err error) {
-	fmt.Fprintf(p.report, "! %s: %s\n", p.role, strings.ReplaceAll(err.Error(), "\n", " "))
-	exit(failed)
-}
 
 // The signals by which a process is asked to end.
 var polite = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM}
 
-// notify makes the process survive the polite signals. Unlike the ignored ones,
-// which are inherited, they have the default effect on what it starts.
-func (p *process) notify() <-chan os.Signal {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, polite...)
-	return c
-}
-
-// member starts a process of the tree in a role. It reports itself.
-func (p *process) member(role string, sys *syscall.SysProcAttr, args []string, extra ...*os.File) *os.Process {
-	return p.start(role, args, &os.ProcAttr{Sys: sys}, extra...)
-}
-
-// start is member with more to choose. It sets the Files of attr.
-func (p *process) start(role string, args []string, attr *os.ProcAttr, extra ...*os.File) *os.Process {
-	exe, err := os.Executable()
-	if err != nil {
-		p.fail(err)
-	}
-	child := *p
-	child.role, child.args = role, args
-	attr.Files = append([]*os.File{nil, nil, nil, p.report, p.oracle, p.control}, extra...)
-	proc, err := os.StartProcess(exe, append([]string{exe}, child.command()...), attr)
-	if err != nil {
-		p.fail(err)
-	}
-	return proc
+// files are the descriptors of a member: see Inherited.
+func (p *process) files(extra []*os.File) []*os.File {
+	return append([]*os.File{nil, nil, nil, p.report, p.oracle, p.control}, extra...)
 }
 
 // settled is member for one that gets a pipe as its last descriptor, and returns
@@ -107,16 +39,8 @@ func (p *process) settled(role string, sys *syscall.SysProcAttr) *os.Process {
 	return proc
 }
 
-// leaf starts and reports a process of the tree that only stays. It is
-// sleep(1), as hundreds of Go programs take many seconds to start under the
-// race detector. attr may be nil; its Files default to the oracle alone.
-func (p *process) leaf(role string, attr *os.ProcAttr) *os.Process {
-	proc := p.startSleep(attr)
-	p.named(proc.Pid, role)
-	return proc
-}
-
-// startSleep is leaf without the report.
+// startSleep is leaf without the report. It is sleep(1), as hundreds of Go
+// programs take many seconds to start under the race detector.
 func (p *process) startSleep(attr *os.ProcAttr) *os.Process {
 	if attr == nil {
 		attr = &os.ProcAttr{}
@@ -178,55 +102,26 @@ func (p *process) sleep() (path string, argv []string, err error) {
 	return path, []string{"sleep", strconv.Itoa(seconds)}, err
 }
 
-// waitFor reaps a process that is to end with status 0.
-func (p *process) waitFor(proc *os.Process) {
-	state, err := proc.Wait()
-	if err != nil {
-		p.fail(err)
-	}
-	if !state.Success() {
-		p.fail(fmt.Errorf("process %d: %v", proc.Pid, state))
-	}
-}
-
-// lead reports the leader, after all that it had to do, and ends it when it is
-// released.
-func (p *process) lead() {
-	p.named(os.Getpid(), "leader")
-	p.released()
-	exit(0)
-}
-
-// cue reports the process in its role, and returns when it is released or gets
-// one of the polite signals. It survives them from then on.
-func (p *process) cue(role string) {
-	asked := p.notify()
-	p.named(os.Getpid(), role)
-	released := make(chan struct{})
-	go func() {
-		p.released()
-		close(released)
-	}()
-	select {
-	case <-asked:
-	case <-released:
-	}
-}
-
-// released returns when the test calls Probe.Release. One process of a tree
-// waits for that.
-func (p *process) released() {
-	if _, err := p.control.Read(make([]byte, 1)); err != nil {
-		exit(failed) // the test is over
-	}
-}
-
-// stay ends the process at its deadline.
-func (p *process) stay() {
-	time.Sleep(time.Until(p.deadline))
-	exit(expired)
-}
-
 func pgid() int { return syscall.Getpgrp() }
 
-func closeOnExec(fd int) { syscall.CloseOnExec(fd) }
+// Attach gives cmd the files of Probe.Command: as ExtraFiles here, and on Windows,
+// which has none, as the standard ones.
+func Attach(cmd *exec.Cmd, files []*os.File) { cmd.ExtraFiles = files }
+
+// Inherited returns the files of Probe.Command, for a registered role that was
+// started with them and starts the leader itself.
+func Inherited() []*os.File { return inherited() }
+
+// The files are kept for good: one without references would get closed.
+var inherited = sync.OnceValue(func() []*os.File {
+	var files []*os.File
+	for i, name := range []string{"report", "oracle", "control"} {
+		fd := firstFile + i
+		syscall.CloseOnExec(fd) // it goes only where it is handed on
+		files = append(files, os.NewFile(uintptr(fd), name))
+	}
+	return files
+})
+
+// firstFile is the first of os/exec's ExtraFiles.
+const firstFile = 3

@@ -3,32 +3,18 @@
 package escape
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"syscall"
-
-	"github.com/corral-run/corral/internal/proctree"
 )
 
 const (
 	ignorers = 20
 	width    = 300
-	// Both take some seconds, after which the last one stays.
-	links    = 3000
-	respawns = 50
 )
 
 func init() {
-	add(Child{
-		Name:    "plain",
-		Doc:     `one "child", which does what it is told`,
-		Members: 2,
-	}, func(p *process) {
-		p.leaf("child", nil)
-		p.lead()
-	})
 	add(Child{
 		Name:    "ignore-term",
 		Doc:     `20 of "ignorer", which ignore SIGHUP, SIGINT and SIGTERM; their parent is gone`,
@@ -79,25 +65,6 @@ func init() {
 		p.becomeSleep()
 	})
 	add(Child{
-		Name:    "chain",
-		Doc:     `a "link", which soon starts the next one and ends, and so on`,
-		Members: 2,
-	}, func(p *process) {
-		p.member("link", nil, []string{"1"})
-		p.lead()
-	})
-	addMember("link", link)
-	add(Child{
-		Name: "respawn",
-		Doc: `a "respawner", which ignores SIGHUP, SIGINT and SIGTERM, and a "worker", which does not; ` +
-			`when the worker ends the respawner starts a new one`,
-		Members: 3,
-	}, func(p *process) {
-		p.member("respawner", nil, nil)
-		p.lead()
-	})
-	addMember("respawner", respawner)
-	add(Child{
 		Name: "kill-group",
 		Doc: `a "child", two of "ignorer", which ignore SIGHUP, SIGINT and SIGTERM and whose parent is gone, ` +
 			`and a "killer", which sends SIGTERM to the process group of them all when it is released or gets one ` +
@@ -117,66 +84,6 @@ func init() {
 		p.stay()
 	})
 	addMember("killer", killGroup)
-	add(Child{
-		Name: "kill-parent",
-		Doc: `a "parricide", which kills its parent, the leader, with SIGKILL when it is released ` +
-			`or gets SIGHUP, SIGINT or SIGTERM`,
-		Members: 2,
-	}, func(p *process) {
-		p.member("parricide", nil, nil)
-		p.named(os.Getpid(), "leader")
-		p.stay()
-	})
-	addMember("parricide", func(p *process) { p.killParent("parricide") })
-	addMember(killOwner.Name, func(p *process) {
-		p.leaf("child", nil)
-		p.killParent("leader")
-	})
-	add(Child{
-		Name:    "wide",
-		Doc:     `300 of "child", which do what they are told`,
-		Members: 1 + width,
-	}, func(p *process) {
-		for range width {
-			p.leaf("child", nil)
-		}
-		p.lead()
-	})
-}
-
-var killOwner = Child{
-	Name:    "kill-owner",
-	Doc:     `a "child"; the leader kills its own parent with SIGKILL when it is released or gets SIGHUP, SIGINT or SIGTERM`,
-	Members: 2,
-}
-
-// KillOwner is a child whose leader kills its parent: a keeper, or the owner.
-// It is for tests in which that parent is not the test process: the leader
-// refuses that one, and any that the test process has not started.
-func KillOwner() Child { return killOwner }
-
-func link(p *process) {
-	n, err := strconv.Atoi(p.args[0])
-	if err != nil {
-		p.fail(err)
-	}
-	p.named(os.Getpid(), "link")
-	if n == links {
-		p.stay()
-	}
-	p.member("link", nil, []string{strconv.Itoa(n + 1)})
-}
-
-func respawner(p *process) {
-	p.notify()
-	p.named(os.Getpid(), "respawner")
-	for range respawns {
-		if _, err := p.leaf("worker", nil).Wait(); err != nil {
-			p.fail(err)
-		}
-	}
-	p.leaf("worker", nil)
-	p.stay()
 }
 
 func killGroup(p *process) {
@@ -192,41 +99,6 @@ func killGroup(p *process) {
 		if err := syscall.Kill(-group, syscall.SIGTERM); err != nil {
 			p.fail(os.NewSyscallError("kill", err))
 		}
-	}
-	p.stay()
-}
-
-// killParent reports the process in its role, and kills its parent on cue.
-func (p *process) killParent(role string) {
-	pid := os.Getppid()
-	parent, err := proctree.Lookup(pid)
-	if err != nil {
-		p.fail(err)
-	}
-	// One whose real parent has ended may have a stranger for it, such as the
-	// manager of a login session.
-	for above := parent; above.PPID != p.testPID; {
-		if init, err := proctree.Lookup(1); err == nil && above.PPID <= 1 && len(init.Args) > 0 && init.Args[0] == "corral-keeper" {
-			break // a PID namespace that Corral has made for this tree
-		}
-		if above.PID <= 1 {
-			p.fail(fmt.Errorf("refuse to kill process %d, which is no descendant of the test", pid))
-		}
-		if above, err = proctree.Lookup(above.PPID); err != nil {
-			p.fail(err)
-		}
-	}
-	h, err := proctree.Open(parent.ID)
-	if err != nil {
-		p.fail(err)
-	}
-	// If it was still the parent after it was opened, it was so all the time.
-	if os.Getppid() != pid {
-		p.fail(errors.New("the parent has ended already"))
-	}
-	p.cue(role)
-	if err := h.Signal(os.Kill); err != nil && !errors.Is(err, proctree.ErrGone) {
-		p.fail(err)
 	}
 	p.stay()
 }

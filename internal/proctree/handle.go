@@ -51,8 +51,8 @@ func Open(id ID) (*Handle, error) {
 // once the process has been reaped, and os.ErrPermission if the caller may not
 // signal it.
 //
-// Windows knows os.Kill alone, which ends the process with exit code 1; the
-// error for all others wraps errors.ErrUnsupported.
+// Of the others, Windows knows os.Kill alone, which ends the process with exit
+// code 1; the error for all others wraps errors.ErrUnsupported.
 func (h *Handle) Signal(sig os.Signal) error {
 	if err := h.sys.signal(sig); err != nil {
 		return fmt.Errorf("proctree: send %v to process %d: %w", sig, h.id.PID, err)

@@ -3,8 +3,10 @@ package proctree
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sys/windows"
 )
@@ -19,18 +21,46 @@ func openProcess(id ID, more uint32) (windows.Handle, error) {
 	if err != nil {
 		return 0, os.NewSyscallError("OpenProcess", err)
 	}
-	var created, exited, kernel, user windows.Filetime
-	err = windows.GetProcessTimes(h, &created, &exited, &kernel, &user)
-	switch {
-	case err != nil:
-		err = os.NewSyscallError("GetProcessTimes", err)
-	case uint64(created.HighDateTime)<<32|uint64(created.LowDateTime) != id.Start:
+	start, err := created(h)
+	if err == nil && start != id.Start {
 		err = ErrGone
-	default:
+	}
+	if err == nil {
 		return h, nil
 	}
 	windows.CloseHandle(h)
 	return 0, err
+}
+
+// Dup returns a Handle for the process that h, a Windows handle of the caller's,
+// refers to, with the access that h has.
+func Dup(h uintptr) (*Handle, ID, error) {
+	self := windows.CurrentProcess()
+	var dup windows.Handle
+	err := windows.DuplicateHandle(self, windows.Handle(h), self, &dup, 0, false, windows.DUPLICATE_SAME_ACCESS)
+	if err != nil {
+		return nil, ID{}, fmt.Errorf("proctree: %w", os.NewSyscallError("DuplicateHandle", err))
+	}
+	pid, err := windows.GetProcessId(dup)
+	if err != nil {
+		err = os.NewSyscallError("GetProcessId", err)
+	}
+	id := ID{PID: int(pid)}
+	if err == nil {
+		id.Start, err = created(dup)
+	}
+	if err != nil {
+		windows.CloseHandle(dup)
+		return nil, ID{}, fmt.Errorf("proctree: %w", err)
+	}
+	return &Handle{id, processHandle{dup}}, id, nil
+}
+
+// created returns when a process was created.
+func created(h windows.Handle) (uint64, error) {
+	var created, exited, kernel, user windows.Filetime
+	err := windows.GetProcessTimes(h, &created, &exited, &kernel, &user)
+	return uint64(created.HighDateTime)<<32 | uint64(created.LowDateTime), os.NewSyscallError("GetProcessTimes", err)
 }
 
 // ended reports whether a process has ended. Its exit code would not tell: 259
@@ -51,7 +81,15 @@ func openHandle(id ID) (handle, error) {
 }
 
 func (h processHandle) signal(sig os.Signal) error {
-	if sig != os.Kill {
+	switch sig {
+	case os.Kill:
+	case syscall.Signal(0):
+		gone, err := ended(h.Handle)
+		if gone && err == nil {
+			err = ErrGone
+		}
+		return err
+	default:
 		return errors.ErrUnsupported
 	}
 	err := windows.TerminateProcess(h.Handle, 1)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -40,6 +41,15 @@ func identify(pid int) (ID, error) {
 
 func group(pgid int) ([]Process, error) {
 	return nil, fmt.Errorf("the members of a console process group cannot be listed: %w", errors.ErrUnsupported)
+}
+
+// Select returns the rows of the given PIDs, without User and Args (see Detail).
+func Select(pids []int) ([]Process, error) {
+	table, err := rows()
+	if err != nil {
+		return nil, fmt.Errorf("proctree: %w", err)
+	}
+	return slices.DeleteFunc(table, func(p Process) bool { return !slices.Contains(pids, p.PID) }), nil
 }
 
 // row returns the row of pid without User and Args. It looks for it among all:

@@ -1,0 +1,39 @@
+package escape
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/windows"
+)
+
+const bystander = "bystander"
+
+func init() { addRole(bystander, func(t *task) { (&process{task: *t}).stay() }) }
+
+// StartBystander starts a process in a console group of its own which has nothing
+// to do with any run. The test fails if it has ended when the test ends.
+func StartBystander(t testing.TB) *os.Process {
+	t.Helper()
+	exe, args := Command(bystander)
+	cmd := exec.Command(exe, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := cmd.Process.WithHandle(func(h uintptr) {
+			if event, err := windows.WaitForSingleObject(windows.Handle(h), 0); event != uint32(windows.WAIT_TIMEOUT) {
+				t.Error("the bystander did not live to the end:", event, err)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd.Process
+}
