@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
@@ -80,6 +81,13 @@ type members interface {
 	// empty returns nil when no member is left, or ctx's error. It waits for
 	// events, not for intervals to pass.
 	empty(ctx context.Context) error
+}
+
+// accounting is what a run has used, where the containment knows: by its method
+// usage, once it is closed.
+type accounting struct {
+	user, system time.Duration
+	peak         int64 // the most memory that one process has had, in bytes
 }
 
 // mechanism is one rung of an operating system's ladder.

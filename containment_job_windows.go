@@ -18,10 +18,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-var (
-	procIsProcessInJob  = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsProcessInJob")
-	procNtResumeProcess = windows.NewLazySystemDLL("ntdll.dll").NewProc("NtResumeProcess")
-)
+var procIsProcessInJob = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsProcessInJob")
 
 func openJob(req request) (containment, error) {
 	job, err := windows.CreateJobObject(nil, nil)
@@ -30,7 +27,6 @@ func openJob(req request) (containment, error) {
 	}
 	j := &jobContainment{job: job, keep: req.keep, emptied: make(chan struct{})}
 	j.ctx, j.stopWatch = context.WithCancel(context.Background())
-	j.suspended = req.attr != nil && req.attr.CreationFlags&windows.CREATE_SUSPENDED != 0
 	if err := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); err != nil {
 		j.close()
 		return nil, err
@@ -41,12 +37,11 @@ func openJob(req request) (containment, error) {
 // jobContainment is a job object. Its only handle is the owner's, so that the
 // kernel kills the run when the owner is gone.
 type jobContainment struct {
-	child
-	job       windows.Handle
-	keep      bool
-	suspended bool             // so the caller wants the leader
-	leader    *proctree.Handle // which pins its PID, the number of its console group
-	id        proctree.ID
+	job     windows.Handle
+	keep    bool
+	process *os.Process
+	leader  *proctree.Handle // which pins its PID, the number of its console group
+	id      proctree.ID
 
 	watchOnce sync.Once
 	port      windows.Handle // what the job tells is told here, from the first call of empty
@@ -59,10 +54,9 @@ type jobContainment struct {
 	total accounting // of the whole run
 }
 
-// prepare asks for the leader to be born suspended, so that it is in the job
-// before it can do anything, and in a console group of its own, so that it can
-// be sent CTRL_BREAK. In a console of its own there is nobody else: the flag is
-// ignored with CREATE_NEW_CONSOLE, and would turn off Ctrl-C with CREATE_NO_WINDOW.
+// prepare asks for a console group, so that the leader can be sent CTRL_BREAK. In a
+// console of its own there is nobody else: the flag is ignored with
+// CREATE_NEW_CONSOLE, and would turn off Ctrl-C with CREATE_NO_WINDOW.
 func (j *jobContainment) prepare(cmd *exec.Cmd) error {
 	attr := new(syscall.SysProcAttr)
 	if cmd.SysProcAttr != nil {
@@ -72,34 +66,36 @@ func (j *jobContainment) prepare(cmd *exec.Cmd) error {
 	if attr.CreationFlags&own == 0 {
 		attr.CreationFlags |= windows.CREATE_NEW_PROCESS_GROUP
 	}
-	attr.CreationFlags |= windows.CREATE_SUSPENDED
 	cmd.SysProcAttr = attr
 	return nil
 }
 
 func (j *jobContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
-	if err := j.child.start(cmd); err != nil {
+	p, err := startInJob(cmd, j.job)
+	if err != nil {
 		return nil, j.id, err
 	}
-	var err error
-	held := cmd.Process.WithHandle(func(h uintptr) {
-		process := windows.Handle(h)
-		if err = windows.AssignProcessToJobObject(j.job, process); err != nil {
-			err = os.NewSyscallError("AssignProcessToJobObject", err)
-			return
-		}
-		if j.leader, j.id, err = proctree.Dup(h); err != nil || j.suspended {
-			return
-		}
-		if status, _, _ := procNtResumeProcess.Call(h); status != 0 {
-			err = os.NewSyscallError("NtResumeProcess", windows.NTStatus(status))
-		}
-	})
-	if err = join(held, err); err != nil {
-		j.abandon()
+	defer windows.CloseHandle(p.Process)
+	defer windows.CloseHandle(p.Thread)
+	// The handle keeps the PID from being used again.
+	j.process, err = os.FindProcess(int(p.ProcessId))
+	if err == nil {
+		giveHandle(j.process, p.Process)
+		j.leader, j.id, err = proctree.Dup(uintptr(p.Process))
+	}
+	if err != nil {
+		j.kill()
 		return nil, j.id, fmt.Errorf("corral: job containment: %w", err)
 	}
-	return cmd.Process, j.id, nil
+	return j.process, j.id, nil
+}
+
+func (j *jobContainment) reap() (*os.ProcessState, error) {
+	state, err := j.process.Wait()
+	if err == nil && !state.Success() {
+		err = &exec.ExitError{ProcessState: state}
+	}
+	return state, err
 }
 
 func (j *jobContainment) exited(ctx context.Context) (held bool, err error) {
@@ -287,12 +283,6 @@ func (j *jobContainment) hear(pause time.Duration) bool {
 			return true
 		}
 	}
-}
-
-// accounting is what a job has used, those who have ended included.
-type accounting struct {
-	user, system time.Duration
-	peak         int64 // the most that one process had committed, in bytes
 }
 
 // usage is what the whole run has used, once the containment is closed.

@@ -84,6 +84,10 @@ type Report struct {
 	// Forced says that the stop plan was not enough and the containment's kill
 	// was used, on the leader or on any other member.
 	Forced bool `json:"forced"`
+	// SignalError says why a step of the stop plan could reach no member, so that
+	// the run was not asked to end: on Windows, if no member has a console; on
+	// others, if none may be signalled.
+	SignalError string `json:"signal_error,omitempty"`
 	// Containment is what held the run; Declined lists the stronger ones that
 	// were not to be had here.
 	Containment Containment `json:"containment"`
@@ -103,7 +107,8 @@ type Report struct {
 	Elapsed Duration `json:"elapsed_seconds"`
 	// UserTime and SystemTime are the CPU time of the leader and of the
 	// descendants it waited for; PeakMemory is the largest resident size in
-	// bytes of any one of them, 0 where the system does not tell.
+	// bytes of any one of them, 0 where the system does not tell. On Windows they
+	// are of all members, and PeakMemory is of the memory committed.
 	UserTime   Duration `json:"user_seconds"`
 	SystemTime Duration `json:"system_seconds"`
 	PeakMemory int64    `json:"peak_memory_bytes"`

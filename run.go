@@ -429,6 +429,9 @@ func (r *run) makeReport() *Report {
 	}
 	if s := r.stop; s != nil {
 		rep.Leftovers, rep.Forced = s.leftovers, s.usedKill
+		if s.signalErr != nil {
+			rep.SignalError = s.signalErr.Error()
+		}
 	}
 	rep.Holders = r.cmd.stdio.holders
 	if w := r.cmd.limited; w != nil {
@@ -442,6 +445,12 @@ func (r *run) makeReport() *Report {
 		rep.Signal = endedBy(state)
 		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
 		rep.PeakMemory = peakMemory(state)
+	}
+	if c, ok := r.cont.containment.(interface{ usage() accounting }); ok {
+		used := c.usage()
+		rep.UserTime = max(rep.UserTime, Duration(used.user))
+		rep.SystemTime = max(rep.SystemTime, Duration(used.system))
+		rep.PeakMemory = max(rep.PeakMemory, used.peak)
 	}
 	return rep
 }

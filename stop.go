@@ -20,6 +20,13 @@ type StopPlan []StopStep
 type StopStep struct {
 	// Signal is sent to every member once, and after it what makes stopped
 	// members run again (SIGCONT), so that they can obey.
+	//
+	// Windows has no signals. There, syscall.SIGTERM stands for CTRL_BREAK, and
+	// os.Interrupt for Ctrl-C where the run has a console of its own (by
+	// CREATE_NO_WINDOW or CREATE_NEW_CONSOLE in SysProcAttr), else for
+	// CTRL_BREAK too; syscall.SIGHUP closes the members' windows. If that reaches
+	// no member, as one without a console, the step is over at once, and
+	// Report.SignalError says why.
 	Signal os.Signal
 	// Wait is the longest time the step may take.
 	Wait time.Duration
@@ -66,6 +73,7 @@ type stopper struct {
 
 	done        chan struct{} // closed when what follows is final
 	leftovers   []Leftover
+	signalErr   error // why the last step that could not be taken could not
 	usedKill    bool
 	leaderAlive bool
 }
@@ -194,6 +202,7 @@ func (s *stopper) step(step StopStep) bool {
 		// the time is not there when the signal is.
 	case err != nil:
 		// Nobody has been told anything, so there is nothing to wait for.
+		s.signalErr = err
 		s.log.Warn("corral: cannot signal the run", "signal", signalName(step.Signal), "error", err)
 		return false
 	}
