@@ -3,11 +3,15 @@ package corral
 import (
 	"errors"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/windows"
 )
 
 var resume os.Signal // nothing is ever stopped here
+
+// noSignal only asks whether a signal could be sent.
+var noSignal os.Signal = syscall.Signal(0)
 
 func signalName(sig os.Signal) string { return sig.String() }
 

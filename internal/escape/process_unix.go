@@ -3,6 +3,7 @@
 package escape
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -227,6 +228,11 @@ func (p *process) stay() {
 	exit(expired)
 }
 
-func pgid() int { return syscall.Getpgrp() }
+func pgid() int {
+	own, _ := unix.Getpgid(0)
+	return own
+}
+
+func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 func closeOnExec(fd int) { syscall.CloseOnExec(fd) }

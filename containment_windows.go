@@ -1,0 +1,3 @@
+package corral
+
+var ladder = []mechanism{{Job, notBuilt}}
