@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd || windows
+
 package corral
 
 import (
@@ -20,7 +22,7 @@ import (
 // it.
 type fakeMember struct {
 	pid     int
-	obeys   map[os.Signal]time.Duration
+	obeys   map[syscall.Signal]time.Duration
 	denied  bool // it belongs to somebody else
 	forksTo int  // when it ends, it leaves this member behind
 }
@@ -62,10 +64,10 @@ func (f *fakeContainment) signal(sig os.Signal) error {
 	if err := f.fails("signal"); err != nil {
 		return err
 	}
-	return f.deliver(sig)
+	return f.deliver(sig.(syscall.Signal))
 }
 
-func (f *fakeContainment) deliver(sig os.Signal) error {
+func (f *fakeContainment) deliver(sig syscall.Signal) error {
 	if len(f.alive) == 0 {
 		return os.ErrProcessDone
 	}
@@ -138,14 +140,14 @@ func (f *fakeContainment) empty(ctx context.Context) error {
 
 // member is one that obeys TERM after a while, and KILL at once.
 func member(pid int, term time.Duration) *fakeMember {
-	return &fakeMember{pid: pid, obeys: map[os.Signal]time.Duration{
+	return &fakeMember{pid: pid, obeys: map[syscall.Signal]time.Duration{
 		syscall.SIGTERM: term, syscall.SIGKILL: time.Millisecond,
 	}}
 }
 
 // deaf is one that obeys KILL only.
 func deaf(pid int) *fakeMember {
-	return &fakeMember{pid: pid, obeys: map[os.Signal]time.Duration{syscall.SIGKILL: time.Millisecond}}
+	return &fakeMember{pid: pid, obeys: map[syscall.Signal]time.Duration{syscall.SIGKILL: time.Millisecond}}
 }
 
 const leaderPID = 100
@@ -201,7 +203,7 @@ func TestStopper(t *testing.T) {
 		},
 		{
 			name:    "each step tells who it ended",
-			members: []*fakeMember{{pid: 101, obeys: map[os.Signal]time.Duration{syscall.SIGINT: 0}}, member(102, 0), deaf(103)},
+			members: []*fakeMember{{pid: 101, obeys: map[syscall.Signal]time.Duration{syscall.SIGINT: 0}}, member(102, 0), deaf(103)},
 			plan:    StopPlan{{syscall.SIGINT, time.Second}, {syscall.SIGTERM, time.Second}},
 			calls:   []string{"signal SIGINT", "signal SIGCONT", "signal SIGTERM", "signal SIGCONT", "kill"},
 			took:    2001 * time.Millisecond,
@@ -235,7 +237,7 @@ func TestStopper(t *testing.T) {
 		},
 		{
 			name:    "a member leaves another behind when it ends",
-			members: []*fakeMember{{pid: 101, forksTo: 102, obeys: map[os.Signal]time.Duration{syscall.SIGTERM: time.Second, syscall.SIGKILL: 0}}},
+			members: []*fakeMember{{pid: 101, forksTo: 102, obeys: map[syscall.Signal]time.Duration{syscall.SIGTERM: time.Second, syscall.SIGKILL: 0}}},
 			plan:    term,
 			calls:   []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:    2 * time.Second,
