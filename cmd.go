@@ -309,6 +309,8 @@ func (c *Cmd) start(inline bool) error {
 // prepare checks all that can be checked before anything is started.
 func (c *Cmd) prepare() (*run, error) {
 	switch {
+	case len(ladder) == 0: // the reason for whatever else is wrong (on wasm there is no file in PATH)
+		return nil, &ContainmentError{Wanted: c.Containment, Required: c.Require}
 	case c.Path == "" && c.Err == nil:
 		c.Err = errors.New("exec: no command")
 		fallthrough

@@ -8,21 +8,24 @@
 // of a [StopPlan] and in the end by force. [Cmd.Report] says what happened.
 //
 // What can be promised depends on the containment, the kernel mechanism that
-// knows the members. Those marked * are not built yet.
+// knows the members, and on the system.
 //
-//	containment  where                  can escape, owner alive      owner gets SIGKILL
-//	job*         Windows                nothing                      the kernel kills all
-//	cgroup       Linux                  a privileged member          the guard stops all
-//	keeper       Linux                  nothing (but see below)      the keeper stops all
-//	keeper*      FreeBSD                nothing                      the keeper stops all
-//	keeper*      macOS                  setsid and double fork       the keeper stops what it knows
-//	pidns        Linux, on request      nothing                      the kernel kills all
-//	group        Linux, FreeBSD         setsid, setpgid              only the leader is killed
-//	group        macOS                  setsid, setpgid              nothing is killed
+//	containment  where    can escape, owner alive               owner gets SIGKILL                         state
+//	pidns        Linux    nothing                               the keeper stops all, the kernel the rest  tested
+//	job          Windows  nothing                               the kernel kills all                       tested under Wine
+//	cgroup       Linux    a privileged member                   the guard stops all                        tested
+//	keeper       Linux    nothing, unless the keeper is killed  the keeper stops all                       tested
+//	keeper       FreeBSD  nothing, unless the keeper is killed  the keeper stops all                       not built yet
+//	keeper       macOS    setsid and double fork                the keeper stops what it knows             not built yet
+//	group        Linux    setsid, setpgid                       only the leader is killed                  tested
+//	group        FreeBSD  setsid, setpgid                       only the leader is killed                  built, not yet run
+//	group        macOS    setsid, setpgid                       nothing is killed                          built, not yet run
 //
 // The owner is the program that uses this package. [Auto] takes the strongest
-// containment that works here; every Report names the one obtained and the
-// stronger ones that were not to be had; [Cmd.Require] makes less an error.
+// containment that works here, but for pidns, which is there on request; every
+// Report names the one obtained and the stronger ones that were not to be had;
+// [Cmd.Require] makes less an error. On other systems Start returns an error that
+// wraps errors.ErrUnsupported.
 //
 // Guard and keeper are helper processes: the running program once more, which
 // this package's init recognises by its name and by a socket for standard input,

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/promise"
 )
 
 // outcome is what one containment makes of one child: the roles of those that
@@ -108,6 +110,17 @@ func TestEscape(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// What is promised to hold everything is not expected to let anything go.
+func TestExpectedAsPromised(t *testing.T) {
+	for _, p := range promise.On(runtime.GOOS) {
+		for child, o := range expected[corral.Containment(p.Containment)] {
+			if len(o.ends)+len(o.stop) > 0 && strings.HasPrefix(p.Escapes, "nothing") {
+				t.Errorf("%s escapes from %s, and %q is promised to", child, p.Containment, p.Escapes)
+			}
+		}
 	}
 }
 

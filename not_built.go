@@ -1,8 +1,12 @@
-//go:build !linux
+//go:build darwin || freebsd
 
 package corral
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/corral-run/corral/internal/promise"
+)
 
 // notBuilt opens the containments that are still to come.
-func notBuilt(request) (containment, error) { return nil, errors.New("not built yet") }
+func notBuilt(request) (containment, error) { return nil, errors.New(string(promise.NotBuilt)) }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
@@ -171,6 +171,9 @@ func (e *ContainmentError) Error() string {
 	if e.Wanted != Auto {
 		fmt.Fprintf(b, " from %s down", e.Wanted)
 	}
+	if len(e.Declined) == 0 {
+		fmt.Fprintf(b, ": Corral has none for %s", runtime.GOOS)
+	}
 	for i, d := range e.Declined {
 		sep := "; "
 		if i == 0 {
@@ -220,7 +223,7 @@ func whyAlive(p Process) string {
 	h, err := proctree.Open(p.id())
 	if err == nil {
 		defer h.Close()
-		err = h.Signal(syscall.Signal(0))
+		err = h.Signal(noSignal)
 	}
 	switch {
 	case errors.Is(err, os.ErrPermission):

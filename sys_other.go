@@ -4,7 +4,7 @@ package corral
 
 import "os"
 
-var resume os.Signal // nothing is ever stopped here
+var resume, noSignal os.Signal // there is nothing to send them to
 
 func signalName(sig os.Signal) string { return sig.String() }
 

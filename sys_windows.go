@@ -10,6 +10,9 @@ import (
 
 var resume os.Signal // nothing is ever stopped here
 
+// noSignal only asks whether a signal could be sent.
+var noSignal os.Signal = syscall.Signal(0)
+
 func signalName(sig os.Signal) string {
 	switch sig {
 	case syscall.SIGHUP:

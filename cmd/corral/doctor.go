@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd || windows
+
 package main
 
 import (
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/promise"
 )
 
 func newDoctor() *cobra.Command {
@@ -22,9 +25,10 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor [flags]",
 		Short: "Say which containments work here, and why others do not",
 		Long: `Try every containment of this system on a harmless command, corral --version,
-and say for each whether it works, what would happen to the run if its owner,
-the program that asked for it, got SIGKILL, or the reason why it does not work;
-then what decides about that on this host; then what to change for better.
+and say for each whether it works, what of a run can escape from it, and what
+would happen to the run if its owner, the program that asked for it, got SIGKILL;
+or the reason why it does not work; then what decides about that on this host;
+then what to change for better.
 
 (auto) marks the one that a run gets if none is asked for.`,
 		Example: `  corral doctor
@@ -81,21 +85,12 @@ type finding struct {
 	Containment corral.Containment `json:"containment"`
 	Works       bool               `json:"works"`
 	Auto        bool               `json:"auto"`
-	// OwnerKilled is what happens to the run when its owner gets SIGKILL.
-	OwnerKilled string `json:"owner_killed"`
-	Reason      string `json:"reason,omitempty"` // why it does not work
-}
-
-// byStrength has all containments of the library, the strongest first.
-var byStrength = []corral.Containment{corral.PIDNS, corral.Job, corral.Cgroup, corral.Keeper, corral.Group}
-
-// ownerKilled is what happens to a run when its owner gets SIGKILL.
-var ownerKilled = map[corral.Containment]string{
-	corral.PIDNS:  "kernel kills all",
-	corral.Job:    "kernel kills all",
-	corral.Cgroup: "guard stops all",
-	corral.Keeper: "keeper stops all",
-	corral.Group:  "only the leader is killed",
+	// What is promised: what can escape while the owner lives, what happens to the
+	// run when it gets SIGKILL, and whether that has been tested on this system.
+	Escapes     string        `json:"can_escape"`
+	OwnerKilled string        `json:"owner_killed"`
+	State       promise.State `json:"state"`
+	Reason      string        `json:"reason,omitempty"` // why it does not work
 }
 
 // diagnose tries everything with the given program, which is corral.
@@ -107,26 +102,21 @@ func diagnose(program string) *diagnosis {
 	}
 	d.Auto = auto
 	d.Survives = auto != corral.Auto && auto != corral.Group
-	for _, c := range byStrength {
+	d.Host = inspect()
+	for _, p := range promise.On(d.Host.OS) {
+		c := corral.Containment(p.Containment)
 		_, err := try(program, c)
-		if errors.Is(err, errElsewhere) {
-			continue
-		}
-		f := finding{Containment: c, Works: err == nil, Auto: c == auto, OwnerKilled: ownerKilled[c]}
+		f := finding{Containment: c, Works: err == nil, Auto: c == auto, Escapes: p.Escapes, OwnerKilled: p.OwnerKilled, State: p.State}
 		if err != nil {
-			f.Reason = strings.TrimPrefix(strings.TrimPrefix(reason(err), string(c)+" containment: "), string(c)+": ")
+			f.Reason = strings.TrimPrefix(strings.TrimPrefix(reason(err), p.Containment+" containment: "), p.Containment+": ")
 		}
 		d.Containments = append(d.Containments, f)
 	}
-	d.Host = inspect()
 	if l := d.Host.Linux; l != nil {
 		d.Improve = append(d.Improve, l.advice(d.Containments)...)
 	}
 	return d
 }
-
-// errElsewhere says that another system than this has the containment.
-var errElsewhere = errors.New("not a containment of this system")
 
 // try runs the program in the containment c, or in what there is, and returns
 // the containment that it had.
@@ -140,8 +130,6 @@ func try(program string, c corral.Containment) (corral.Containment, error) {
 	var none *corral.ContainmentError
 	var exited *corral.ExitError
 	switch {
-	case errors.As(err, &none) && c != corral.Auto && len(none.Declined) == 0:
-		return "", errElsewhere
 	case errors.As(err, &none) && len(none.Declined) == 1:
 		return "", errors.New(none.Declined[0].Reason)
 	case errors.As(err, &exited) && exited.ExitCode() >= 0 && cmd.Report().Ending == corral.Exited:
@@ -167,17 +155,29 @@ func (d *diagnosis) writeJSON(w io.Writer) error {
 }
 
 func (d *diagnosis) writeText(w io.Writer) error {
-	table := newTable(w)
-	table.row("containments", "", "owner gets SIGKILL")
+	const escapes = "can escape"
+	wide := len(escapes)
 	for _, f := range d.Containments {
-		switch {
-		case f.Works && f.Auto:
-			table.row("  "+string(f.Containment), "yes (auto)", f.OwnerKilled)
-		case f.Works:
-			table.row("  "+string(f.Containment), "yes", f.OwnerKilled)
-		default:
-			table.row("  "+string(f.Containment), "no", f.Reason)
+		wide = max(wide, len(f.Escapes))
+	}
+	// A reason takes the place of what is promised, and is not to widen its columns.
+	promised := func(escapes, ownerKilled string) string {
+		return fmt.Sprintf("%-*s   %s", wide, escapes, ownerKilled)
+	}
+	table := newTable(w)
+	table.row("containments", "", promised(escapes, "owner gets SIGKILL"))
+	for _, f := range d.Containments {
+		works, text := "no", f.Reason
+		if f.Works {
+			works, text = "yes", promised(f.Escapes, f.OwnerKilled)
+			if f.State != promise.Tested {
+				text += " (" + string(f.State) + ")"
+			}
 		}
+		if f.Auto {
+			works += " (auto)"
+		}
+		table.row("  "+string(f.Containment), works, text)
 	}
 	if d.AutoReason != "" {
 		table.row("  auto", "no", d.AutoReason)

@@ -1,86 +1,56 @@
+//go:build linux || darwin || freebsd || windows
+
 package main
 
 import (
 	"bytes"
 	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
+	"fmt"
 	"os"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/promise"
 )
 
-// libraryContainments reads the constants of the library: it has no list that
-// others could use.
-func libraryContainments(t *testing.T) []corral.Containment {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../../containment.go", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []corral.Containment
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok || len(spec.Values) != 1 {
-			return true
-		}
-		kind, _ := spec.Type.(*ast.Ident)
-		value, _ := spec.Values[0].(*ast.BasicLit)
-		if kind == nil || kind.Name != "Containment" || value == nil {
-			return true
-		}
-		name, err := strconv.Unquote(value.Value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c := corral.Containment(name); c != corral.Auto {
-			all = append(all, c)
-		}
-		return true
-	})
-	return all
-}
-
-// The doctor knows every containment, and tells of those that this system has.
-func TestDoctorKnowsAll(t *testing.T) {
-	all := libraryContainments(t)
-	known := slices.Clone(byStrength)
-	slices.Sort(all)
-	slices.Sort(known)
-	if diff := cmp.Diff(all, known); diff != "" {
-		t.Errorf("-library +doctor:\n%s", diff)
-	}
+// The doctor tells of what is promised for this system, all of it and nothing
+// else, and knows each for what it is.
+func TestDoctorPromises(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range all {
-		if ownerKilled[c] == "" {
-			t.Errorf("%s: nothing is said of the owner's SIGKILL", c)
-		}
-	}
 	d := diagnose(program)
-	var told []corral.Containment
-	for _, f := range d.Containments {
-		told = append(told, f.Containment)
-		if f.Works == (f.Reason != "") || f.Auto != (f.Containment == d.Auto) || f.Auto && !f.Works {
+	var told []promise.Promise
+	for i, f := range d.Containments {
+		if f.Works == (f.Reason != "") || f.Auto != (f.Containment == d.Auto) || f.Auto && !f.Works || f.Works && f.State == promise.NotBuilt {
 			t.Errorf("%+v, auto is %q", f, d.Auto)
 		}
+		told = append(told, promise.Promise{Containment: string(f.Containment), Escapes: f.Escapes, OwnerKilled: f.OwnerKilled, State: f.State})
+		d.Containments[i].Works = true // so that the text tells of all
 	}
-	for _, c := range all {
-		if _, err := try(program, c); (err == errElsewhere) == slices.Contains(told, c) {
-			t.Errorf("%s: %v, and told of: %v", c, err, told)
+	promised := promise.On(d.Host.OS)
+	if len(promised) == 0 || d.Auto == corral.Auto && d.AutoReason == "" {
+		t.Errorf("%+v", d)
+	}
+	var b strings.Builder
+	if err := d.writeText(&b); err != nil {
+		t.Error(err)
+	}
+	for _, p := range promised {
+		line := regexp.MustCompile(fmt.Sprintf(`(?m)^  %s +yes( \(auto\))? +%s   +%s`, p.Containment, regexp.QuoteMeta(p.Escapes), regexp.QuoteMeta(p.OwnerKilled)))
+		if !line.MatchString(b.String()) {
+			t.Errorf("no %s in\n%s", line, b.String())
 		}
 	}
-	if len(told) == 0 || d.Auto == corral.Auto && d.AutoReason == "" {
-		t.Errorf("%+v", d)
+	if diff := cmp.Diff(promised, told, cmpopts.IgnoreFields(promise.Promise{}, "OS", "Needs")); diff != "" {
+		t.Errorf("-promised +told:\n%s", diff)
 	}
 }
 
@@ -110,16 +80,16 @@ func TestDoctorText(t *testing.T) {
 		Auto:    corral.Keeper,
 		Containments: []finding{
 			{Containment: corral.Cgroup, Reason: "mkdir /x\x1b: permission denied"},
-			{Containment: corral.Keeper, Works: true, Auto: true, OwnerKilled: "keeper stops all"},
-			{Containment: corral.Group, Works: true, OwnerKilled: "only the leader is killed"},
+			{Containment: corral.Keeper, Works: true, Auto: true, Escapes: "nothing of note", OwnerKilled: "keeper stops all", State: promise.Tested},
+			{Containment: corral.Group, Works: true, Escapes: "setsid", OwnerKilled: "only the leader is killed", State: promise.NotRun},
 		},
 		Host:    host{OS: "plan", Arch: "nine"},
 		Improve: []string{"one", "two"},
 	}
-	const want = `containments                owner gets SIGKILL
+	const want = `containments                can escape        owner gets SIGKILL
   cgroup       no           mkdir /x\x1b: permission denied
-  keeper       yes (auto)   keeper stops all
-  group        yes          only the leader is killed
+  keeper       yes (auto)   nothing of note   keeper stops all
+  group        yes          setsid            only the leader is killed (built, not yet run)
 
 host
   corral   v1.2.3
@@ -240,7 +210,7 @@ func TestAdvice(t *testing.T) {
 				change(&l)
 			}
 			var found []finding
-			for _, c := range byStrength {
+			for _, c := range []corral.Containment{pidns, cgroup, corral.Keeper, corral.Group} {
 				found = append(found, finding{Containment: c, Works: !slices.Contains(tt.missing, c)})
 			}
 			got := l.advice(found)

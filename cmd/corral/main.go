@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd || windows
+
 // Command corral runs a command and sees to it that nothing is left of it
 // afterwards. It also stops, gracefully, processes that are already running,
 // and shows the process table as a tree.

@@ -131,7 +131,7 @@ func (p *Probe) Interrupt() {
 func (p *Probe) Release() {
 	p.t.Helper()
 	// It may have ended without: that is for Gone to judge.
-	if _, err := p.control.Write([]byte{1}); err != nil && !errors.Is(err, syscall.EPIPE) {
+	if _, err := p.control.Write([]byte{1}); err != nil && !isBrokenPipe(err) {
 		p.t.Errorf("release %s: %v", p.child.Name, err)
 	}
 }

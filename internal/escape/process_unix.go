@@ -3,6 +3,7 @@
 package escape
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -102,7 +103,12 @@ func (p *process) sleep() (path string, argv []string, err error) {
 	return path, []string{"sleep", strconv.Itoa(seconds)}, err
 }
 
-func pgid() int { return syscall.Getpgrp() }
+func pgid() int {
+	own, _ := unix.Getpgid(0)
+	return own
+}
+
+func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 // Attach gives cmd the files of Probe.Command: as ExtraFiles here, and on Windows,
 // which has none, as the standard ones.

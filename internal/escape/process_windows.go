@@ -1,9 +1,12 @@
 package escape
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"sync"
+
+	"golang.org/x/sys/windows"
 )
 
 // Attach gives cmd the files of Probe.Command.
@@ -18,6 +21,12 @@ func Inherited() []*os.File { return inherited() }
 // A leader that writes a message writes it to the oracle, which nobody takes for
 // the end of all.
 var inherited = sync.OnceValue(func() []*os.File { return []*os.File{os.Stdout, os.Stderr, os.Stdin} })
+
+func pgid() int { return 0 }
+
+func isBrokenPipe(err error) bool {
+	return errors.Is(err, windows.ERROR_BROKEN_PIPE) || errors.Is(err, windows.ERROR_NO_DATA)
+}
 
 // The signals by which a process is asked to end: Go's name for Ctrl-C and
 // Ctrl-Break.

@@ -1,0 +1,54 @@
+// Package promise is the one place that says what each containment promises on
+// each system. The tables in doc.go and README.md are written from it (go test
+// ./internal/promise -update), corral doctor reads it, and its test compares it
+// with the ladder of every system.
+package promise
+
+// State says how far a promise has come.
+type State string
+
+const (
+	Tested    State = "tested"             // CI runs the tests of the escape package against it
+	UnderWine State = "tested under Wine"  // so does it, but not on the real system
+	NotRun    State = "built, not yet run" // compiled and vetted by CI
+	NotBuilt  State = "not built yet"      // the ladder has notBuilt for it
+)
+
+// Promise is about one containment on one system. What it says are words to go
+// into tables.
+type Promise struct {
+	Containment string // a corral.Containment
+	OS          string // a GOOS
+	Needs       string // besides the system
+	Escapes     string // what can get away while the owner lives
+	OwnerKilled string // what happens to the run when its owner gets SIGKILL
+	State       State
+}
+
+// all has the strongest first.
+var all = []Promise{
+	{"pidns", "linux", "root or user namespaces; on request", "nothing", "the keeper stops all, the kernel the rest", Tested},
+	{"job", "windows", "nothing", "nothing", "the kernel kills all", UnderWine},
+	{"cgroup", "linux", "Linux 5.7, a cgroup2 directory to write to", "a privileged member", "the guard stops all", Tested},
+	{"keeper", "linux", "nothing", "nothing, unless the keeper is killed", "the keeper stops all", Tested},
+	{"keeper", "freebsd", "nothing", "nothing, unless the keeper is killed", "the keeper stops all", NotBuilt},
+	{"keeper", "darwin", "nothing", "setsid and double fork", "the keeper stops what it knows", NotBuilt},
+	{"group", "linux", "nothing", "setsid, setpgid", "only the leader is killed", Tested},
+	{"group", "freebsd", "nothing", "setsid, setpgid", "only the leader is killed", NotRun},
+	{"group", "darwin", "nothing", "setsid, setpgid", "nothing is killed", NotRun},
+}
+
+// On returns the promises on a system, the strongest first; none if nothing is
+// known there that could hold a run.
+func On(goos string) []Promise {
+	if goos == "android" { // for build constraints it is linux too
+		goos = "linux"
+	}
+	var here []Promise
+	for _, p := range all {
+		if p.OS == goos {
+			here = append(here, p)
+		}
+	}
+	return here
+}

@@ -1,0 +1,198 @@
+package promise
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the tables of doc.go and README.md anew")
+
+const library = "../.."
+
+// systems are those with a promise, by the names that people know, and some of
+// the others that the library is built for.
+var systems = map[string]string{
+	"linux": "Linux", "windows": "Windows", "freebsd": "FreeBSD", "darwin": "macOS",
+	"android": "", "openbsd": "", "netbsd": "", "dragonfly": "", "solaris": "", "illumos": "", "aix": "", "plan9": "", "js": "", "wasip1": "",
+}
+
+// The tables of the documentation are what is promised.
+func TestTables(t *testing.T) {
+	for name, table := range map[string]struct{ prefix, text string }{
+		"doc.go":    {"//\t", commentTable()},
+		"README.md": {"|", markdownTable()},
+	} {
+		path := filepath.Join(library, name)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.SplitAfter(string(b), "\n")
+		heading, _, _ := strings.Cut(table.text, "containment")
+		begin := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, heading+"containment ") })
+		if begin < 0 {
+			t.Fatalf("%s has no table of the containments", name)
+		}
+		end := begin
+		for strings.HasPrefix(lines[end], table.prefix) {
+			end++
+		}
+		if *update {
+			text := strings.Join(lines[:begin], "") + table.text + strings.Join(lines[end:], "")
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if diff := cmp.Diff(table.text, strings.Join(lines[begin:end], "")); diff != "" {
+			t.Errorf("%s, -promised +found (go test ./internal/promise -update writes it):\n%s", name, diff)
+		}
+	}
+}
+
+func commentTable() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")) }
+	row("containment", "where", "can escape, owner alive", "owner gets SIGKILL", "state")
+	for _, p := range all {
+		row(p.Containment, systems[p.OS], p.Escapes, p.OwnerKilled, string(p.State))
+	}
+	w.Flush()
+	return "//\t" + strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\n", "\n//\t") + "\n"
+}
+
+func markdownTable() string {
+	var b strings.Builder
+	row := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
+	row("containment", "where", "needs", "can escape while the owner lives", "the owner gets SIGKILL", "state")
+	row("---", "---", "---", "---", "---", "---")
+	for _, p := range all {
+		row(p.Containment, systems[p.OS], p.Needs, p.Escapes, p.OwnerKilled, string(p.State))
+	}
+	return b.String()
+}
+
+// Every system has the rungs that are promised for it, in this order, and those
+// that are built are what its children of the escape package are tried against.
+func TestLadders(t *testing.T) {
+	for goos, name := range systems {
+		var rungs, built []string
+		for _, p := range On(goos) {
+			opened := "open"
+			if p.State == NotBuilt {
+				opened = "notBuilt"
+			} else {
+				built = append(built, p.Containment)
+			}
+			rungs = append(rungs, p.Containment+" "+opened)
+		}
+		var ladder []string
+		for _, rung := range list(t, goos, "ladder") {
+			mechanism, opener, _ := strings.Cut(rung, " ")
+			if opener != "notBuilt" {
+				opener = "open"
+			}
+			ladder = append(ladder, strings.ToLower(mechanism)+" "+opener)
+		}
+		if diff := cmp.Diff(rungs, ladder); diff != "" {
+			t.Errorf("the ladder of %s, -promised +found:\n%s", goos, diff)
+		}
+		if name == "" {
+			continue
+		}
+		var tried []string
+		for _, c := range list(t, goos, "containments") {
+			tried = append(tried, strings.ToLower(c))
+		}
+		if diff := cmp.Diff(built, tried); diff != "" {
+			t.Errorf("TestEscape on %s, -promised +tried:\n%s", goos, diff)
+		}
+	}
+}
+
+// The table has every containment of the library, the strongest first, and no
+// system that this test does not know.
+func TestComplete(t *testing.T) {
+	var byStrength, names []string
+	for _, name := range list(t, "linux", "byStrength") {
+		byStrength = append(byStrength, strings.ToLower(name))
+	}
+	for _, p := range all {
+		names = append(names, p.Containment)
+		if systems[p.OS] == "" {
+			t.Errorf("%s is on %q", p.Containment, p.OS)
+		}
+	}
+	if diff := cmp.Diff(byStrength, slices.Compact(names)); diff != "" {
+		t.Errorf("-library +promised:\n%s", diff)
+	}
+}
+
+// list returns what the variable of the library's that has this name on goos is
+// composed of, each as the names in it; nothing if there is no such variable.
+func list(t *testing.T, goos, variable string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(library, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := build.Default
+	on.GOOS, on.GOARCH = goos, "amd64"
+	var elements []string
+	for _, path := range paths {
+		if ok, err := on.MatchFile(library, filepath.Base(path)); err != nil {
+			t.Fatal(err)
+		} else if !ok {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			gen, ok := decl.(*ast.GenDecl)
+			if !ok || gen.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range gen.Specs {
+				spec := spec.(*ast.ValueSpec)
+				if spec.Names[0].Name != variable {
+					continue
+				}
+				for _, value := range spec.Values {
+					for _, element := range value.(*ast.CompositeLit).Elts {
+						elements = append(elements, namesIn(element))
+					}
+				}
+			}
+		}
+	}
+	return elements
+}
+
+// namesIn returns the names in an expression, without those of packages.
+func namesIn(x ast.Expr) string {
+	var names []string
+	ast.Inspect(x, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			names = append(names, n.Sel.Name)
+			return false
+		case *ast.Ident:
+			names = append(names, n.Name)
+		}
+		return true
+	})
+	return strings.Join(names, " ")
+}
