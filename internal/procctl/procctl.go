@@ -12,15 +12,6 @@ import (
 	"unsafe"
 )
 
-// Requests.
-const (
-	reapAcquire  = 2
-	reapStatus   = 4
-	reapGetPIDs  = 5
-	reapKill     = 6
-	pdeathsigCtl = 11
-)
-
 // status is struct procctl_reaper_status.
 type status struct {
 	flags       uint32
@@ -48,13 +39,6 @@ const (
 	infoReaper = 4 // itself: its descendants are not in the list
 )
 
-// pidList is struct procctl_reaper_pids.
-type pidList struct {
-	count uint32
-	_     [15]uint32
-	pids  *pidInfo
-}
-
 // killing is struct procctl_reaper_kill.
 type killing struct {
 	signal  int32
@@ -71,10 +55,6 @@ const (
 	_ = 80 - uint(unsafe.Sizeof(status{}))
 	_ = uint(unsafe.Sizeof(pidInfo{})) - 72
 	_ = 72 - uint(unsafe.Sizeof(pidInfo{}))
-	_ = uint(unsafe.Sizeof(pidList{})) - 64 - uint(unsafe.Sizeof(uintptr(0)))
-	_ = 64 + uint(unsafe.Sizeof(uintptr(0))) - uint(unsafe.Sizeof(pidList{}))
-	_ = uint(unsafe.Offsetof(pidList{}.pids)) - 64
-	_ = 64 - uint(unsafe.Offsetof(pidList{}.pids))
 	_ = uint(unsafe.Sizeof(killing{})) - 80
 	_ = 80 - uint(unsafe.Sizeof(killing{}))
 	_ = uint(unsafe.Offsetof(status{}.descendants)) - 8

@@ -9,6 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Requests.
+const (
+	reapAcquire  = 2
+	reapStatus   = 4
+	reapGetPIDs  = 5
+	reapKill     = 6
+	pdeathsigCtl = 11
+)
+
+// pidList is struct procctl_reaper_pids.
+type pidList struct {
+	count uint32
+	_     [15]uint32
+	pids  *pidInfo
+}
+
+const (
+	_ = uint(unsafe.Sizeof(pidList{})) - 64 - uint(unsafe.Sizeof(uintptr(0)))
+	_ = 64 + uint(unsafe.Sizeof(uintptr(0))) - uint(unsafe.Sizeof(pidList{}))
+	_ = uint(unsafe.Offsetof(pidList{}.pids)) - 64
+	_ = 64 - uint(unsafe.Offsetof(pidList{}.pids))
+)
+
 // self is the calling process: "id zero is a shortcut" (procctl(2)).
 const self = 0
 

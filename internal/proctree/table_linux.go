@@ -46,6 +46,8 @@ func snapshot() ([]Process, error) {
 	return append(first, second...), errors.Join(err, secondErr)
 }
 
+func survey() ([]Process, error) { return snapshot() }
+
 func lookup(pid int) (Process, error) {
 	proc, err := openProc()
 	if err != nil {
