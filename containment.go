@@ -90,6 +90,10 @@ type mechanism struct {
 	open func(request) (containment, error)
 }
 
+// bestEffort has, of the containments that hold less on this system than they do
+// elsewhere, what gets away.
+var bestEffort = make(map[Containment]string)
+
 // request is what a containment may have to know of a run before it starts.
 type request struct {
 	attr *syscall.SysProcAttr // the caller's, or nil

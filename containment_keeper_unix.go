@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd
+
 package corral
 
 import (
@@ -22,7 +24,7 @@ import (
 // keeperContainment is the owner's side of a keeper.
 type keeperContainment struct {
 	req   request
-	pidns bool // the keeper is the init of a PID namespace of its own
+	pidns *namespace // the keeper is the init of a PID namespace of its own, if not nil
 
 	opened []*os.File  // for the leader, closed when it has them
 	proc   *os.Process // the keeper
@@ -32,6 +34,8 @@ type keeperContainment struct {
 
 	ctx       context.Context // done when nobody waits for the leader any more
 	stopWatch context.CancelFunc
+
+	inquiry inquiry
 
 	ended   chan struct{} // closed when the leader has, or the keeper
 	emptied chan struct{} // closed when nothing is left that is known
@@ -45,6 +49,21 @@ type keeperContainment struct {
 	known []proctree.ID // the members last seen
 }
 
+// namespace is what has to be done differently for a PID namespace.
+type namespace struct {
+	unshare func(*syscall.SysProcAttr)
+	// translate returns who a child of the keeper is outside.
+	translate func(keeper int, inside proctree.ID) (proctree.ID, error)
+}
+
+// inquiry is for asking the keeper who the members are, one at a time, where
+// nobody else knows.
+type inquiry struct {
+	sync.Mutex
+	answers chan []proctree.ID
+	silent  chan struct{} // closed when the keeper will say no more
+}
+
 func openKeeper(req request) (containment, error) {
 	if _, err := helperSource(); err != nil {
 		return nil, err
@@ -52,7 +71,10 @@ func openKeeper(req request) (containment, error) {
 	if req.attr != nil && req.attr.Ptrace {
 		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
 	}
-	k := &keeperContainment{req: req, ended: make(chan struct{}), emptied: make(chan struct{})}
+	k := &keeperContainment{
+		req: req, inquiry: inquiry{answers: make(chan []proctree.ID, 1), silent: make(chan struct{})},
+		ended: make(chan struct{}), emptied: make(chan struct{}),
+	}
 	k.ctx, k.stopWatch = context.WithCancel(context.Background())
 	return k, nil
 }
@@ -75,8 +97,8 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	// Whoever kills the owner's group must not get the keeper. One that cannot
 	// come back to the group stays in it until it has started the leader.
 	attr := &syscall.SysProcAttr{Setpgid: !spec.leaveSession || spec.group != 0}
-	if k.pidns {
-		unshare(attr)
+	if k.pidns != nil {
+		k.pidns.unshare(attr)
 	}
 	if k.proc, k.line, err = startHelper(keeperRole, nil, attr); err != nil {
 		return failed(err)
@@ -87,8 +109,8 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		return nil, k.id, event.err()
 	}
 	k.id = proctree.ID{PID: event.pid, Start: event.start}
-	if err == nil && k.pidns {
-		k.id, err = k.translate(k.id)
+	if err == nil && k.pidns != nil {
+		k.id, err = k.pidns.translate(k.proc.Pid, k.id)
 	}
 	if err == nil {
 		k.leader, err = foreignProcess(k.id.PID)
@@ -97,17 +119,11 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		k.abandon()
 		return failed(err)
 	}
-	if cmd.SysProcAttr != nil && cmd.SysProcAttr.PidFD != nil {
-		if *cmd.SysProcAttr.PidFD, err = unix.PidfdOpen(k.id.PID, 0); err != nil {
-			*cmd.SysProcAttr.PidFD = -1
-		}
+	if cmd.SysProcAttr != nil {
+		fillIn(cmd.SysProcAttr, k.id.PID)
 	}
-	k.reading.Go(func() { k.listen() })
-	if proctree.EventDriven() {
-		k.reading.Go(k.watch)
-	} else {
-		k.reading.Go(k.watchByPID)
-	}
+	k.reading.Go(k.listen)
+	k.reading.Go(k.watch)
 	return k.leader, k.id, nil
 }
 
@@ -145,7 +161,7 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 	s := &keeperSpec{
 		path: cmd.Path, dir: cmd.Dir, args: cmd.Args, env: cmd.Environ(), sys: &syscall.SysProcAttr{},
 		ignored: ignoredSignals(),
-		plan:    k.req.plan, keep: k.req.keep, init: k.pidns,
+		plan:    k.req.plan, keep: k.req.keep, init: k.pidns != nil,
 	}
 	if len(s.args) == 0 {
 		s.args = []string{cmd.Path}
@@ -157,11 +173,7 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 		*s.sys = *cmd.SysProcAttr
 	}
 	sys := s.sys
-	if sys.Pdeathsig == 0 {
-		// The keeper's end is the end of its main thread, from which it starts the
-		// leader.
-		sys.Pdeathsig = syscall.SIGKILL
-	}
+	dieWithKeeper(sys)
 	if !sys.Setsid && !sys.Setpgid && !sys.Foreground {
 		// As under os/exec, the leader is in the owner's group. The keeper starts it
 		// from there, and leaves the session: with a parent in another group of the
@@ -169,7 +181,7 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 		// orphaned one, which gets SIGHUP if somebody in it is stopped
 		// (kill_orphaned_pgrp in the kernel's exit.c).
 		s.leaveSession = true
-		if !k.pidns { // where the group has no number
+		if k.pidns == nil { // where the group has no number
 			s.group = syscall.Getpgrp() // 0: nor here, outside of which it is
 		}
 	}
@@ -199,31 +211,20 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 			files = append(files, f)
 		}
 	}
-	if sys.Foreground {
-		s.ctty = true
-	}
-	if sys.UseCgroupFD {
-		s.cgroup = true
-	}
-	for _, other := range []struct {
-		sent bool
-		fd   int
-	}{{s.ctty, sys.Ctty}, {s.cgroup, sys.CgroupFD}} {
-		if other.sent {
-			fd, err := unix.FcntlInt(uintptr(other.fd), unix.F_DUPFD_CLOEXEC, 0)
-			if err != nil {
-				return nil, nil, os.NewSyscallError("dup", err)
-			}
-			f := os.NewFile(uintptr(fd), "inherited")
-			k.opened, files = append(k.opened, f), append(files, f)
+	for _, field := range descriptorsOf(sys) {
+		fd, err := unix.FcntlInt(uintptr(*field), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, nil, os.NewSyscallError("dup", err)
 		}
+		f := os.NewFile(uintptr(fd), "inherited")
+		k.opened, files = append(k.opened, f), append(files, f)
 	}
 	return s, files, nil
 }
 
-// watch makes the keeper run again if a member has stopped it, when the leader
-// has ended: nobody would get to know that.
-func (k *keeperContainment) watch() {
+// watchLeader makes the keeper run again if a member has stopped it, when the
+// leader has ended: nobody would get to know that.
+func (k *keeperContainment) watchLeader() {
 	leader, err := proctree.Open(k.id)
 	if err != nil && !errors.Is(err, proctree.ErrGone) {
 		return
@@ -247,24 +248,6 @@ func (k *keeperContainment) watch() {
 	}
 }
 
-// watchByPID is watch for kernels without pidfds: it blocks a thread until the
-// keeper has been stopped, or has ended.
-func (k *keeperContainment) watchByPID() {
-	for {
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PID, k.proc.Pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
-		const stopped = 5 // CLD_STOPPED
-		switch {
-		case err == unix.EINTR:
-		case err != nil || info.Code != stopped:
-			return
-		default:
-			unix.Waitid(unix.P_PID, k.proc.Pid, nil, unix.WSTOPPED|unix.WNOHANG, nil) // else it would be reported again
-			k.wake()
-		}
-	}
-}
-
 // listen takes in what the keeper has to say, up to its end.
 func (k *keeperContainment) listen() {
 	for {
@@ -276,7 +259,8 @@ func (k *keeperContainment) listen() {
 		if event.empty || event.kind == eventEmpty {
 			close(k.emptied)
 		}
-		if event.kind == eventEnded {
+		switch event.kind {
+		case eventEnded:
 			k.mu.Lock()
 			k.end = event
 			k.freed = k.req.wait && !event.empty && processKnown
@@ -287,8 +271,16 @@ func (k *keeperContainment) listen() {
 				k.line.Write([]byte{keeperReap})
 			}
 			close(k.ended)
+		case eventUsed:
+			k.end.rusage = event.rusage // nobody looks at it before this has returned
+		case eventMembers:
+			select {
+			case k.inquiry.answers <- event.members:
+			default: // nobody has waited for it
+			}
 		}
 	}
+	close(k.inquiry.silent)
 	k.mu.Lock()
 	k.lost = !k.over && !isClosed(k.emptied) // with nothing left to keep, nothing is lost
 	lost := k.lost
@@ -299,8 +291,8 @@ func (k *keeperContainment) listen() {
 }
 
 // clean does what can be done without the keeper: it kills the leader, which
-// has got SIGKILL already unless it has renounced it, its group if it leads one,
-// and the members last seen.
+// where there is such a thing has got SIGKILL already unless it has renounced it,
+// its group if it leads one, and the members last seen.
 func (k *keeperContainment) clean() {
 	k.mu.Lock()
 	freed := k.freed
@@ -358,12 +350,41 @@ func (k *keeperContainment) exited(ctx context.Context) (held bool, err error) {
 	}
 }
 
+// ask asks the keeper for the members. There are none if it is gone.
+func (k *keeperContainment) ask() ([]proctree.Process, error) {
+	// A member may have stopped the keeper, and may be at it all the time.
+	const patience = 2 * time.Second
+	k.inquiry.Lock()
+	defer k.inquiry.Unlock()
+	select {
+	case <-k.inquiry.answers: // too late for whoever asked
+	default:
+	}
+	k.wake()
+	k.line.Write([]byte{keeperMembers}) // if it cannot be asked, it is silent, too
+	var members []proctree.ID
+	select {
+	case members = <-k.inquiry.answers:
+	case <-k.inquiry.silent:
+		return nil, nil
+	case <-time.After(patience):
+		return nil, errors.New("the keeper does not answer")
+	}
+	var rows []proctree.Process
+	for _, id := range members {
+		if row, err := proctree.Lookup(id.PID); err == nil && row.ID == id && row.Alive() {
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
 // look returns the members there are. Zombies and the keeper are none.
 func (k *keeperContainment) look() ([]proctree.Process, error) {
 	if isClosed(k.emptied) {
 		return nil, nil
 	}
-	rows, err := proctree.Below(k.proc.Pid)
+	rows, err := k.held()
 	if err != nil {
 		return nil, err
 	}
@@ -426,8 +447,6 @@ func (k *keeperContainment) empty(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 }
-
-func (k *keeperContainment) helper() int { return k.proc.Pid }
 
 func (k *keeperContainment) reap() (*os.ProcessState, error) {
 	k.mu.Lock()

@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd
+
 package corral
 
 import (
@@ -11,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -27,33 +28,30 @@ import (
 // input, which is its line to the owner: end-of-file says that the owner is
 // gone, however it went.
 func init() {
-	if len(os.Args) == 0 || os.Args[0] != keeperRole && os.Args[0] != guardRole || !isSocket(0) {
+	if len(os.Args) == 0 {
+		return
+	}
+	main := helperMain(os.Args[0])
+	if main == nil || !isSocket(0) {
 		return
 	}
 	// The main goroutine is on the main thread until the init functions have
 	// returned. Here it stays there, as the kernel's parent-death signal belongs
 	// to the thread that forked.
 	runtime.LockOSThread()
-	name, _ := unix.BytePtrFromString(os.Args[0])
-	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
-	// Signals are for the command, or for the owner, who passes them on. The
-	// runtime does not get to know that its handlers have been replaced, and so
-	// gives a program that is started from here the default back. (signal.Notify
-	// would do as well, but takes its time.)
+	// Signals are for the command, or for the owner, who passes them on. A program
+	// that is started from here gets the default back.
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
 		disposition.Ignore(sig)
 	}
-	if os.Args[0] == keeperRole {
-		keeperMain()
-	} else {
-		guardMain()
-	}
+	main()
 	syscall.Exit(0) // unlike os.Exit, without what else wants to be done at the end: the race detector waits for a second
 }
 
 func isSocket(fd int) bool {
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	return err == nil && domain == unix.AF_UNIX
+	name, err := unix.Getsockname(fd)
+	_, ok := name.(*unix.SockaddrUnix)
+	return err == nil && ok
 }
 
 // helperSource is the program that helpers are started from, or the reason why
@@ -97,7 +95,7 @@ func startHelper(role string, args []string, attr *syscall.SysProcAttr, extra ..
 	if err != nil {
 		return nil, nil, err
 	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fds, err := socketpair()
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
@@ -161,14 +159,16 @@ func sendFiles(line *os.File, files []*os.File) error {
 	return nil
 }
 
-// filesPerMessage is below SCM_MAX_FD, 253 (unix(7)).
+// filesPerMessage is below SCM_MAX_FD of Linux, 253 (unix(7)). On FreeBSD and
+// macOS a message's pointers to files have to fit into an mbuf cluster, 2048
+// bytes (unp_internalize in their uipc_usrreq.c).
 const filesPerMessage = 200
 
 func receiveFiles(line int, n int) ([]*os.File, error) {
 	var files []*os.File
 	for len(files) < n {
 		oob := make([]byte, unix.CmsgSpace(4*filesPerMessage))
-		_, m, flags, _, err := unix.Recvmsg(line, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
+		_, m, flags, _, err := unix.Recvmsg(line, make([]byte, 1), oob, receiveClosedOnExec)
 		switch {
 		case err == unix.EINTR:
 			continue
@@ -190,6 +190,9 @@ func receiveFiles(line int, n int) ([]*os.File, error) {
 				return files, err
 			}
 			for _, fd := range fds {
+				if receiveClosedOnExec == 0 {
+					unix.CloseOnExec(fd)
+				}
 				files = append(files, os.NewFile(uintptr(fd), "inherited"))
 			}
 		}
@@ -201,13 +204,8 @@ func receiveFiles(line int, n int) ([]*os.File, error) {
 // owner without knowing of them, once those who should have them do: somebody
 // may wait for their end-of-file. The runtime's own are closed on exec.
 func closeInherited() {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return
-	}
-	for _, entry := range entries {
-		var fd int
-		if _, err := fmt.Sscan(entry.Name(), &fd); err != nil || fd <= 2 {
+	for fd := range mayBeOpen() {
+		if fd <= 2 {
 			continue
 		}
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {

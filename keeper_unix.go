@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd
+
 package corral
 
 import (
@@ -13,7 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -21,19 +22,29 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// The keeper is the process between the owner and the leader of one run. It is
-// a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a member whose parent ends
-// becomes its child, whatever session or group it has fled to, so that nothing
-// is left when the keeper has no children. It outlives the owner, and stops the
-// run then. It also holds the leader unreaped until the owner has been told how
-// it ended, so that the leader's PID means the leader for as long as it does
-// under os/exec.
+// The keeper is the process between the owner and the leader of one run. It
+// knows the members, outlives the owner, and stops the run then. It also holds
+// the leader unreaped until the owner has been told how it ended, so that the
+// leader's PID means the leader for as long as it does under os/exec.
+//
+// How it knows the members is the system's: on Linux and FreeBSD it is the
+// reaper of what it starts, to which a member comes whose parent ends; on macOS
+// it has to follow them. A system's file has
+//
+//	settle   makes the process ready to be the leader's parent
+//	follow   is told the leader
+//	observe  takes in what has happened: k.ended is set once the leader has ended
+//	rest     counts who is left but for an ended leader, and kills if k.killing
+//	members  lists the live members, for any goroutine
+//	release  reaps an ended leader
 
 // What the owner sends after the spec, a byte each.
 const (
 	keeperKill   = 'k'
 	keeperReap   = 'r' // reap the leader, which has ended: the run goes on for long
 	keeperFinish = 'f' // reap the leader and end as it did
+	// keeperMembers asks who the members are, where only the keeper knows.
+	keeperMembers = 'm'
 )
 
 func failureOf(err error) *keeperEvent {
@@ -51,20 +62,25 @@ func (e *keeperEvent) err() error {
 	return errors.New(e.text)
 }
 
-// keeper is the process's state. Only the main goroutine uses it.
-type keeper struct {
+// keeperState is what the process knows; keeper is that, and what the system's
+// file needs. Only the main goroutine uses it.
+type keeperState struct {
 	line   *os.File
 	leader proctree.ID
 	ended  *keeperEvent // how the leader did, once it has
 	empty  bool
 	// killing: whatever turns up is killed, until nothing does.
 	killing bool
-	// killed are those that need no other signal.
-	killed map[proctree.ID]bool
+
+	// Set by the system's file where SIGCHLD is not enough: news says that there
+	// is something to observe, and blind that somebody may end without any.
+	news  <-chan struct{}
+	blind bool
 }
 
 func keeperMain() {
-	k := &keeper{line: os.NewFile(0, keeperRole), killed: make(map[proctree.ID]bool)}
+	k := new(keeper)
+	k.line = os.NewFile(0, keeperRole)
 	spec, err := k.prepare()
 	if err == nil {
 		err = k.spawn(spec)
@@ -76,11 +92,8 @@ func keeperMain() {
 	k.serve(spec)
 }
 
-// prepare makes the process a keeper and reads what it is to keep.
+// prepare reads what the process is to keep, and makes it a keeper.
 func (k *keeper) prepare() (*keeperSpec, error) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
-	}
 	var count [4]byte
 	if _, err := io.ReadFull(k.line, count[:]); err != nil {
 		return nil, err
@@ -94,7 +107,7 @@ func (k *keeper) prepare() (*keeperSpec, error) {
 		return nil, err
 	}
 	spec.give(files)
-	return spec, nil
+	return spec, k.settle(spec)
 }
 
 // give hands the descriptors out: to the leader's numbers, and to the fields of
@@ -112,23 +125,15 @@ func (s *keeperSpec) give(files []*os.File) {
 		}
 		s.files = append(s.files, f)
 	}
-	if s.ctty {
-		s.others = append(s.others, next())
-		s.sys.Ctty = int(s.others[0].Fd())
-	}
-	if s.cgroup {
-		s.others = append(s.others, next())
-		s.sys.CgroupFD = int(s.others[len(s.others)-1].Fd())
+	for _, field := range descriptorsOf(s.sys) {
+		f := next()
+		s.others = append(s.others, f)
+		*field = int(f.Fd())
 	}
 }
 
 // spawn starts the leader and tells the owner.
 func (k *keeper) spawn(spec *keeperSpec) error {
-	if spec.init {
-		if err := mountProc(); err != nil {
-			return err
-		}
-	}
 	for _, sig := range spec.ignored {
 		signal.Ignore(sig)
 	}
@@ -152,6 +157,10 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 		return &fs.PathError{Op: "fork/exec", Path: spec.path, Err: err}
 	}
 	if k.leader, err = proctree.Identify(pid); err != nil {
+		unix.Kill(pid, unix.SIGKILL)
+		return err
+	}
+	if err := k.follow(); err != nil {
 		unix.Kill(pid, unix.SIGKILL)
 		return err
 	}
@@ -181,7 +190,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 			requests <- b[0]
 		}
 	}()
-	own := &brood{killing: make(chan struct{}), emptied: make(chan struct{})}
+	own := &brood{look: k.members, killing: make(chan struct{}), emptied: make(chan struct{})}
 	stopper := newStopper(own, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
 	killing := own.killing
 	var stopped chan struct{}
@@ -193,13 +202,14 @@ func (k *keeper) serve(spec *keeperSpec) {
 			own.emptyOnce.Do(func() { close(own.emptied) })
 		}
 		again = nil
-		if k.killing && !k.empty {
+		if (k.killing || k.blind) && !k.empty {
 			// A child of one that may not be killed is adopted without an event.
 			again = time.After(pause)
 			pause = min(2*pause, time.Second)
 		}
 		select {
 		case <-died:
+		case <-k.news:
 		case <-again:
 		case <-killing:
 			k.killing, killing = true, nil
@@ -210,8 +220,9 @@ func (k *keeper) serve(spec *keeperSpec) {
 			case ok && request == keeperKill:
 				k.killing = true
 			case ok && request == keeperReap:
-				reap(k.leader.PID)
-				k.leader.PID = 0 // it may become a member's
+				k.release()
+			case ok && request == keeperMembers:
+				k.answer()
 			case ok && request == keeperFinish, !ok && k.empty, !ok && k.ended != nil && spec.keep:
 				k.end()
 			case !ok:
@@ -222,27 +233,37 @@ func (k *keeper) serve(spec *keeperSpec) {
 	}
 }
 
-// end ends the keeper as the leader has ended, which is reaped by that.
+// end ends the keeper as the leader has ended.
 func (k *keeper) end() {
 	if k.ended != nil {
+		k.release()
 		disposition.EndLike(k.ended.status)
 	}
 	syscall.Exit(1)
+}
+
+func (k *keeper) answer() {
+	rows, _ := k.members()
+	e := &keeperEvent{kind: eventMembers}
+	for _, row := range rows {
+		e.members = append(e.members, row.ID)
+	}
+	k.tell(e)
 }
 
 func (k *keeper) tell(e *keeperEvent) {
 	k.line.Write(frame(e)) // if the owner is gone, the next read says so
 }
 
-// look sees to the children: reaps those that have ended, kills those that are
-// to be killed, and tells the owner what is news.
+// look sees to the run: takes in who has ended, kills those that are to be
+// killed, and tells the owner what is news.
 func (k *keeper) look() {
 	if k.empty {
 		return
 	}
 	known := k.ended != nil
 	if !known {
-		k.reapUpToLeader()
+		k.observe()
 	}
 	if k.ended != nil || k.killing {
 		k.empty = k.rest() == 0 && k.ended != nil
@@ -256,123 +277,9 @@ func (k *keeper) look() {
 	}
 }
 
-// reapUpToLeader reaps children until none has ended, or the leader has, which
-// stays: from then on the kernel would name it again and again.
-func (k *keeper) reapUpToLeader() {
-	for {
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
-		pid, _ := childOf(&info)
-		switch {
-		case err == unix.EINTR:
-		case err != nil || pid == 0:
-			return
-		case pid == k.leader.PID:
-			k.ended = &keeperEvent{kind: eventEnded}
-			var usage unix.Rusage
-			unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, &usage)
-			_, k.ended.status = childOf(&info)
-			k.ended.rusage = *(*syscall.Rusage)(unsafe.Pointer(&usage))
-			return
-		default:
-			reap(pid)
-		}
-	}
-}
-
-// reap reaps a child if it has ended.
-func reap(pid int) bool {
-	for {
-		got, err := unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
-		if err != unix.EINTR {
-			return got == pid || err != nil
-		}
-	}
-}
-
-// childOf reads the fields of siginfo_t that waitid(2) fills, which are in a
-// union, after three ints and what aligns it.
-func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
-	const union = (12 + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uintptr(0)) - 1)
-	field := func(n uintptr) int32 {
-		return *(*int32)(unsafe.Add(unsafe.Pointer(info), union+4*n))
-	}
-	const exited, dumped = 1, 3 // CLD_EXITED, CLD_DUMPED
-	status = syscall.WaitStatus(field(2))
-	switch info.Code {
-	case exited:
-		status <<= 8
-	case dumped:
-		status |= 0x80
-	}
-	return int(field(0)), status
-}
-
-// rest returns how many members are left, the leader aside if it has ended, and
-// kills them if that is what is to be done.
-//
-// A child that ends all the time after it has forked is gone when its identity
-// has been looked up. Children of this process can do without: their PIDs are
-// theirs until they are reaped, here.
-func (k *keeper) rest() int {
-	for {
-		// Asked for what is no end, the kernel says ECHILD if there are only zombies
-		// (wait_consider_task in its kernel/exit.c).
-		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
-		if err == unix.ECHILD {
-			return 0
-		}
-		pids, err := proctree.ChildPIDs(os.Getpid())
-		if err != nil {
-			return 1 // as far as we know
-		}
-		left, reaped := 0, false
-		for _, pid := range pids {
-			switch {
-			case pid == k.leader.PID && k.ended != nil:
-				continue
-			case k.killing && pid > 1:
-				unix.Kill(pid, unix.SIGKILL)
-			}
-			left++
-		}
-		if left == 0 {
-			return 0
-		}
-		for _, pid := range pids {
-			if pid != k.leader.PID && reap(pid) {
-				reaped = true
-			}
-		}
-		if reaped {
-			continue // its children are this process's by now, and not in the list
-		}
-		rows, err := proctree.Below(os.Getpid())
-		if err != nil {
-			return 1
-		}
-		// A look through /proc may come up empty while all is in motion. It is the
-		// kernel that has said that somebody is left.
-		if !k.killing || !k.killAll(rows) {
-			return max(1, len(rows))
-		}
-	}
-}
-
-// killAll kills those that have not been killed, and reports whether there was
-// one.
-func (k *keeper) killAll(rows []proctree.Process) (fresh bool) {
-	for _, row := range rows {
-		if !k.killed[row.ID] {
-			k.killed[row.ID], fresh = true, true
-			signalProcess(row.ID, syscall.SIGKILL) // if it is gone or not ours to kill, so be it
-		}
-	}
-	return fresh
-}
-
 // brood is the run as a stopper in the keeper's process sees it.
 type brood struct {
+	look                func() ([]proctree.Process, error)
 	killOnce, emptyOnce sync.Once
 	killing, emptied    chan struct{}
 }
@@ -382,7 +289,7 @@ func (b *brood) signal(sig os.Signal) error {
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	return signalEach(number, below)
+	return signalEach(number, b.look)
 }
 
 func (b *brood) kill() error {
@@ -392,12 +299,10 @@ func (b *brood) kill() error {
 
 func (b *brood) members() ([]Process, error) {
 	return seen(func() ([]proctree.Process, bool, error) {
-		rows, err := below()
+		rows, err := b.look()
 		return rows, isClosed(b.emptied), err
 	})
 }
-
-func below() ([]proctree.Process, error) { return proctree.Below(os.Getpid()) }
 
 func (b *brood) empty(ctx context.Context) error {
 	select {

@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd
+
 package corral
 
 import (
@@ -6,6 +8,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // What owner and keeper tell each other is not JSON or gob, which take longer to
@@ -121,8 +125,7 @@ type keeperSpec struct {
 	path, dir    string
 	args, env    []string
 	sys          *syscall.SysProcAttr
-	open         []bool // which of the leader's descriptors are open; they come in this order
-	ctty, cgroup bool   // whether descriptors for SysProcAttr's fields of these names follow
+	open         []bool // which of the leader's descriptors are open; they come in this order, then those of descriptorsOf(sys)
 	ignored      []syscall.Signal
 	group        int  // which one to start the leader from; 0: the one that the keeper is in
 	leaveSession bool // for one of the keeper's own, once the leader has started
@@ -140,8 +143,6 @@ func (s *keeperSpec) fields(c *coder) {
 	list(c, &s.env, c.text)
 	option(c, &s.sys, func(a *syscall.SysProcAttr) { attributes(c, a) })
 	list(c, &s.open, c.flag)
-	c.flag(&s.ctty)
-	c.flag(&s.cgroup)
 	list(c, &s.ignored, func(sig *syscall.Signal) { integer(c, sig) })
 	integer(c, &s.group)
 	c.flag(&s.leaveSession)
@@ -157,7 +158,7 @@ func (s *keeperSpec) fields(c *coder) {
 	})
 }
 
-// attributes codes all fields but PidFD, which is the owner's.
+// attributes codes the fields that all systems have, then the system's own.
 func attributes(c *coder, a *syscall.SysProcAttr) {
 	c.text(&a.Chroot)
 	option(c, &a.Credential, func(cred *syscall.Credential) {
@@ -174,29 +175,7 @@ func attributes(c *coder, a *syscall.SysProcAttr) {
 	integer(c, &a.Ctty)
 	c.flag(&a.Foreground)
 	integer(c, &a.Pgid)
-	integer(c, &a.Pdeathsig)
-	integer(c, &a.Cloneflags)
-	integer(c, &a.Unshareflags)
-	idMap := func(m *syscall.SysProcIDMap) {
-		integer(c, &m.ContainerID)
-		integer(c, &m.HostID)
-		integer(c, &m.Size)
-	}
-	optional(c, &a.UidMappings, idMap)
-	optional(c, &a.GidMappings, idMap)
-	c.flag(&a.GidMappingsEnableSetgroups)
-	optional(c, &a.AmbientCaps, func(p *uintptr) { integer(c, p) })
-	c.flag(&a.UseCgroupFD)
-	integer(c, &a.CgroupFD)
-}
-
-// optional is list for a slice of which nil means something else than empty.
-func optional[T any](c *coder, p *[]T, each func(*T)) {
-	there := *p != nil
-	c.flag(&there)
-	if there {
-		list(c, p, each)
-	}
+	systemAttributes(c, a)
 }
 
 // keeperEvent is what the keeper tells the owner.
@@ -212,8 +191,10 @@ type keeperEvent struct {
 	text     string
 	// Of ended: how the leader did, and whether that was the last of the run.
 	status syscall.WaitStatus
-	rusage syscall.Rusage
+	rusage syscall.Rusage // also of used
 	empty  bool
+	// Of members: who they are.
+	members []proctree.ID
 }
 
 type eventKind int
@@ -222,7 +203,9 @@ const (
 	eventStarted eventKind = iota + 1
 	eventFailed
 	eventEnded
-	eventEmpty // after ended, and it stays so
+	eventEmpty   // after ended, and it stays so
+	eventUsed    // after ended, where what the leader has used is known only once it has been reaped
+	eventMembers // an answer to keeperMembers
 )
 
 func (e *keeperEvent) fields(c *coder) {
@@ -238,15 +221,25 @@ func (e *keeperEvent) fields(c *coder) {
 		c.text(&e.text)
 	case eventEnded:
 		integer(c, &e.status)
-		r := &e.rusage
-		for _, t := range []*syscall.Timeval{&r.Utime, &r.Stime} {
-			integer(c, &t.Sec)
-			integer(c, &t.Usec)
-		}
-		for _, n := range []*int64{&r.Maxrss, &r.Ixrss, &r.Idrss, &r.Isrss, &r.Minflt, &r.Majflt, &r.Nswap,
-			&r.Inblock, &r.Oublock, &r.Msgsnd, &r.Msgrcv, &r.Nsignals, &r.Nvcsw, &r.Nivcsw} {
-			c.number(n)
-		}
+		usage(c, &e.rusage)
 		c.flag(&e.empty)
+	case eventUsed:
+		usage(c, &e.rusage)
+	case eventMembers:
+		list(c, &e.members, func(id *proctree.ID) {
+			integer(c, &id.PID)
+			integer(c, &id.Start)
+		})
+	}
+}
+
+func usage(c *coder, r *syscall.Rusage) {
+	for _, t := range []*syscall.Timeval{&r.Utime, &r.Stime} {
+		integer(c, &t.Sec)
+		integer(c, &t.Usec)
+	}
+	for _, n := range []*int64{&r.Maxrss, &r.Ixrss, &r.Idrss, &r.Isrss, &r.Minflt, &r.Majflt, &r.Nswap,
+		&r.Inblock, &r.Oublock, &r.Msgsnd, &r.Msgrcv, &r.Nsignals, &r.Nvcsw, &r.Nivcsw} {
+		c.number(n)
 	}
 }

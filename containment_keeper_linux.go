@@ -1,0 +1,49 @@
+package corral
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// fillIn gives the caller the pidfd of the leader, if it has asked for one.
+func fillIn(attr *syscall.SysProcAttr, leader int) {
+	if attr.PidFD == nil {
+		return
+	}
+	var err error
+	if *attr.PidFD, err = unix.PidfdOpen(leader, 0); err != nil {
+		*attr.PidFD = -1
+	}
+}
+
+func (k *keeperContainment) watch() {
+	if proctree.EventDriven() {
+		k.watchLeader()
+	} else {
+		k.watchByPID()
+	}
+}
+
+// watchByPID is watchLeader for kernels without pidfds: it blocks a thread until the
+// keeper has been stopped, or has ended.
+func (k *keeperContainment) watchByPID() {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, k.proc.Pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		const stopped = 5 // CLD_STOPPED
+		switch {
+		case err == unix.EINTR:
+		case err != nil || info.Code != stopped:
+			return
+		default:
+			unix.Waitid(unix.P_PID, k.proc.Pid, nil, unix.WSTOPPED|unix.WNOHANG, nil) // else it would be reported again
+			k.wake()
+		}
+	}
+}
+
+// helper is for adopting.
+func (k *keeperContainment) helper() int { return k.proc.Pid }

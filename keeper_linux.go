@@ -1,0 +1,131 @@
+package corral
+
+import (
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// On Linux the keeper is a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a
+// member whose parent ends becomes its child, whatever session or group it has
+// fled to, so that nothing is left when the keeper has no children.
+
+type keeper struct {
+	keeperState
+	// killed are those that need no other signal.
+	killed map[proctree.ID]bool
+}
+
+func (k *keeper) settle(spec *keeperSpec) error {
+	k.killed = make(map[proctree.ID]bool)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
+	}
+	if spec.init {
+		return mountProc()
+	}
+	return nil
+}
+
+// anyChild is for wait4(2): also one that another thread has cloned, and in
+// whatever way.
+const anyChild = unix.WALL
+
+// peek is a look at child pid, or any if that is 0, that does not reap it. The
+// PID is 0 if none has ended.
+func peek(pid int) (got int, status syscall.WaitStatus, usage syscall.Rusage, err error) {
+	kind := unix.P_PID
+	if pid == 0 {
+		kind = unix.P_ALL
+	}
+	var info unix.Siginfo
+	var used unix.Rusage
+	err = unix.Waitid(kind, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, &used)
+	got, status = childOf(&info)
+	return got, status, *(*syscall.Rusage)(unsafe.Pointer(&used)), err
+}
+
+// childOf reads the fields of siginfo_t that waitid(2) fills, which are in a
+// union, after three ints and what aligns it.
+func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
+	const union = (12 + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uintptr(0)) - 1)
+	field := func(n uintptr) int32 {
+		return *(*int32)(unsafe.Add(unsafe.Pointer(info), union+4*n))
+	}
+	const exited, dumped = 1, 3 // CLD_EXITED, CLD_DUMPED
+	status = syscall.WaitStatus(field(2))
+	switch info.Code {
+	case exited:
+		status <<= 8
+	case dumped:
+		status |= 0x80
+	}
+	return int(field(0)), status
+}
+
+// rest returns how many members are left, the leader aside if it has ended, and
+// kills them if that is what is to be done.
+//
+// A child that ends all the time after it has forked is gone when its identity
+// has been looked up. Children of this process can do without: their PIDs are
+// theirs until they are reaped, here.
+func (k *keeper) rest() int {
+	for {
+		// Asked for what is no end, the kernel says ECHILD if there are only zombies
+		// (wait_consider_task in its kernel/exit.c).
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+		if err == unix.ECHILD {
+			return 0
+		}
+		pids, err := proctree.ChildPIDs(os.Getpid())
+		if err != nil {
+			return 1 // as far as we know
+		}
+		left, reaped := 0, false
+		for _, pid := range pids {
+			switch {
+			case pid == k.leader.PID && k.ended != nil:
+				continue
+			case k.killing && pid > 1:
+				unix.Kill(pid, unix.SIGKILL)
+			}
+			left++
+		}
+		if left == 0 {
+			return 0
+		}
+		for _, pid := range pids {
+			if pid != k.leader.PID && reap(pid) {
+				reaped = true
+			}
+		}
+		if reaped {
+			continue // its children are this process's by now, and not in the list
+		}
+		rows, err := proctree.Below(os.Getpid())
+		if err != nil {
+			return 1
+		}
+		// A look through /proc may come up empty while all is in motion. It is the
+		// kernel that has said that somebody is left.
+		if !k.killing || !k.killAll(rows) {
+			return max(1, len(rows))
+		}
+	}
+}
+
+// killAll kills those that have not been killed, and reports whether there was
+// one.
+func (k *keeper) killAll(rows []proctree.Process) (fresh bool) {
+	for _, row := range rows {
+		if !k.killed[row.ID] {
+			k.killed[row.ID], fresh = true, true
+			signalProcess(row.ID, syscall.SIGKILL) // if it is gone or not ours to kill, so be it
+		}
+	}
+	return fresh
+}
