@@ -8,6 +8,7 @@ package track
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
@@ -24,12 +25,15 @@ type Table interface {
 	// Follow arranges for a look when the process forks, executes a program or
 	// ends. The error is proctree.ErrGone if it has ended.
 	Follow(proctree.ID) error
+	// Birth returns the numbers that a process and the one that has forked it have
+	// had from their births on, and no others have: 0 where it cannot be told.
+	Birth(pid int) (own, parent uint64)
 }
 
 // A Tracker knows the members of one run: the leader, and
 //
-//   - the children of members: a member keeps being one when it has lost its
-//     parent, also if it has moved to another session or group;
+//   - the children of members, also such as have lost their parent before they
+//     were seen: a member keeps being one whatever session or group it moves to;
 //   - orphans in a session that a member has made, or in a process group that one
 //     leads or has led. The session and the group that the leader was started in
 //     are those of others, too, so an orphan in them is not a member by that.
@@ -43,9 +47,14 @@ type Tracker struct {
 	home   int // the session that the leader was started in
 	self   int // the PID of who tracks, never a member
 	mu     sync.Mutex
-	known  map[proctree.ID]bool // the members last seen; true: followed
-	ours   map[int]bool         // the sessions and groups of the run, both by their number
+	known  map[proctree.ID]member // those last seen
+	ours   map[int]bool           // the sessions and groups of the run, both by their number
 	missed bool
+}
+
+type member struct {
+	followed bool
+	birth    uint64
 }
 
 // orphanage is the PID of the process that gets the orphans.
@@ -54,9 +63,10 @@ const orphanage = 1
 // New returns a Tracker for the run of leader, which has been started in the
 // session home by the process self, and has not been reaped.
 func New(table Table, leader proctree.ID, home, self int) *Tracker {
+	own, _ := table.Birth(leader.PID)
 	return &Tracker{
 		table: table, home: home, self: self,
-		known: map[proctree.ID]bool{leader: false}, ours: map[int]bool{leader.PID: true},
+		known: map[proctree.ID]member{leader: {birth: own}}, ours: map[int]bool{leader.PID: true},
 	}
 }
 
@@ -92,19 +102,22 @@ func (t *Tracker) look() (members []proctree.Process, changed bool, err error) {
 		return nil, false, err
 	}
 	members = t.find(rows)
-	now := make(map[proctree.ID]bool, len(members))
+	now := make(map[proctree.ID]member, len(members))
 	t.missed = false
-	for _, m := range members {
-		followed, ok := t.known[m.ID]
-		changed = changed || !ok
-		if !followed {
-			err := t.table.Follow(m.ID)
-			followed = err == nil
-			// What it did before is known only by another look.
-			changed = changed || followed
-			t.missed = t.missed || !followed && !errors.Is(err, proctree.ErrGone)
+	for _, row := range members {
+		m, ok := t.known[row.ID]
+		if !ok {
+			m.birth, _ = t.table.Birth(row.PID)
+			changed = true
 		}
-		now[m.ID] = followed
+		if !m.followed {
+			err := t.table.Follow(row.ID)
+			m.followed = err == nil
+			// What it did before is known only by another look.
+			changed = changed || m.followed
+			t.missed = t.missed || !m.followed && !errors.Is(err, proctree.ErrGone)
+		}
+		now[row.ID] = m
 	}
 	changed = changed || len(now) != len(t.known)
 	t.known = now
@@ -116,7 +129,12 @@ func (t *Tracker) look() (members []proctree.Process, changed bool, err error) {
 func (t *Tracker) find(rows []proctree.Process) []proctree.Process {
 	t.forget(rows)
 	var members []proctree.Process
-	is := make(map[int]bool)
+	is := make(map[int]bool)        // by PID
+	births := make(map[uint64]bool) // of members, those included that have ended since the last look
+	for _, m := range t.known {
+		births[m.birth] = true
+	}
+	delete(births, 0)
 	add := func(p proctree.Process) {
 		is[p.PID] = true
 		if p.Alive() {
@@ -129,16 +147,25 @@ func (t *Tracker) find(rows []proctree.Process) []proctree.Process {
 			t.ours[p.PGID] = true
 		}
 	}
+	var others []proctree.Process
 	for _, p := range rows {
 		if _, ok := t.known[p.ID]; ok {
 			add(p)
+		} else if p.PID != t.self {
+			others = append(others, p)
+		}
+	}
+	parents := make(map[int]uint64) // of the orphans among the others
+	for _, p := range others {
+		if p.PPID == orphanage && p.Alive() {
+			_, parents[p.PID] = t.table.Birth(p.PID)
 		}
 	}
 	for found := true; found; {
 		found = false
-		for _, p := range rows {
-			orphan := p.PPID == orphanage && p.Alive()
-			if !is[p.PID] && p.PID != t.self && (is[p.PPID] || orphan && (t.ours[p.SID] || t.ours[p.PGID])) {
+		for _, p := range others {
+			parent, orphan := parents[p.PID]
+			if !is[p.PID] && (is[p.PPID] || orphan && (births[parent] || t.ours[p.SID] || t.ours[p.PGID])) {
 				add(p)
 				found = true
 			}
@@ -201,3 +228,15 @@ func (t *Tracker) Kill(stop, kill func(proctree.ID)) error {
 		return nil
 	}
 }
+
+// parseBirth finds the numbers of Birth in a struct proc_uniqidentifierinfo
+// (xnu's bsd/sys/proc_info_private.h): a UUID, then p_uniqueid and p_puniqueid,
+// the parent's, which "doesn't change if reparented" (bsd/sys/proc_internal.h).
+func parseBirth(b []byte) (own, parent uint64) {
+	if len(b) != sizeofBirth {
+		return 0, 0
+	}
+	return binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+}
+
+const sizeofBirth = 56

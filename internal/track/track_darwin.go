@@ -3,6 +3,7 @@ package track
 import (
 	"os"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -97,6 +98,23 @@ func (s *System) Follow(id proctree.ID) error {
 	}
 	s.followed[id.PID] = id
 	return nil
+}
+
+// Birth is proc_pidinfo of libproc, by the system call below it.
+func (s *System) Birth(pid int) (own, parent uint64) {
+	const (
+		pidInfo    = 2  // PROC_INFO_CALL_PIDINFO
+		birth      = 17 // PROC_PIDUNIQIDENTIFIERINFO
+		alsoZombie = 1
+	)
+	b := make([]byte, sizeofBirth)
+	//lint:ignore SA1019 without cgo, libproc is out of reach
+	n, _, errno := unix.Syscall6(unix.SYS_PROC_INFO, pidInfo, uintptr(pid), birth, alsoZombie,
+		uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if errno != 0 {
+		return 0, 0
+	}
+	return parseBirth(b[:min(int(n), len(b))])
 }
 
 func (s *System) listen() {

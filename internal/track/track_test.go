@@ -18,6 +18,7 @@ type fake struct {
 	at       map[int]func() // by the number of looks that came before
 	always   func()
 	followed []int
+	parents  map[int]uint64 // the birth numbers of those who have forked, nil if they are not told
 	refuse   map[int]error
 	fail     error
 }
@@ -32,7 +33,7 @@ const (
 )
 
 func newFake() *fake {
-	f := &fake{rows: make(map[int]proctree.Process), at: make(map[int]func()), refuse: make(map[int]error)}
+	f := &fake{rows: make(map[int]proctree.Process), at: make(map[int]func()), refuse: make(map[int]error), parents: make(map[int]uint64)}
 	f.add(1, 0, 1, 1)
 	f.add(50, 1, 50, 50)
 	f.add(shell, 1, shell, shell)
@@ -45,6 +46,9 @@ func newFake() *fake {
 func (f *fake) add(pid, ppid, pgid, sid int) { f.addAt(uint64(1000+pid), pid, ppid, pgid, sid) }
 
 func (f *fake) addAt(start uint64, pid, ppid, pgid, sid int) {
+	if parent, ok := f.rows[ppid]; ok && f.parents != nil {
+		f.parents[pid] = parent.Start
+	}
 	f.rows[pid] = proctree.Process{ID: proctree.ID{PID: pid, Start: start}, PPID: ppid, PGID: pgid, SID: sid, State: proctree.Running}
 }
 
@@ -86,6 +90,14 @@ func (f *fake) Follow(id proctree.ID) error {
 	}
 	f.followed = append(f.followed, id.PID)
 	return nil
+}
+
+// Birth numbers are what start times are here.
+func (f *fake) Birth(pid int) (own, parent uint64) {
+	if f.parents == nil {
+		return 0, 0
+	}
+	return f.rows[pid].Start, f.parents[pid]
 }
 
 func (f *fake) tracker() *Tracker { return New(f, f.rows[leader].ID, shell, keeper) }
@@ -134,6 +146,18 @@ func TestMembers(t *testing.T) {
 		}, []int{leader, 401}},
 		"the leader alone has ended": {func(f *fake) { f.end(leader) }, []int{401, 402}},
 		"all have ended":             {func(f *fake) { f.end(leader, 401, 402) }, nil},
+		"orphans that were not seen": {func(f *fake) {
+			f.add(403, 402, owner, shell)
+			f.add(404, 403, 404, 404)
+			f.end(402)
+			f.add(405, leader, 405, 405)
+			f.end(leader)
+		}, []int{401, 403, 404, 405}},
+		"others' orphans": {func(f *fake) {
+			f.add(500, 50, 500, 500)
+			f.add(501, 500, owner, shell)
+			f.end(50, 500)
+		}, []int{leader, 401, 402}},
 		// The escape that the documentation tells of.
 		"a double fork between looks, in the owner's group": {func(f *fake) {
 			f.add(410, 401, owner, shell)
@@ -181,11 +205,11 @@ func TestGivenAway(t *testing.T) {
 			f.end(411)
 			want(t, tr, leader, 412, 413)
 
-			// Then it may be another's.
-			f.end(413)
+			// Then it may be another's, also if that has left somebody behind.
+			f.change(413, func(p *proctree.Process) { p.State = proctree.Zombie })
 			want(t, tr, leader, 412)
-			f.addAt(9999, 402, 50, 402, 402)
-			f.addAt(9999, 414, 1, 402, 402)
+			f.end(413)
+			f.addAt(9999, 414, 1, place.pgid, place.sid)
 			want(t, tr, leader, 412)
 		})
 	}
@@ -208,11 +232,30 @@ func TestGivenAway(t *testing.T) {
 		f.end(leader)
 		want(t, tr, 411)
 	})
+	t.Run("births are not told", func(t *testing.T) {
+		f := newFake()
+		f.parents = nil
+		f.add(402, leader, 402, shell)
+		tr := f.tracker()
+		want(t, tr, leader, 402)
+		f.add(403, 402, 402, shell)
+		f.add(404, 402, owner, shell)
+		f.end(402)
+		want(t, tr, leader, 403)
+	})
 	t.Run("the leader's own, and it has ended before the first look", func(t *testing.T) {
 		f := newFake()
 		f.add(411, 1, leader, shell)
 		f.end(leader)
 		want(t, New(f, proctree.ID{PID: leader, Start: 1400}, shell, keeper), 411)
+	})
+	t.Run("a session that is not told", func(t *testing.T) {
+		f := newFake()
+		f.add(402, leader, owner, 0)
+		f.add(50, 1, 50, 0)
+		f.add(51, 1, 51, 1)
+		tr := f.tracker()
+		want(t, tr, leader, 402)
 	})
 	t.Run("somebody has joined the group", func(t *testing.T) {
 		f := newFake()
@@ -293,6 +336,16 @@ func TestNotFollowed(t *testing.T) {
 	if tr.Missed() {
 		t.Error("missed")
 	}
+	want(t, tr, leader, 401)
+	f.looks = 0
+	f.end(401)
+	f.addAt(2000, 301, leader, owner, shell) // PIDs are not in the order of births
+	f.refuse[301] = syscall.ENOMEM
+	want(t, tr, leader, 301)
+	if f.looks != 2 {
+		t.Errorf("%d looks at another member", f.looks)
+	}
+
 	f.fail = errors.ErrUnsupported
 	if members, err := tr.Look(); err != f.fail || members != nil {
 		t.Errorf("%v, %v", members, err)
@@ -335,4 +388,36 @@ func TestKill(t *testing.T) {
 	if err := tr.Kill(stop, kill); err != f.fail {
 		t.Error(err)
 	}
+}
+
+func TestParseBirth(t *testing.T) {
+	b := make([]byte, 56)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	if own, parent := parseBirth(b); own != 0x1716151413121110 || parent != 0x1f1e1d1c1b1a1918 {
+		t.Errorf("%#x, %#x", own, parent)
+	}
+	if own, parent := parseBirth(b[:55]); own != 0 || parent != 0 {
+		t.Errorf("%#x, %#x", own, parent)
+	}
+}
+
+// TestParentEnds: the last thing that a member does is to fork, and nobody has
+// looked at it since.
+func TestParentEnds(t *testing.T) {
+	f := newFake()
+	tr := f.tracker()
+	f.add(401, leader, owner, shell)
+	f.end(leader)
+	want(t, tr, 401)
+	f.add(402, 401, owner, shell)
+	f.add(403, 401, 403, 403)
+	f.end(401)
+	want(t, tr, 402, 403)
+	f.add(404, 403, owner, shell)
+	f.end(402, 403)
+	want(t, tr, 404)
+	f.end(404)
+	want(t, tr)
 }
