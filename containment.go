@@ -20,7 +20,7 @@ const (
 	PIDNS  Containment = "pidns"  // Linux: a PID namespace of its own
 	Job    Containment = "job"    // Windows: a job object
 	Cgroup Containment = "cgroup" // Linux: a control group, version 2
-	Keeper Containment = "keeper" // Unix: a helper process that adopts every orphan
+	Keeper Containment = "keeper" // Unix: a helper process that adopts every orphan, or on macOS follows the members
 
 	// Group is a process group: a member that makes a session or a group of its
 	// own escapes.

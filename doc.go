@@ -8,17 +8,24 @@
 // of a [StopPlan] and in the end by force. [Cmd.Report] says what happened.
 //
 // What can be promised depends on the containment, the kernel mechanism that
-// knows the members. Those marked * are not built yet.
+// knows the members. Those marked * are not built yet; those marked + are built,
+// and have not been run yet.
 //
 //	containment  where                  can escape, owner alive      owner gets SIGKILL
 //	job*         Windows                nothing                      the kernel kills all
 //	cgroup       Linux                  a privileged member          the guard stops all
 //	keeper       Linux                  nothing (but see below)      the keeper stops all
-//	keeper*      FreeBSD                nothing                      the keeper stops all
-//	keeper*      macOS                  setsid and double fork       the keeper stops what it knows
+//	keeper+      FreeBSD                nothing                      the keeper stops all
+//	keeper+      macOS                  a double fork (see below)    the keeper stops what it knows
 //	pidns        Linux, on request      nothing                      the kernel kills all
 //	group        Linux, FreeBSD         setsid, setpgid              only the leader is killed
 //	group        macOS                  setsid, setpgid              nothing is killed
+//
+// On macOS, which gives orphans to launchd, the keeper follows the members: it
+// looks at the process table whenever one of them forks, executes a program or
+// ends. An orphan whose parent was forked and ended between two looks is lost if it
+// is in the process group that the leader was started in, or in a session or a
+// group that the parent has made (setsid(2)); [Report.BestEffort] says so.
 //
 // The owner is the program that uses this package. [Auto] takes the strongest
 // containment that works here; every Report names the one obtained and the
