@@ -55,14 +55,8 @@ func (k *keeper) rest() int {
 	if k.killing {
 		procctl.Kill(syscall.SIGKILL) // who is left will be seen
 	}
-	children, err := procctl.Children()
-	for _, pid := range children {
-		if pid != k.leader.PID {
-			reap(pid)
-		}
-	}
-	left, err2 := procctl.Below()
-	if err != nil || err2 != nil {
+	left, err := procctl.Sweep(k.leader.PID, reap)
+	if err != nil {
 		return 1 // as far as we know
 	}
 	if k.ended != nil && k.leader.PID != 0 {

@@ -115,3 +115,21 @@ func TestAsk(t *testing.T) {
 	}
 	k.reap()
 }
+
+// TestBestEffort: the Report says so if something gets away from a containment.
+func TestBestEffort(t *testing.T) {
+	if said := bestEffort[Group]; said != "" {
+		t.Fatal(said)
+	}
+	for _, want := range []string{"", "the quick"} {
+		bestEffort[Group] = want
+		cmd := Command("true")
+		cmd.Containment = Group
+		if err := cmd.Run(); err != nil {
+			t.Error(err)
+		} else if got := cmd.Report().BestEffort; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		delete(bestEffort, Group)
+	}
+}

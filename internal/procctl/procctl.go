@@ -128,3 +128,18 @@ func descendants(k kernel, id int) ([]int, error) {
 	}
 	return pids, nil
 }
+
+// sweep is Sweep for the reaper id.
+func sweep(k kernel, id, spare int, reap func(pid int) bool) (left int, err error) {
+	list, err := listed(k, id)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range list {
+		if p.flags&infoChild != 0 && int(p.pid) != spare {
+			reap(int(p.pid)) // if it has ended
+		}
+	}
+	s, err := k.status(id)
+	return int(s.descendants), err
+}

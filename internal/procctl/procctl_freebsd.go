@@ -62,25 +62,12 @@ func SetParentDeathSignal(sig syscall.Signal) error {
 // is one already.
 func Acquire() error { return call(self, reapAcquire, nil) }
 
-// Below returns how many processes are below the calling one, a reaper:
-// zombies count, until they have been reaped, those below another reaper do not.
-// While one of those lives, that reaper does too, or has left them to this one.
-func Below() (int, error) {
-	s, err := system{}.status(self)
-	return int(s.descendants), err
-}
-
-// Children returns the PIDs of the children of the calling process, a reaper,
-// zombies included.
-func Children() ([]int, error) {
-	list, err := listed(system{}, self)
-	var pids []int
-	for _, p := range list {
-		if p.flags&infoChild != 0 {
-			pids = append(pids, int(p.pid))
-		}
-	}
-	return pids, err
+// Sweep calls reap for the children of the calling process, a reaper, but for
+// spare, and returns how many processes are below it then: spare and zombies count
+// until they have been reaped, those below another reaper do not. While one of
+// those lives, that reaper does too, or has left them to this one.
+func Sweep(spare int, reap func(pid int) bool) (left int, err error) {
+	return sweep(system{}, self, spare, reap)
 }
 
 // Descendants returns the PIDs of all processes below the reaper id, zombies and

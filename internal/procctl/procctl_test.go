@@ -95,3 +95,40 @@ func TestListGrows(t *testing.T) {
 		t.Errorf("%d of %d, %v", len(got), len(r.reapers[100]), err)
 	}
 }
+
+// TestSweep: nothing is left when all but one are zombies of the reaper's own.
+func TestSweep(t *testing.T) {
+	const child = infoValid | infoChild
+	r := &tree{reapers: map[int][]pidInfo{
+		100: {{pid: 101, flags: child}, {pid: 102, flags: child}, {pid: 103, flags: child | infoReaper}, {pid: 104, flags: infoValid}},
+		103: {{pid: 105, flags: child}},
+	}}
+	zombies := map[int]bool{101: true, 102: true}
+	reap := func(pid int) bool {
+		if pid == 101 || pid == 104 || pid == 105 {
+			t.Errorf("%d is asked for", pid)
+		}
+		if !zombies[pid] {
+			return false
+		}
+		r.reapers[100] = slices.DeleteFunc(r.reapers[100], func(p pidInfo) bool { return int(p.pid) == pid })
+		return true
+	}
+	if left, err := sweep(r, 100, 101, reap); left != 3 || err != nil { // 101, 103, 104
+		t.Errorf("%d left, %v", left, err)
+	}
+	// 103 ends, and leaves 105 to 100.
+	delete(r.reapers, 103)
+	zombies[103] = true
+	r.reapers[100] = append(r.reapers[100], pidInfo{pid: 105, flags: infoValid})
+	if left, err := sweep(r, 100, 101, reap); left != 3 || err != nil { // 101, 104, 105
+		t.Errorf("%d left, %v", left, err)
+	}
+	r.reapers[100] = r.reapers[100][:1]
+	if left, err := sweep(r, 100, 101, reap); left != 1 || err != nil {
+		t.Errorf("%d left, %v", left, err)
+	}
+	if _, err := sweep(r, 103, 101, reap); !errors.Is(err, syscall.ESRCH) {
+		t.Error(err)
+	}
+}
