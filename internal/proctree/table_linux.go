@@ -318,7 +318,7 @@ func (proc *procfs) pids() ([]int, error) {
 	for {
 		n, err := unix.Getdents(proc.fd, buf)
 		if err != nil {
-			return nil, &os.PathError{Op: "getdents", Path: "/proc", Err: err}
+			return nil, procError("getdents", "", err) // also of a process that is gone
 		}
 		if n == 0 {
 			return pids, nil
