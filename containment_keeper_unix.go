@@ -137,6 +137,10 @@ func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keep
 		_, err = k.line.Write(frame(spec))
 	}
 	if err == nil {
+		// The leader may stop the keeper before that has said that there is a leader.
+		told := make(chan struct{})
+		defer close(told)
+		defer time.AfterFunc(firstRouse, func() { k.rouse(told) }).Stop()
 		// It takes a millisecond, on a machine that has one to spare.
 		k.line.SetReadDeadline(time.Now().Add(time.Minute))
 		err = receive(k.line, &event)
@@ -236,17 +240,25 @@ func (k *keeperContainment) watchLeader() {
 	if k.ctx.Err() != nil {
 		return
 	}
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	k.rouse(k.ended)
+}
+
+// rouse makes the keeper run, should a member have stopped it, until enough is
+// closed.
+func (k *keeperContainment) rouse(enough <-chan struct{}) {
+	for pause := firstRouse; ; pause = min(2*pause, time.Second) {
 		select {
 		case <-time.After(pause):
 			k.wake()
-		case <-k.ended:
+		case <-enough:
 			return
 		case <-k.ctx.Done():
 			return
 		}
 	}
 }
+
+const firstRouse = 50 * time.Millisecond
 
 // listen takes in what the keeper has to say, up to its end.
 func (k *keeperContainment) listen() {
