@@ -55,9 +55,7 @@ func (a *adopting) bury() {
 	// helper, for as long as that one has not been reaped: then the others are
 	// looked for one by one.
 	for {
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
-		pid, _ := childOf(&info)
+		pid, _, _, err := peek(0)
 		if err == unix.EINTR {
 			continue
 		}

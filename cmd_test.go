@@ -654,7 +654,7 @@ func TestReportJSON(t *testing.T) {
 	rep := corral.Report{
 		Command: []string{"npm", "test"}, Leader: corral.Process{PID: 10, Start: 11, Command: []string{"npm", "test"}},
 		Ending: corral.TimedOut, ExitCode: -1, Signal: "SIGTERM", Forced: true, Containment: corral.Group,
-		Declined: []corral.Declined{{Containment: corral.Keeper, Reason: "why"}},
+		Declined: []corral.Declined{{Containment: corral.Keeper, Reason: "why"}}, BestEffort: "the quick",
 		Leftovers: []corral.Leftover{
 			{Process: corral.Process{PID: 12, Start: 13, Command: []string{"node"}}, Fate: corral.Signalled, Signal: "SIGTERM"},
 			{Process: corral.Process{PID: 14, Start: 15, Command: []string{"x"}}, Fate: corral.Survived, Reason: "not permitted"},
@@ -664,7 +664,7 @@ func TestReportJSON(t *testing.T) {
 	}
 	const want = `{"command":["npm","test"],"leader":{"pid":10,"start":11,"command":["npm","test"]},` +
 		`"ending":"timed_out","exit_code":-1,"signal":"SIGTERM","forced":true,"containment":"group",` +
-		`"declined":[{"containment":"keeper","reason":"why"}],` +
+		`"declined":[{"containment":"keeper","reason":"why"}],"best_effort":"the quick",` +
 		`"leftovers":[{"pid":12,"start":13,"command":["node"],"fate":"signalled","signal":"SIGTERM"},` +
 		`{"pid":14,"start":15,"command":["x"],"fate":"survived","reason":"not permitted"}],` +
 		`"started":"2026-01-02T03:04:05.0000006Z","elapsed_seconds":1.5,"user_seconds":0.001,"system_seconds":1,` +

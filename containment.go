@@ -21,7 +21,7 @@ const (
 	PIDNS  Containment = "pidns"  // Linux: a PID namespace of its own
 	Job    Containment = "job"    // Windows: a job object
 	Cgroup Containment = "cgroup" // Linux: a control group, version 2
-	Keeper Containment = "keeper" // Unix: a helper process that adopts every orphan
+	Keeper Containment = "keeper" // Unix: a helper process that adopts every orphan, or on macOS follows the members
 
 	// Group is a process group: a member that makes a session or a group of its
 	// own escapes.
@@ -97,6 +97,10 @@ type mechanism struct {
 	// to be had here or for this command.
 	open func(request) (containment, error)
 }
+
+// bestEffort has, of the containments that hold less on this system than they do
+// elsewhere, what gets away.
+var bestEffort = make(map[Containment]string)
 
 // request is what a containment may have to know of a run before it starts.
 type request struct {

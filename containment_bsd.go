@@ -2,4 +2,4 @@
 
 package corral
 
-var ladder = []mechanism{{Keeper, notBuilt}, {Group, openGroup}}
+var ladder = []mechanism{{Keeper, openKeeper}, {Group, openGroup}}

@@ -29,7 +29,7 @@ func openPIDNS(req request) (containment, error) {
 	}
 	cont, err := openKeeper(req)
 	if err == nil {
-		cont.(*keeperContainment).pidns = true
+		cont.(*keeperContainment).pidns = &pidNamespace
 	}
 	return cont, err
 }
@@ -42,7 +42,7 @@ var pidnsProbe = sync.OnceValue(func() error {
 		return err
 	}
 	keeper := k.(*keeperContainment)
-	keeper.pidns = true
+	keeper.pidns = &pidNamespace
 	defer keeper.close()
 	// The keeper cannot execute this, but will have done all else.
 	_, _, err = keeper.start(&exec.Cmd{Path: "/dev/null/corral-probe", Env: []string{}})
@@ -54,6 +54,8 @@ var pidnsProbe = sync.OnceValue(func() error {
 	}
 	return err
 })
+
+var pidNamespace = namespace{unshare, translate}
 
 // unshare makes the keeper the init of a PID namespace.
 func unshare(attr *syscall.SysProcAttr) {
@@ -91,8 +93,8 @@ func mountProc() error {
 
 // translate finds the child of the keeper whose identity in the namespace is
 // the given one.
-func (k *keeperContainment) translate(inside proctree.ID) (proctree.ID, error) {
-	pids, err := proctree.ChildPIDs(k.proc.Pid)
+func translate(keeper int, inside proctree.ID) (proctree.ID, error) {
+	pids, err := proctree.ChildPIDs(keeper)
 	for _, pid := range pids {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {

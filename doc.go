@@ -15,11 +15,17 @@
 //	job          Windows  nothing                               the kernel kills all                       tested under Wine
 //	cgroup       Linux    a privileged member                   the guard stops all                        tested
 //	keeper       Linux    nothing, unless the keeper is killed  the keeper stops all                       tested
-//	keeper       FreeBSD  nothing, unless the keeper is killed  the keeper stops all                       not built yet
-//	keeper       macOS    setsid and double fork                the keeper stops what it knows             not built yet
+//	keeper       FreeBSD  nothing, unless the keeper is killed  the keeper stops all                       built, not yet run
+//	keeper       macOS    a quick double fork                   the keeper stops what it knows             built, not yet run
 //	group        Linux    setsid, setpgid                       only the leader is killed                  tested
 //	group        FreeBSD  setsid, setpgid                       only the leader is killed                  built, not yet run
 //	group        macOS    setsid, setpgid                       nothing is killed                          built, not yet run
+//
+// On macOS, which gives orphans to launchd, the keeper follows the members: it
+// looks at the process table whenever one of them forks, executes a program or
+// ends. An orphan whose parent was forked and ended between two looks is lost if it
+// is in the process group that the leader was started in, or in a session or a
+// group that the parent has made (setsid(2)); [Report.BestEffort] says so.
 //
 // The owner is the program that uses this package. [Auto] takes the strongest
 // containment that works here, but for pidns, which is there on request; every

@@ -92,7 +92,11 @@ type Report struct {
 	// were not to be had here.
 	Containment Containment `json:"containment"`
 	Declined    []Declined  `json:"declined"`
-	Leftovers   []Leftover  `json:"leftovers"`
+	// BestEffort says how a process may have got away unseen, where the system has
+	// nothing that holds all: under a keeper on macOS. What that containment does
+	// everywhere, as the package documentation has it, is not said here.
+	BestEffort string     `json:"best_effort,omitempty"`
+	Leftovers  []Leftover `json:"leftovers"`
 	// Holders are the processes that held a pipe or the terminal open when
 	// Cmd.WaitDelay had passed: kept ones, or such as are none of the run. It is
 	// what the caller may see of them, and on other systems than Linux nothing.

@@ -416,6 +416,7 @@ func (r *run) makeReport() *Report {
 		ExitCode:    -1,
 		Containment: r.cont.name,
 		Declined:    r.cont.declined,
+		BestEffort:  bestEffort[r.cont.name],
 		KeeperLost:  errors.Is(r.reapErr, ErrKeeperLost),
 		Leftovers:   r.kept,
 		Started:     r.started,

@@ -18,7 +18,8 @@ func set(sig syscall.Signal, handler uintptr) {
 }
 
 // Ignore ignores sig without the runtime getting to know, which gives programs
-// that are started from here the default back.
+// that are started from here the default back. (os/signal.Notify would do as
+// well, but takes its time.)
 func Ignore(sig syscall.Signal) { set(sig, sigIgn) }
 
 // Ignored reports whether this process ignores sig, and a program started from

@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// Ignore has sig do nothing; a program that is started from here gets the
+// default back.
+func Ignore(sig syscall.Signal) { signal.Notify(make(chan os.Signal, 1), sig) }
+
 // Ignored reports what the Go runtime knows of: SIGHUP and SIGINT.
 func Ignored(sig syscall.Signal) bool { return signal.Ignored(sig) }
 

@@ -327,3 +327,26 @@ func BenchmarkWait(b *testing.B) {
 		}
 	}
 }
+
+// TestRefusal: EPERM is an answer, unless it is about zombies.
+func TestRefusal(t *testing.T) {
+	for _, test := range []struct {
+		said  error
+		empty bool
+		look  error
+		want  error
+	}{
+		{nil, true, nil, nil},
+		{syscall.ESRCH, false, nil, proctree.ErrGone},
+		{proctree.ErrGone, false, nil, proctree.ErrGone},
+		{syscall.EPERM, false, nil, os.ErrPermission},
+		{syscall.EPERM, true, nil, proctree.ErrGone},
+		{syscall.EPERM, true, os.ErrInvalid, os.ErrPermission},
+		{syscall.EINVAL, true, nil, syscall.EINVAL},
+	} {
+		got := result(test.said, func() (bool, error) { return test.empty, test.look })
+		if !errors.Is(got, test.want) || (got == nil) != (test.want == nil) {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}

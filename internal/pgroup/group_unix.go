@@ -137,12 +137,24 @@ func (g *Group) Signal(sig syscall.Signal) error {
 	if empty, err := g.Empty(); err == nil && empty {
 		return proctree.ErrGone
 	}
-	if err := g.send(sig); errors.Is(err, syscall.ESRCH) {
+	return result(g.send(sig), g.Empty)
+}
+
+// result is what Signal returns if the system says err. EPERM may mean that all
+// have ended meanwhile: macOS says so of a group of zombies, whosever they are
+// (killpg1 in xnu's kern_sig.c), and Linux of another user's.
+func result(err error, empty func() (bool, error)) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ESRCH):
 		return proctree.ErrGone
-	} else if err != nil {
-		return os.NewSyscallError("kill process group", err)
+	case errors.Is(err, syscall.EPERM):
+		if none, lookErr := empty(); lookErr == nil && none {
+			return proctree.ErrGone
+		}
 	}
-	return nil
+	return os.NewSyscallError("kill process group", err)
 }
 
 // send sends sig to the group. The error is a plain one of the system or, if

@@ -1,7 +1,7 @@
 // Package proctree reads the process table: which processes there are, who
 // they are, and when one of them ends.
 //
-// It imports nothing of this module and keeps no state. What differs between
+// It imports nothing of this module but procctl and keeps no state. What differs between
 // operating systems is one unexported function per operation, in a file per
 // system; what turns bytes into values is in parse_*.go, compiled and tested
 // everywhere.
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"time"
 )
@@ -124,7 +125,7 @@ func Group(pgid int) ([]Process, error) {
 // Below returns the live descendants of process pid, in no particular order and
 // with what Group fills. It costs as much as there are descendants, not as much
 // as there are processes, where the system lists the children of a process
-// (Linux with CONFIG_PROC_CHILDREN).
+// (Linux with CONFIG_PROC_CHILDREN) or what a reaper has (FreeBSD, if pid is one).
 //
 // Descendants of a process that has ended belong to whoever adopted them: only
 // those of a subreaper or reaper (prctl(2), procctl(2)) are complete. One that
@@ -140,8 +141,10 @@ func Below(pid int) ([]Process, error) {
 	return slices.DeleteFunc(table, func(p Process) bool { return !p.Alive() }), nil
 }
 
+// descendantsByTable and childPIDsByTable need no more than a survey, a snapshot
+// with what Group fills.
 func descendantsByTable(pid int) ([]Process, error) {
-	table, err := snapshot()
+	table, err := survey()
 	return Descendants(table, pid), err
 }
 
@@ -155,8 +158,39 @@ func ChildPIDs(pid int) ([]int, error) {
 	return pids, nil
 }
 
+// believed returns the rows of the processes that list names, older ones first.
+// One that it does not name both before and after its row has been read is left
+// out: the row may be that of a later process with its PID.
+func believed(list func() ([]int, error), row func(int) (Process, error)) ([]Process, error) {
+	before, err := list()
+	if err != nil {
+		return nil, err
+	}
+	var rows []Process
+	for _, pid := range before {
+		p, err := row(pid)
+		switch {
+		case err == nil:
+			rows = append(rows, p)
+		case !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission):
+			return nil, err
+		}
+	}
+	after, err := list()
+	if err != nil {
+		return nil, err
+	}
+	still := make(map[int]bool, len(after))
+	for _, pid := range after {
+		still[pid] = true
+	}
+	rows = slices.DeleteFunc(rows, func(p Process) bool { return !still[p.PID] })
+	slices.SortFunc(rows, func(a, b Process) int { return cmp.Compare(a.Start, b.Start) })
+	return rows, nil
+}
+
 func childPIDsByTable(pid int) ([]int, error) {
-	table, err := snapshot()
+	table, err := survey()
 	var pids []int
 	for _, p := range Children(table, pid) {
 		pids = append(pids, p.PID)

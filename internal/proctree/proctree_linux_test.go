@@ -791,3 +791,23 @@ func TestBelow(t *testing.T) {
 		}
 	}
 }
+
+// TestTasksGone: a process that ends while its threads are about to be listed is
+// gone, which is not an error of whoever looks at its children.
+func TestTasksGone(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/task", cmd.Process.Pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	cmd.Process.Kill()
+	cmd.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks := procfs{fd: fd}
+	defer tasks.close()
+	if tids, err := tasks.pids(); !errors.Is(err, ErrGone) || tids != nil {
+		t.Errorf("%v, %v", tids, err)
+	}
+}

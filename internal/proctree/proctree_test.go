@@ -345,3 +345,37 @@ func TestDescendants(t *testing.T) {
 		t.Errorf("Descendants(2) = %v, want %v", got, want)
 	}
 }
+
+// TestBelieved: the PID of a process that ends while its row is about to be read
+// goes to another one, which is not listed.
+func TestBelieved(t *testing.T) {
+	table := map[int]Process{
+		7: {ID: ID{PID: 7, Start: 30}}, 8: {ID: ID{PID: 8, Start: 10}}, 9: {ID: ID{PID: 9, Start: 20}},
+	}
+	listed := []int{7, 8, 9, 10}
+	list := func() ([]int, error) { return slices.Clone(listed), nil }
+	failed := error(nil)
+	row := func(pid int) (Process, error) {
+		if pid == 8 {
+			listed = []int{7, 9, 10, 11}
+		}
+		p, ok := table[pid]
+		switch {
+		case failed != nil:
+			return p, failed
+		case pid == 10:
+			return p, os.ErrPermission
+		case !ok:
+			return p, ErrGone
+		}
+		return p, nil
+	}
+	rows, err := believed(list, row)
+	if err != nil || len(rows) != 2 || rows[0].PID != 9 || rows[1].PID != 7 {
+		t.Errorf("%v, %v", rows, err)
+	}
+	failed = errors.ErrUnsupported
+	if rows, err := believed(list, row); err != failed || rows != nil {
+		t.Errorf("%v, %v", rows, err)
+	}
+}

@@ -37,3 +37,5 @@ func arguments(pid int) []string {
 	}
 	return args
 }
+
+func descendants(pid int) ([]Process, error) { return descendantsByTable(pid) }

@@ -1,10 +1,13 @@
 package proctree
 
 import (
+	"errors"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/procctl"
 )
 
 // parentRecycled: the table is not read under a single lock.
@@ -51,4 +54,14 @@ func arguments(pid int) []string {
 		return nil
 	}
 	return parseCmdline(b)
+}
+
+// descendants asks the kernel for what a reaper has. The list is complete, the
+// table need not be: it is not read under a single lock.
+func descendants(pid int) ([]Process, error) {
+	table, err := believed(func() ([]int, error) { return procctl.Descendants(pid) }, row)
+	if errors.Is(err, unix.ESRCH) { // it is no reaper
+		return descendantsByTable(pid)
+	}
+	return table, err
 }

@@ -46,6 +46,8 @@ func snapshot() ([]Process, error) {
 	return append(first, second...), errors.Join(err, secondErr)
 }
 
+func survey() ([]Process, error) { return snapshot() }
+
 func lookup(pid int) (Process, error) {
 	proc, err := openProc()
 	if err != nil {
@@ -316,7 +318,7 @@ func (proc *procfs) pids() ([]int, error) {
 	for {
 		n, err := unix.Getdents(proc.fd, buf)
 		if err != nil {
-			return nil, &os.PathError{Op: "getdents", Path: "/proc", Err: err}
+			return nil, procError("getdents", "", err) // also of a process that is gone
 		}
 		if n == 0 {
 			return pids, nil

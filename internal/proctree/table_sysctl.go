@@ -9,7 +9,7 @@ import (
 )
 
 func snapshot() ([]Process, error) {
-	table, err := rows(everyProcess)
+	table, err := survey()
 	if err != nil {
 		return nil, err
 	}
@@ -18,6 +18,12 @@ func snapshot() ([]Process, error) {
 	}
 	return table, nil
 }
+
+func survey() ([]Process, error) { return rows(everyProcess) }
+
+func childPIDs(pid int) ([]int, error) { return childPIDsByTable(pid) }
+
+func eventDriven() bool { return true }
 
 func lookup(pid int) (Process, error) {
 	p, err := row(pid)

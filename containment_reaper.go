@@ -1,0 +1,21 @@
+//go:build linux || freebsd
+
+package corral
+
+import (
+	"syscall"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// dieWithKeeper has the kernel kill the leader with the keeper: on Linux with
+// its main thread, from which it starts the leader (prctl(2)), on FreeBSD with
+// the process (procctl(2)).
+func dieWithKeeper(attr *syscall.SysProcAttr) {
+	if attr.Pdeathsig == 0 {
+		attr.Pdeathsig = syscall.SIGKILL
+	}
+}
+
+// held returns the members that the keeper has.
+func (k *keeperContainment) held() ([]proctree.Process, error) { return proctree.Below(k.proc.Pid) }

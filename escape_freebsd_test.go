@@ -1,0 +1,5 @@
+package corral_test
+
+import "github.com/corral-run/corral"
+
+var containments = []corral.Containment{corral.Keeper, corral.Group}

@@ -1,0 +1,226 @@
+//go:build linux || darwin || freebsd
+
+package corral
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/disposition"
+)
+
+// Keeper and guard are the running program once more, started in a role that
+// this package recognises before the program's main, and before most of its
+// init functions: nothing has to be installed, and nothing can be missing when
+// it is needed.
+//
+// A helper is known by the zeroth argument, and by a Unix socket for standard
+// input, which is its line to the owner: end-of-file says that the owner is
+// gone, however it went.
+func init() {
+	if len(os.Args) == 0 {
+		return
+	}
+	main := helperMain(os.Args[0])
+	if main == nil || !isSocket(0) {
+		return
+	}
+	// The main goroutine is on the main thread until the init functions have
+	// returned. Here it stays there, as the kernel's parent-death signal belongs
+	// to the thread that forked.
+	runtime.LockOSThread()
+	// Signals are for the command, or for the owner, who passes them on. A program
+	// that is started from here gets the default back.
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
+		disposition.Ignore(sig)
+	}
+	main()
+	syscall.Exit(0) // unlike os.Exit, without what else wants to be done at the end: the race detector waits for a second
+}
+
+func isSocket(fd int) bool {
+	name, err := unix.Getsockname(fd)
+	_, ok := name.(*unix.SockaddrUnix)
+	return err == nil && ok
+}
+
+// helperSource is the program that helpers are started from, or the reason why
+// there is none.
+func helperSource() (string, error) {
+	if HelperPath != "" {
+		_, err := os.Stat(HelperPath)
+		return HelperPath, err
+	}
+	return ownProgram()
+}
+
+var ownProgram = sync.OnceValues(func() (string, error) {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-buildmode" && slices.Contains([]string{"c-shared", "c-archive", "plugin"}, s.Value) {
+				return "", fmt.Errorf("this code is a library in a program that may not be Go's (-buildmode=%s): set corral.HelperPath", s.Value)
+			}
+		}
+	}
+	// It is the running program also when its file has been replaced or removed.
+	path := "/proc/self/exe"
+	info, err := os.Stat(path)
+	if err != nil {
+		if path, err = os.Executable(); err == nil {
+			info, err = os.Stat(path)
+		}
+	}
+	if err == nil && info.Mode()&(os.ModeSetuid|os.ModeSetgid) != 0 {
+		// A helper would have the rights that this process may have given up, and
+		// the command would have them from the helper.
+		return "", errors.New("the program is set-user-ID or set-group-ID: set corral.HelperPath")
+	}
+	return path, err
+})
+
+// startHelper starts a helper, with a line to it: the owner's end is
+// non-blocking.
+func startHelper(role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
+	path, err := helperSource()
+	if err != nil {
+		return nil, nil, err
+	}
+	fds, err := socketpair()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), role)
+	defer theirs.Close()
+	unix.SetNonblock(fds[0], true)
+	ours := os.NewFile(uintptr(fds[0]), role)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		ours.Close()
+		return nil, nil, err
+	}
+	defer null.Close()
+	p, err := os.StartProcess(path, append([]string{role}, args...), &os.ProcAttr{
+		Env:   helperEnv(),
+		Files: append([]*os.File{theirs, null, null}, extra...),
+		Sys:   attr,
+	})
+	if err != nil {
+		ours.Close()
+		return nil, nil, fmt.Errorf("cannot start the helper: %w", err)
+	}
+	return p, ours, nil
+}
+
+// helperEnv is the owner's environment, which its dynamic linker may need,
+// without what makes Go's runtime behave differently.
+func helperEnv() []string {
+	runtimes := []string{"GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GORACE", "GOCOVERDIR"}
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(runtimes, name)
+	})
+	return append(env, "GOMAXPROCS=2")
+}
+
+// sendFiles sends descriptors over a line; receiveFiles gets them, closed on
+// exec.
+func sendFiles(line *os.File, files []*os.File) error {
+	conn, err := line.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(files, filesPerMessage) {
+		var fds []int
+		for _, f := range batch {
+			// As os/exec does, this makes the file blocking: the command shares
+			// that property, and expects it.
+			fds = append(fds, int(f.Fd()))
+		}
+		var serr error
+		err := conn.Write(func(fd uintptr) bool {
+			serr = unix.Sendmsg(int(fd), []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+			return serr != unix.EAGAIN && serr != unix.EINTR
+		})
+		runtime.KeepAlive(batch)
+		if err := errors.Join(err, os.NewSyscallError("sendmsg", serr)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filesPerMessage is below SCM_MAX_FD of Linux, 253 (unix(7)). On FreeBSD and
+// macOS a message's pointers to files have to fit into an mbuf cluster, 2048
+// bytes (unp_internalize in their uipc_usrreq.c).
+const filesPerMessage = 200
+
+func receiveFiles(line int, n int) ([]*os.File, error) {
+	var files []*os.File
+	for len(files) < n {
+		oob := make([]byte, unix.CmsgSpace(4*filesPerMessage))
+		_, m, flags, _, err := unix.Recvmsg(line, make([]byte, 1), oob, receiveClosedOnExec)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return files, os.NewSyscallError("recvmsg", err)
+		case flags&unix.MSG_CTRUNC != 0:
+			// The kernel had no number left for them.
+			return files, os.NewSyscallError("recvmsg", unix.EMFILE)
+		case m == 0:
+			return files, io.ErrUnexpectedEOF
+		}
+		messages, err := unix.ParseSocketControlMessage(oob[:m])
+		if err != nil {
+			return files, err
+		}
+		for _, message := range messages {
+			fds, err := unix.ParseUnixRights(&message)
+			if err != nil {
+				return files, err
+			}
+			for _, fd := range fds {
+				if receiveClosedOnExec == 0 {
+					unix.CloseOnExec(fd)
+				}
+				files = append(files, os.NewFile(uintptr(fd), "inherited"))
+			}
+		}
+	}
+	return files, nil
+}
+
+// closeInherited closes the descriptors that the helper has inherited from the
+// owner without knowing of them, once those who should have them do: somebody
+// may wait for their end-of-file. The runtime's own are closed on exec.
+func closeInherited() {
+	for fd := range mayBeOpen() {
+		if fd <= 2 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// ignoredSignals lists those that this process ignores now.
+func ignoredSignals() []syscall.Signal {
+	var ignored []syscall.Signal
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if sig != syscall.SIGCHLD && disposition.Ignored(sig) {
+			ignored = append(ignored, sig)
+		}
+	}
+	return ignored
+}

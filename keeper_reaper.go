@@ -1,0 +1,52 @@
+//go:build linux || freebsd
+
+package corral
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// Where the keeper is a reaper, whatever the leader starts is below it.
+
+func (k *keeper) follow() error { return nil }
+
+func (k *keeper) members() ([]proctree.Process, error) { return proctree.Below(os.Getpid()) }
+
+// observe reaps children until none has ended, or the leader has, which stays:
+// from then on the kernel would name it again and again.
+func (k *keeper) observe() {
+	for {
+		pid, status, usage, err := peek(0)
+		switch {
+		case err == unix.EINTR:
+		case err != nil || pid == 0:
+			return
+		case pid == k.leader.PID:
+			k.ended = &keeperEvent{kind: eventEnded, status: status, rusage: usage}
+			return
+		default:
+			reap(pid)
+		}
+	}
+}
+
+func (k *keeper) release() {
+	if k.leader.PID != 0 {
+		reap(k.leader.PID)
+		k.leader.PID = 0 // it may become a member's
+	}
+}
+
+// reap reaps a child if it has ended.
+func reap(pid int) bool {
+	for {
+		got, err := unix.Wait4(pid, nil, unix.WNOHANG|anyChild, nil)
+		if err != unix.EINTR {
+			return got == pid || err != nil
+		}
+	}
+}

@@ -1,0 +1,314 @@
+//go:build linux || darwin || freebsd
+
+package corral
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/disposition"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// The keeper is the process between the owner and the leader of one run. It
+// knows the members, outlives the owner, and stops the run then. It also holds
+// the leader unreaped until the owner has been told how it ended, so that the
+// leader's PID means the leader for as long as it does under os/exec.
+//
+// How it knows the members is the system's: on Linux and FreeBSD it is the
+// reaper of what it starts, to which a member comes whose parent ends; on macOS
+// it has to follow them. A system's file has
+//
+//	settle   makes the process ready to be the leader's parent
+//	follow   is told the leader
+//	observe  takes in what has happened: k.ended is set once the leader has ended
+//	rest     counts who is left but for an ended leader, and kills if k.killing
+//	members  lists the live members, for any goroutine
+//	release  reaps an ended leader
+
+// What the owner sends after the spec, a byte each.
+const (
+	keeperKill   = 'k'
+	keeperReap   = 'r' // reap the leader, which has ended: the run goes on for long
+	keeperFinish = 'f' // reap the leader and end as it did
+	// keeperMembers asks who the members are, where only the keeper knows.
+	keeperMembers = 'm'
+)
+
+func failureOf(err error) *keeperEvent {
+	e := &keeperEvent{kind: eventFailed, text: err.Error()}
+	if path, ok := err.(*fs.PathError); ok && errors.As(path.Err, &e.errno) {
+		e.op, e.path = path.Op, path.Path
+	}
+	return e
+}
+
+func (e *keeperEvent) err() error {
+	if e.errno != 0 {
+		return &fs.PathError{Op: e.op, Path: e.path, Err: e.errno}
+	}
+	return errors.New(e.text)
+}
+
+// keeperState is what the process knows; keeper is that, and what the system's
+// file needs. Only the main goroutine uses it.
+type keeperState struct {
+	line   *os.File
+	leader proctree.ID
+	ended  *keeperEvent // how the leader did, once it has
+	empty  bool
+	// killing: whatever turns up is killed, until nothing does.
+	killing bool
+
+	// Set by the system's file where SIGCHLD is not enough: news says that there
+	// is something to observe, and blind that somebody may end without any.
+	news  <-chan struct{}
+	blind bool
+}
+
+func keeperMain() {
+	k := new(keeper)
+	k.line = os.NewFile(0, keeperRole)
+	spec, err := k.prepare()
+	if err == nil {
+		err = k.spawn(spec)
+	}
+	if err != nil {
+		k.tell(failureOf(err))
+		syscall.Exit(1)
+	}
+	k.serve(spec)
+}
+
+// prepare reads what the process is to keep, and makes it a keeper.
+func (k *keeper) prepare() (*keeperSpec, error) {
+	var count [4]byte
+	if _, err := io.ReadFull(k.line, count[:]); err != nil {
+		return nil, err
+	}
+	files, err := receiveFiles(0, int(binary.NativeEndian.Uint32(count[:])))
+	if err != nil {
+		return nil, err
+	}
+	spec := new(keeperSpec)
+	if err := receive(k.line, spec); err != nil {
+		return nil, err
+	}
+	spec.give(files)
+	return spec, k.settle(spec)
+}
+
+// give hands the descriptors out: to the leader's numbers, and to the fields of
+// Sys that name one.
+func (s *keeperSpec) give(files []*os.File) {
+	next := func() *os.File {
+		f := files[0]
+		files = files[1:]
+		return f
+	}
+	for _, open := range s.open {
+		var f *os.File
+		if open {
+			f = next()
+		}
+		s.files = append(s.files, f)
+	}
+	for _, field := range descriptorsOf(s.sys) {
+		f := next()
+		s.others = append(s.others, f)
+		*field = int(f.Fd())
+	}
+}
+
+// spawn starts the leader and tells the owner.
+func (k *keeper) spawn(spec *keeperSpec) error {
+	for _, sig := range spec.ignored {
+		signal.Ignore(sig)
+	}
+	attr := &syscall.ProcAttr{Dir: spec.dir, Env: spec.env, Sys: spec.sys}
+	for _, f := range spec.files {
+		fd := ^uintptr(0)
+		if f != nil {
+			fd = f.Fd()
+		}
+		attr.Files = append(attr.Files, fd)
+	}
+	if spec.group != 0 {
+		if err := unix.Setpgid(0, spec.group); err != nil {
+			return os.NewSyscallError("setpgid", err)
+		}
+	}
+	// Not os.StartProcess, which would start another process to find out about
+	// pidfds.
+	pid, err := syscall.ForkExec(spec.path, spec.args, attr)
+	if err != nil {
+		return &fs.PathError{Op: "fork/exec", Path: spec.path, Err: err}
+	}
+	if k.leader, err = proctree.Identify(pid); err != nil {
+		unix.Kill(pid, unix.SIGKILL)
+		return err
+	}
+	if err := k.follow(); err != nil {
+		unix.Kill(pid, unix.SIGKILL)
+		return err
+	}
+	k.tell(&keeperEvent{kind: eventStarted, pid: k.leader.PID, start: k.leader.Start})
+	if spec.leaveSession {
+		unix.Setsid()
+	}
+	for _, f := range slices.Concat(spec.files, spec.others) {
+		f.Close()
+	}
+	closeInherited()
+	return os.Chdir("/")
+}
+
+// serve keeps the run until the owner says that it has no more use for it, or is
+// gone and the run has been stopped.
+func (k *keeper) serve(spec *keeperSpec) {
+	died := make(chan os.Signal, 1)
+	signal.Notify(died, syscall.SIGCHLD)
+	requests := make(chan byte)
+	go func() {
+		defer close(requests)
+		for b := make([]byte, 1); ; {
+			if n, err := k.line.Read(b); n != 1 || err != nil {
+				return
+			}
+			requests <- b[0]
+		}
+	}()
+	own := &brood{look: k.members, killing: make(chan struct{}), emptied: make(chan struct{})}
+	stopper := newStopper(own, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
+	killing := own.killing
+	var stopped chan struct{}
+	var again <-chan time.Time
+	pause := time.Millisecond
+	for {
+		k.look()
+		if k.empty {
+			own.emptyOnce.Do(func() { close(own.emptied) })
+		}
+		again = nil
+		if (k.killing || k.blind) && !k.empty {
+			// A child of one that may not be killed is adopted without an event.
+			again = time.After(pause)
+			pause = min(2*pause, time.Second)
+		}
+		select {
+		case <-died:
+		case <-k.news:
+		case <-again:
+		case <-killing:
+			k.killing, killing = true, nil
+		case <-stopped:
+			k.end()
+		case request, ok := <-requests:
+			switch {
+			case ok && request == keeperKill:
+				k.killing = true
+			case ok && request == keeperReap:
+				k.release()
+			case ok && request == keeperMembers:
+				k.answer()
+			case ok && request == keeperFinish, !ok && k.empty, !ok && k.ended != nil && spec.keep:
+				k.end()
+			case !ok:
+				requests, stopped = nil, stopper.done
+				go stopper.run()
+			}
+		}
+	}
+}
+
+// end ends the keeper as the leader has ended.
+func (k *keeper) end() {
+	if k.ended != nil {
+		k.release()
+		disposition.EndLike(k.ended.status)
+	}
+	syscall.Exit(1)
+}
+
+func (k *keeper) answer() {
+	rows, _ := k.members()
+	e := &keeperEvent{kind: eventMembers}
+	for _, row := range rows {
+		e.members = append(e.members, row.ID)
+	}
+	k.tell(e)
+}
+
+func (k *keeper) tell(e *keeperEvent) {
+	k.line.Write(frame(e)) // if the owner is gone, the next read says so
+}
+
+// look sees to the run: takes in who has ended, kills those that are to be
+// killed, and tells the owner what is news.
+func (k *keeper) look() {
+	if k.empty {
+		return
+	}
+	known := k.ended != nil
+	if !known {
+		k.observe()
+	}
+	if k.ended != nil || k.killing {
+		k.empty = k.rest() == 0 && k.ended != nil
+	}
+	switch {
+	case k.ended != nil && !known:
+		k.ended.empty = k.empty
+		k.tell(k.ended)
+	case k.empty:
+		k.tell(&keeperEvent{kind: eventEmpty})
+	}
+}
+
+// brood is the run as a stopper in the keeper's process sees it.
+type brood struct {
+	look                func() ([]proctree.Process, error)
+	killOnce, emptyOnce sync.Once
+	killing, emptied    chan struct{}
+}
+
+func (b *brood) signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return signalEach(number, b.look)
+}
+
+func (b *brood) kill() error {
+	b.killOnce.Do(func() { close(b.killing) })
+	return nil
+}
+
+func (b *brood) members() ([]Process, error) {
+	return seen(func() ([]proctree.Process, bool, error) {
+		rows, err := b.look()
+		return rows, isClosed(b.emptied), err
+	})
+}
+
+func (b *brood) empty(ctx context.Context) error {
+	select {
+	case <-b.emptied:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,6 @@
+package corral
+
+import "syscall"
+
+// systemAttributes codes the fields of macOS's own.
+func systemAttributes(*coder, *syscall.SysProcAttr) {}

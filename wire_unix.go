@@ -1,0 +1,245 @@
+//go:build linux || darwin || freebsd
+
+package corral
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// What owner and keeper tell each other is not JSON or gob, which take longer to
+// get going than all else that a keeper does: its life is often that short.
+
+// coder writes values to a message, or reads them from one, in the order in
+// which a type's fields method names them.
+type coder struct {
+	b       []byte
+	reading bool
+	bad     bool // the message is too short
+}
+
+func (c *coder) number(p *int64) {
+	if !c.reading {
+		c.b = binary.AppendVarint(c.b, *p)
+		return
+	}
+	n, size := binary.Varint(c.b)
+	if size <= 0 {
+		c.bad, c.b = true, nil
+		return
+	}
+	*p, c.b = n, c.b[size:]
+}
+
+func (c *coder) text(p *string) {
+	n := int64(len(*p))
+	c.number(&n)
+	switch {
+	case !c.reading:
+		c.b = append(c.b, *p...)
+	case n < 0 || n > int64(len(c.b)):
+		c.bad, c.b = true, nil
+	default:
+		*p, c.b = string(c.b[:n]), c.b[n:]
+	}
+}
+
+func (c *coder) flag(p *bool) {
+	var n int64
+	if *p {
+		n = 1
+	}
+	c.number(&n)
+	*p = n != 0
+}
+
+// integer is number for any type of integer.
+func integer[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64 | ~uintptr](c *coder, p *T) {
+	n := int64(*p)
+	c.number(&n)
+	*p = T(n)
+}
+
+// list codes the elements of a slice with each. A nil one becomes an empty one.
+func list[T any](c *coder, p *[]T, each func(*T)) {
+	n := int64(len(*p))
+	c.number(&n)
+	if c.reading {
+		if n < 0 || n > int64(len(c.b)) { // an element takes a byte at least
+			c.bad, c.b = true, nil
+			return
+		}
+		*p = make([]T, n)
+	}
+	for i := range *p {
+		each(&(*p)[i])
+	}
+}
+
+// option codes what p points to, if anything.
+func option[T any](c *coder, p **T, each func(*T)) {
+	there := *p != nil
+	c.flag(&there)
+	if there && *p == nil {
+		*p = new(T)
+	}
+	if there {
+		each(*p)
+	}
+}
+
+// message is what can be sent.
+type message interface{ fields(*coder) }
+
+// frame is a message on the line: its length in 4 bytes, then itself.
+func frame(m message) []byte {
+	c := &coder{b: make([]byte, 4, 512)}
+	m.fields(c)
+	binary.NativeEndian.PutUint32(c.b, uint32(len(c.b)-4))
+	return c.b
+}
+
+func receive(line io.Reader, m message) error {
+	var size [4]byte
+	if _, err := io.ReadFull(line, size[:]); err != nil {
+		return err
+	}
+	c := &coder{b: make([]byte, binary.NativeEndian.Uint32(size[:])), reading: true}
+	if _, err := io.ReadFull(line, c.b); err != nil {
+		return err
+	}
+	if m.fields(c); c.bad || len(c.b) > 0 {
+		return errors.New("the message is not understood: is the helper of the same version?")
+	}
+	return nil
+}
+
+// keeperSpec is what the keeper is told first, after the number of descriptors
+// (4 bytes) and the descriptors.
+type keeperSpec struct {
+	path, dir    string
+	args, env    []string
+	sys          *syscall.SysProcAttr
+	open         []bool // which of the leader's descriptors are open; they come in this order, then those of descriptorsOf(sys)
+	ignored      []syscall.Signal
+	group        int  // which one to start the leader from; 0: the one that the keeper is in
+	leaveSession bool // for one of the keeper's own, once the leader has started
+	keep         bool
+	init         bool // the keeper is the init of a PID namespace
+	plan         StopPlan
+
+	files, others []*os.File // the descriptors, in the keeper
+}
+
+func (s *keeperSpec) fields(c *coder) {
+	c.text(&s.path)
+	c.text(&s.dir)
+	list(c, &s.args, c.text)
+	list(c, &s.env, c.text)
+	option(c, &s.sys, func(a *syscall.SysProcAttr) { attributes(c, a) })
+	list(c, &s.open, c.flag)
+	list(c, &s.ignored, func(sig *syscall.Signal) { integer(c, sig) })
+	integer(c, &s.group)
+	c.flag(&s.leaveSession)
+	c.flag(&s.keep)
+	c.flag(&s.init)
+	list(c, (*[]StopStep)(&s.plan), func(step *StopStep) {
+		sig, _ := step.Signal.(syscall.Signal) // 0, of another type, does nothing
+		integer(c, &sig)
+		if c.reading {
+			step.Signal = sig
+		}
+		integer(c, &step.Wait)
+	})
+}
+
+// attributes codes the fields that all systems have, then the system's own.
+func attributes(c *coder, a *syscall.SysProcAttr) {
+	c.text(&a.Chroot)
+	option(c, &a.Credential, func(cred *syscall.Credential) {
+		integer(c, &cred.Uid)
+		integer(c, &cred.Gid)
+		list(c, &cred.Groups, func(g *uint32) { integer(c, g) })
+		c.flag(&cred.NoSetGroups)
+	})
+	c.flag(&a.Ptrace)
+	c.flag(&a.Setsid)
+	c.flag(&a.Setpgid)
+	c.flag(&a.Setctty)
+	c.flag(&a.Noctty)
+	integer(c, &a.Ctty)
+	c.flag(&a.Foreground)
+	integer(c, &a.Pgid)
+	systemAttributes(c, a)
+}
+
+// keeperEvent is what the keeper tells the owner.
+type keeperEvent struct {
+	kind eventKind
+	// Of started: the leader's identity.
+	pid   int
+	start uint64
+	// Of failed: the *fs.PathError of os.StartProcess if there is an errno, else
+	// text.
+	op, path string
+	errno    syscall.Errno
+	text     string
+	// Of ended: how the leader did, and whether that was the last of the run.
+	status syscall.WaitStatus
+	rusage syscall.Rusage // also of used
+	empty  bool
+	// Of members: who they are.
+	members []proctree.ID
+}
+
+type eventKind int
+
+const (
+	eventStarted eventKind = iota + 1
+	eventFailed
+	eventEnded
+	eventEmpty   // after ended, and it stays so
+	eventUsed    // after ended, where what the leader has used is known only once it has been reaped
+	eventMembers // an answer to keeperMembers
+)
+
+func (e *keeperEvent) fields(c *coder) {
+	integer(c, &e.kind)
+	switch e.kind {
+	case eventStarted:
+		integer(c, &e.pid)
+		integer(c, &e.start)
+	case eventFailed:
+		c.text(&e.op)
+		c.text(&e.path)
+		integer(c, &e.errno)
+		c.text(&e.text)
+	case eventEnded:
+		integer(c, &e.status)
+		usage(c, &e.rusage)
+		c.flag(&e.empty)
+	case eventUsed:
+		usage(c, &e.rusage)
+	case eventMembers:
+		list(c, &e.members, func(id *proctree.ID) {
+			integer(c, &id.PID)
+			integer(c, &id.Start)
+		})
+	}
+}
+
+func usage(c *coder, r *syscall.Rusage) {
+	for _, t := range []*syscall.Timeval{&r.Utime, &r.Stime} {
+		integer(c, &t.Sec)
+		integer(c, &t.Usec)
+	}
+	for _, n := range []*int64{&r.Maxrss, &r.Ixrss, &r.Idrss, &r.Isrss, &r.Minflt, &r.Majflt, &r.Nswap,
+		&r.Inblock, &r.Oublock, &r.Msgsnd, &r.Msgrcv, &r.Nsignals, &r.Nvcsw, &r.Nivcsw} {
+		c.number(n)
+	}
+}
