@@ -24,6 +24,7 @@ import (
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/winetest"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -32,40 +33,6 @@ var (
 	user32 = windows.NewLazySystemDLL("user32.dll")
 	k32    = windows.NewLazySystemDLL("kernel32.dll")
 )
-
-// underWine: it does not apply priorities at creation, nor tell command lines.
-func underWine() bool { return ntdll.NewProc("wine_get_version").Find() == nil }
-
-// tempDir is t.TempDir for more than an empty directory, which Wine cannot remove
-// by what os.RemoveAll uses (FileDispositionInformationEx).
-func tempDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "corral")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		var all []string
-		filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error {
-			all = append(all, path)
-			return nil
-		})
-		for _, path := range slices.Backward(all) {
-			if err := os.Remove(path); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return dir
-}
-
-// needWindows skips what Wine does not have.
-func needWindows(t *testing.T, why string) {
-	t.Helper()
-	if underWine() {
-		t.Skip("SKIPPED: under Wine, " + why)
-	}
-}
 
 // The commands of the tests are this program in one of these roles.
 func init() {
@@ -163,7 +130,7 @@ func TestExitCodeWindows(t *testing.T) {
 // TestNamesWindows: what is not ASCII, has spaces or quotes gets through, in the
 // path, the directory, the arguments, the environment and the output.
 func TestNamesWindows(t *testing.T) {
-	dir := filepath.Join(tempDir(t), "Kön igs 狼")
+	dir := filepath.Join(winetest.TempDir(t), "Kön igs 狼")
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +176,7 @@ func TestAttributesWindows(t *testing.T) {
 	}
 	// The caller wanted it to be suspended, and it is.
 	err := cmd.Process.WithHandle(func(h uintptr) {
-		if class, err := windows.GetPriorityClass(windows.Handle(h)); err != nil || class != windows.BELOW_NORMAL_PRIORITY_CLASS && !underWine() {
+		if class, err := windows.GetPriorityClass(windows.Handle(h)); err != nil || class != windows.BELOW_NORMAL_PRIORITY_CLASS && !winetest.Detected() {
 			t.Errorf("the priority class is %#x, %v", class, err)
 		}
 		if event, err := windows.WaitForSingleObject(windows.Handle(h), 300); event != uint32(windows.WAIT_TIMEOUT) {
@@ -253,12 +220,12 @@ func TestParentWindows(t *testing.T) {
 func TestStartFailsWindows(t *testing.T) {
 	before := handles(t)
 	for range 20 {
-		cmd := corral.Command(filepath.Join(tempDir(t), "none.exe"))
+		cmd := corral.Command(filepath.Join(winetest.TempDir(t), "none.exe"))
 		if err := cmd.Start(); !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 		cmd = inJob("exit", "0")
-		cmd.Dir = filepath.Join(tempDir(t), "none")
+		cmd.Dir = filepath.Join(winetest.TempDir(t), "none")
 		if err := cmd.Start(); !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
@@ -326,7 +293,7 @@ func TestLeftoversWindows(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := cmd.Report().Leftovers
-			if len(l) != 1 || l[0].PID != pid || l[0].Fate != tt.fate || len(l[0].Command) < 2 && !underWine() {
+			if len(l) != 1 || l[0].PID != pid || l[0].Fate != tt.fate || len(l[0].Command) < 2 && !winetest.Detected() {
 				t.Fatalf("leftovers %v, want %d", l, pid)
 			}
 			h, err := proctree.Open(proctree.ID{PID: pid, Start: l[0].Start})
@@ -427,7 +394,7 @@ func TestCtrlCWindows(t *testing.T) {
 // TestCtrlBreakWindows: so is one that has the owner's console CTRL_BREAK, in its
 // own group: the bystander gets none.
 func TestCtrlBreakWindows(t *testing.T) {
-	needWindows(t, "GenerateConsoleCtrlEvent knows CTRL_C only (server/console.c, propagate_console_signal)")
+	winetest.Need(t, "GenerateConsoleCtrlEvent knows CTRL_C only (server/console.c, propagate_console_signal)")
 	escape.StartBystander(t)
 	cmd := inJob("obey")
 	said := ready(t, cmd)
@@ -545,7 +512,7 @@ func TestUsageWindows(t *testing.T) {
 	if used := time.Duration(r.UserTime + r.SystemTime); used < 50*time.Millisecond {
 		t.Errorf("CPU time %v", used)
 	}
-	needWindows(t, "jobs do not know their memory")
+	winetest.Need(t, "jobs do not know their memory")
 	if r.PeakMemory < 64<<20 {
 		t.Errorf("memory %d", r.PeakMemory)
 	}

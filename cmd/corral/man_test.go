@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 // Every flag of every visible command is in its help, its man page and
@@ -112,7 +114,7 @@ signal n
 
 // The pages are what troff takes for a man page, where there is a troff.
 func TestManPagesFormat(t *testing.T) {
-	dir := t.TempDir()
+	dir := winetest.TempDir(t)
 	var out bytes.Buffer
 	if status := run([]string{"man", dir}, &out, &out); status != 0 || out.Len() > 0 {
 		t.Fatalf("man: status %d, output %q", status, out.String())

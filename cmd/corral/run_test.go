@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 func leftover(pid int, fate corral.Fate, command ...string) corral.Leftover {
@@ -68,7 +69,11 @@ func TestSummary(t *testing.T) {
 }
 
 func TestStartError(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
+	notDirectory := 126
+	if errors.Is(syscall.ENOTDIR, fs.ErrNotExist) { // on Windows, where it is ERROR_PATH_NOT_FOUND
+		notDirectory = 127
+	}
+	t.Setenv("PATH", winetest.TempDir(t))
 	for _, tt := range []struct {
 		err    error
 		status int
@@ -81,7 +86,7 @@ func TestStartError(t *testing.T) {
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.EACCES}, 126, "x: " + syscall.EACCES.Error()},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: errNotExecutable}, 126, "x: " + errNotExecutable.Error()},
 		{fmt.Errorf("corral: %w", &fs.PathError{Op: "fork/exec", Path: "./x", Err: errNotExecutable}), 126, "x: " + errNotExecutable.Error()},
-		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOTDIR}, 126, "x: " + syscall.ENOTDIR.Error()},
+		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOTDIR}, notDirectory, "x: " + syscall.ENOTDIR.Error()},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.E2BIG}, 126, "x: " + syscall.E2BIG.Error()},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOMEM}, 125, "x: " + syscall.ENOMEM.Error()},
 		// Not about the command: the containment could not be made.

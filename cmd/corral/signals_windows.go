@@ -18,8 +18,9 @@ var resume os.Signal // nothing is ever stopped here
 // There is no execvp(3) here.
 const scriptShell, defaultPath = "", ""
 
-// The signals that Go gives a meaning to on Windows.
+// The signals that have a meaning in a stop plan on Windows: see corral.StopStep.
 var names = map[syscall.Signal]string{
+	syscall.SIGHUP:  "SIGHUP",
 	syscall.SIGINT:  "SIGINT",
 	syscall.SIGKILL: "SIGKILL",
 	syscall.SIGTERM: "SIGTERM",

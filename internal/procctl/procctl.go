@@ -1,8 +1,10 @@
+//go:build unix
+
 // Package procctl is what FreeBSD has in procctl(2): reapers, which get the
 // orphans of their descendants, and parent-death signals.
 //
 // Numbers and structures are those of FreeBSD's sys/procctl.h, on amd64 and
-// arm64. What is made of them is compiled and tested everywhere.
+// arm64. What is made of them is compiled and tested on every Unix.
 package procctl
 
 import (

@@ -81,26 +81,20 @@ func openHandle(id ID) (handle, error) {
 }
 
 func (h processHandle) signal(sig os.Signal) error {
-	switch sig {
-	case os.Kill:
-	case syscall.Signal(0):
-		gone, err := ended(h.Handle)
-		if gone && err == nil {
-			err = ErrGone
-		}
-		return err
-	default:
+	if sig != os.Kill && sig != syscall.Signal(0) {
 		return errors.ErrUnsupported
 	}
-	err := windows.TerminateProcess(h.Handle, 1)
-	if err == nil {
-		return nil
+	gone, err := ended(h.Handle)
+	if err == nil && !gone && sig == os.Kill {
+		err = os.NewSyscallError("TerminateProcess", windows.TerminateProcess(h.Handle, 1))
+		if err != nil { // access is denied also if there is nothing left to terminate
+			gone, _ = ended(h.Handle)
+		}
 	}
-	// Access is denied also if there is nothing left to terminate.
-	if gone, waitErr := ended(h.Handle); gone && waitErr == nil {
+	if gone {
 		return ErrGone
 	}
-	return os.NewSyscallError("TerminateProcess", err)
+	return err
 }
 
 func (h processHandle) wait(ctx context.Context) error {

@@ -113,9 +113,11 @@ func windowsState(threads uint32) State {
 	return Unknown
 }
 
-// fileTime converts a time in units of 100 ns since 1601.
+// fileTime converts a time in units of 100 ns since 1601. A process that is just
+// being created may not have one.
 func fileTime(t uint64) time.Time {
-	if t == 0 {
+	const year1970 = 116444736e9
+	if t < year1970 {
 		return time.Time{}
 	}
 	ft := windows.Filetime{LowDateTime: uint32(t), HighDateTime: uint32(t >> 32)}

@@ -1,0 +1,44 @@
+// Package winetest is for tests that run on Windows, real or as Wine has it.
+package winetest
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// TempDir is t.TempDir for Wine too, where os.RemoveAll does not work
+// (FileDispositionInformationEx, before Wine 9).
+func TempDir(t testing.TB) string {
+	t.Helper()
+	if !Detected() {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("", "corral")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var all []string
+		filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
+			all = append(all, path)
+			return nil
+		})
+		for _, path := range slices.Backward(all) {
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return dir
+}
+
+// Need skips the test, or the rest of it, under Wine: why says what that lacks.
+func Need(t testing.TB, why string) {
+	t.Helper()
+	if Detected() {
+		t.Skip("SKIPPED: under Wine, " + why)
+	}
+}
