@@ -128,7 +128,7 @@ func TestManPagesFormat(t *testing.T) {
 		t.Errorf("pages: -want +got:\n%s", diff)
 	}
 	if _, err := exec.LookPath("groff"); err != nil {
-		t.Skip("no groff to check the pages with")
+		t.Skip("SKIPPED: no groff to check the pages with")
 	}
 	for _, page := range pages {
 		text, err := exec.Command("groff", "-man", "-ww", "-Tutf8", "-P-cbou", page).CombinedOutput()

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 // Nothing that the tests start lives longer than this, and nothing that they
@@ -30,7 +32,21 @@ func TestMain(m *testing.M) {
 	// A program built with the race detector sleeps for a second when it ends.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	escape.Main()
-	testscript.Main(m, programs)
+	testscript.Main(cleaned{m}, programs)
+}
+
+// cleaned removes the programs itself under Wine, where testscript cannot.
+type cleaned struct{ testscript.TestingM }
+
+func (c cleaned) Run() int {
+	code := c.TestingM.Run()
+	if winetest.Detected() {
+		bin, _, _ := strings.Cut(os.Getenv("PATH"), string(os.PathListSeparator))
+		if err := winetest.RemoveAll(filepath.Dir(bin)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	return code
 }
 
 // programs are the programs that the tests can start: the test binary is all

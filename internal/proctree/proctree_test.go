@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -177,7 +176,7 @@ func TestGone(t *testing.T) {
 		}
 		h, err := Open(id)
 		if err == nil { // on Windows, as long as anybody has a handle to it
-			err = h.Signal(syscall.Signal(0))
+			err = h.Signal(os.Kill)
 			h.Close()
 		}
 		if !errors.Is(err, ErrGone) {

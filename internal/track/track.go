@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package track follows the processes of a run where the kernel does not: on
 // macOS, whose orphans go to launchd. It is the best that can be done there, and
 // not enough for a process that does not want to be found: see Tracker.

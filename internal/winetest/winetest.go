@@ -2,6 +2,7 @@
 package winetest
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,18 +22,28 @@ func TempDir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		var all []string
-		filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
-			all = append(all, path)
-			return nil
-		})
-		for _, path := range slices.Backward(all) {
-			if err := os.Remove(path); err != nil {
-				t.Error(err)
-			}
+		if err := RemoveAll(dir); err != nil {
+			t.Error(err)
 		}
 	})
 	return dir
+}
+
+// RemoveAll is os.RemoveAll for Wine too.
+func RemoveAll(dir string) error {
+	if !Detected() {
+		return os.RemoveAll(dir)
+	}
+	var all []string
+	filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
+		all = append(all, path)
+		return nil
+	})
+	var errs []error
+	for _, path := range slices.Backward(all) {
+		errs = append(errs, os.Remove(path))
+	}
+	return errors.Join(errs...)
 }
 
 // Need skips the test, or the rest of it, under Wine: why says what that lacks.
