@@ -474,7 +474,8 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 // End-of-file comes also when the command leaves something behind that holds
 // the pipe: leftovers are dealt with when the leader ends, not in Wait. If what
 // holds it is kept, or is none of the run, reading ends with an
-// os.ErrDeadlineExceeded as soon as WaitDelay has passed.
+// os.ErrDeadlineExceeded as soon as WaitDelay has passed; but not on Windows, where
+// reading goes on as long as somebody holds the pipe, or until Wait is called.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("exec: Stdout already set")

@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -145,7 +147,28 @@ func (j *jobContainment) look() ([]proctree.Process, error) {
 		return nil, err
 	}
 	rows, err := proctree.Select(pids)
-	return slices.DeleteFunc(rows, func(p proctree.Process) bool { return !j.has(p.ID) }), err
+	return slices.DeleteFunc(rows, func(p proctree.Process) bool { return !j.has(p.ID) || isConsoleHost(p) }), err
+}
+
+// isConsoleHost reports whether p is the system's part of a console of the run's
+// own: a child of the first process there, which ends with the last one.
+func isConsoleHost(p proctree.Process) bool {
+	const name = "conhost.exe"
+	if !strings.EqualFold(p.Name, name) {
+		return false
+	}
+	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(p.PID))
+	if err != nil {
+		return false
+	}
+	defer windows.CloseHandle(h)
+	var buf [windows.MAX_PATH]uint16
+	n := uint32(len(buf))
+	if windows.QueryFullProcessImageName(h, 0, &buf[0], &n) != nil {
+		return false
+	}
+	dir, err := windows.GetSystemDirectory()
+	return err == nil && strings.EqualFold(windows.UTF16ToString(buf[:n]), filepath.Join(dir, name))
 }
 
 // has reports whether process id, whose PID was in the list, is in the job; a

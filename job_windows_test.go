@@ -44,10 +44,25 @@ func init() {
 		dir, _ := os.Getwd()
 		fmt.Printf("%q %q %q\n", args, dir, os.Getenv("NON_ASCII"))
 	})
-	// obey ends on Ctrl-C and Ctrl-Break, which Go does not tell apart.
-	escape.Register("obey", func([]string) {
+	// obey ends on Ctrl-C and Ctrl-Break, which Go does not tell apart. With an
+	// argument it has started another one before.
+	escape.Register("obey", func(args []string) {
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, os.Interrupt)
+		if len(args) > 0 {
+			cmd := command("obey")
+			out, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err == nil {
+				_, err = bufio.NewReader(out).ReadString('\n')
+			}
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+		}
 		fmt.Println("ready")
 		<-asked
 		fmt.Println("asked")
@@ -78,6 +93,16 @@ func init() {
 		fmt.Println(cmd.Process.Pid)
 	})
 	escape.Register("window", window)
+	// hold leaves a process that has standard output open, which it has written to.
+	escape.Register("hold", func([]string) {
+		cmd := command("obey")
+		cmd.Stdout = os.Stdout
+		if err := cmd.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(cmd.Process.Pid)
+	})
 }
 
 func command(role string, args ...string) *exec.Cmd {
@@ -216,6 +241,29 @@ func TestParentWindows(t *testing.T) {
 	cmd.Wait()
 }
 
+// TestTokenWindows: a leader with a token of its own is in the job, too.
+func TestTokenWindows(t *testing.T) {
+	var own, token windows.Token
+	err := windows.OpenProcessToken(windows.CurrentProcess(), windows.TOKEN_ALL_ACCESS, &own)
+	if err == nil {
+		defer own.Close()
+		err = windows.DuplicateTokenEx(own, windows.MAXIMUM_ALLOWED, nil, windows.SecurityImpersonation, windows.TokenPrimary, &token)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer token.Close()
+	cmd := inJob("obey")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Token: syscall.Token(token)}
+	ready(t, cmd)
+	members, err := cmd.Members()
+	if len(members) != 1 || members[0].PID != cmd.Process.Pid || err != nil {
+		t.Errorf("members %v, %v", members, err)
+	}
+	cmd.Signal(os.Kill)
+	cmd.Wait()
+}
+
 // TestStartFailsWindows: what cannot be started leaves nothing.
 func TestStartFailsWindows(t *testing.T) {
 	before := handles(t)
@@ -308,6 +356,32 @@ func TestLeftoversWindows(t *testing.T) {
 	}
 }
 
+// TestHeldWindows: a process that is kept has the output open, and Wait returns all
+// the same, with what there was.
+func TestHeldWindows(t *testing.T) {
+	cmd := inJob("hold")
+	cmd.Leftovers = corral.KeepLeftovers
+	cmd.WaitDelay = 300 * time.Millisecond
+	began := time.Now()
+	out, err := cmd.Output()
+	if took := time.Since(began); !errors.Is(err, corral.ErrWaitDelay) || took > escape.Lifetime/2 {
+		t.Errorf("%v after %v", err, took)
+	}
+	l := cmd.Report().Leftovers
+	if len(l) != 1 || l[0].Fate != corral.Kept {
+		t.Fatalf("leftovers %v", l)
+	}
+	if !slices.Contains(strings.Fields(string(out)), strconv.Itoa(l[0].PID)) {
+		t.Errorf("output %q; want it to have %d", out, l[0].PID)
+	}
+	h, err := proctree.Open(proctree.ID{PID: l[0].PID, Start: l[0].Start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Signal(os.Kill)
+	h.Close()
+}
+
 // TestWaitForLeftoversWindows: the run lasts until the last of it has ended.
 func TestWaitForLeftoversWindows(t *testing.T) {
 	cmd := inJob("leave")
@@ -372,7 +446,7 @@ func TestContextWindows(t *testing.T) {
 // TestCtrlCWindows: a run that has a console of its own is sent Ctrl-C there,
 // though the owner has another one, or none.
 func TestCtrlCWindows(t *testing.T) {
-	cmd := inJob("obey")
+	cmd := inJob("obey", "and another")
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NO_WINDOW}
 	cmd.StopPlan = corral.StopPlan{{Signal: os.Interrupt, Wait: escape.Lifetime}}
 	said := ready(t, cmd)
@@ -385,6 +459,9 @@ func TestCtrlCWindows(t *testing.T) {
 	r := cmd.Report()
 	if r.ExitCode != 7 || r.Forced || r.SignalError != "" || strings.TrimSpace(string(rest)) != "asked" {
 		t.Errorf("%+v, said %q", r, rest)
+	}
+	if l := r.Leftovers; len(l) != 1 || l[0].Fate != corral.Signalled || l[0].Signal != "SIGINT" {
+		t.Errorf("leftovers %v", l)
 	}
 	if took := time.Since(began); took > escape.Lifetime/2 {
 		t.Errorf("it took %v", took)

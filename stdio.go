@@ -177,8 +177,14 @@ func (s *stdio) copy() {
 
 func (o *output) copy() error {
 	_, err := io.Copy(o.to, o.from)
-	if o.expired.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-		err = o.drain()
+	if o.expired.Load() {
+		var pe *fs.PathError
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			err = o.drain()
+		case errors.As(err, &pe) && pe.Op == "read" && errors.Is(err, os.ErrClosed):
+			err = ErrWaitDelay // where pipes have no deadlines, it was closed instead
+		}
 	}
 	if _, isPTY := o.from.(*terminal); !isPTY || err != nil {
 		// A writer's error must not leave the command blocked on a full pipe. A
