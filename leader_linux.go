@@ -81,14 +81,7 @@ func awaitExitByPID(ctx context.Context, p *os.Process) error {
 }
 
 // hungUp reports whether the other end of line is closed.
-func hungUp(line *os.File) (closed bool) {
-	conn, err := line.SyscallConn()
-	if err == nil {
-		err = conn.Control(func(fd uintptr) {
-			fds := []unix.PollFd{{Fd: int32(fd)}}
-			n, _ := unix.Poll(fds, 0)
-			closed = n > 0
-		})
-	}
-	return closed || err != nil
+func hungUp(line *os.File) bool {
+	events, err := pollNow(line)
+	return err != nil || events != 0
 }

@@ -3,6 +3,7 @@
 package corral
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -46,15 +47,28 @@ func readAvailable(pipe *os.File) (data []byte, open bool, err error) {
 
 // isHeld reports whether a process has the other end of the pipe open, or of the
 // terminal.
-func isHeld(f *os.File) (held bool) {
+func isHeld(f *os.File) bool {
+	events, err := pollNow(f)
+	return err == nil && events&(unix.POLLHUP|unix.POLLNVAL) == 0
+}
+
+// pollNow returns what poll(2) says of f without being asked for anything: hang-up
+// and errors. A signal that is pending ends the call with EINTR even if it is not to
+// wait (do_poll in Linux's fs/select.c), and Go's runtime sends some to its own
+// threads all the time.
+func pollNow(f *os.File) (events int16, err error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return false
+		return 0, err
 	}
-	conn.Control(func(fd uintptr) {
+	cerr := conn.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd)}}
-		_, err := unix.Poll(fds, 0)
-		held = err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLNVAL) == 0
+		for {
+			if _, err = unix.Poll(fds, 0); err != unix.EINTR {
+				break
+			}
+		}
+		events = fds[0].Revents
 	})
-	return held
+	return events, errors.Join(cerr, err)
 }
