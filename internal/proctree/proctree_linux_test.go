@@ -445,6 +445,11 @@ func TestRecycledPID(t *testing.T) {
 			h := Handle{before.id, sys}
 			defer h.Close()
 			before.end()
+			for started := before.id.Start; started == before.id.Start; { // a clock tick is 10 ms
+				c := start(t, "idle")
+				started = c.id.Start
+				c.end()
+			}
 			after := startAs(t, before.Process.Pid)
 			if after.id == before.id {
 				t.Fatalf("two processes, one identity: %v", after.id)
