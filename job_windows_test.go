@@ -50,18 +50,7 @@ func init() {
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, os.Interrupt)
 		if len(args) > 0 {
-			cmd := command("obey")
-			out, err := cmd.StdoutPipe()
-			if err == nil {
-				err = cmd.Start()
-			}
-			if err == nil {
-				_, err = bufio.NewReader(out).ReadString('\n')
-			}
-			if err != nil {
-				fmt.Println(err)
-				os.Exit(1)
-			}
+			startObedient()
 		}
 		fmt.Println("ready")
 		<-asked
@@ -77,21 +66,7 @@ func init() {
 		}
 	})
 	// leave starts a process that stays, and says which.
-	escape.Register("leave", func(args []string) {
-		cmd := command("obey")
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err == nil {
-			_, err = bufio.NewReader(out).ReadString('\n')
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		fmt.Println(cmd.Process.Pid)
-	})
+	escape.Register("leave", func(args []string) { fmt.Println(startObedient()) })
 	escape.Register("window", window)
 	// hold leaves a process that has standard output open, which it has written to.
 	escape.Register("hold", func([]string) {
@@ -103,6 +78,23 @@ func init() {
 		}
 		fmt.Println(cmd.Process.Pid)
 	})
+}
+
+// startObedient returns the PID of a process that obeys, once it does.
+func startObedient() int {
+	cmd := command("obey")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		_, err = bufio.NewReader(out).ReadString('\n')
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	return cmd.Process.Pid
 }
 
 func command(role string, args ...string) *exec.Cmd {
