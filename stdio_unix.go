@@ -56,7 +56,7 @@ func isHeld(f *os.File) bool {
 // and errors. A signal that is pending ends the call with EINTR even if it is not to
 // wait (do_poll in Linux's fs/select.c), and Go's runtime sends some to its own
 // threads all the time.
-func pollNow(f *os.File) (events int16, err error) {
+func pollNow(f *os.File) (events int, err error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -68,7 +68,7 @@ func pollNow(f *os.File) (events int16, err error) {
 				break
 			}
 		}
-		events = fds[0].Revents
+		events = int(fds[0].Revents)
 	})
 	return events, errors.Join(cerr, err)
 }
