@@ -19,9 +19,17 @@ func exitThread() { unix.Syscall(unix.SYS_EXIT, 0, 0, 0) }
 
 // Recycle starts a bystander that has the given PID, which must be free, and so
 // leads a group of that number. It skips the test for a caller who may not choose
-// the next PID, as root may.
+// the next PID, as root may. A clock tick passes before, as no PID is used again
+// within one and start times are counted in ticks.
 func Recycle(t testing.TB, pid int) Bystander {
 	t.Helper()
+	started := func() uint64 {
+		b := StartBystander(t)
+		b.End(t)
+		return b.IDs[0].Start
+	}
+	for now := started(); started() == now; {
+	}
 	for range 100 {
 		// Other forks in the same PID namespace may snatch it.
 		err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0)
