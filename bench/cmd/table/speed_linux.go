@@ -109,13 +109,7 @@ func lastWord(cont corral.Containment, rounds int) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	var theirs, ours []time.Duration
-	for _, p := range pairs {
-		theirs, ours = append(theirs, p.Theirs), append(ours, p.Ours)
-	}
-	res := withTail(ours)
-	res.peer = fmt.Sprintf("%s: %s", osExec, withTail(theirs).reached)
-	return res, nil
+	return beside(pairs, osExec, withTail), nil
 }
 
 // lastLeftover is lastWord of a process that outlives its leader.
@@ -153,18 +147,4 @@ func sinceWord(c runner, stdout *io.Writer) (time.Duration, error) {
 	}
 	word, err := strconv.ParseInt(strings.TrimSpace(string(buf[:n])), 10, 64)
 	return time.Duration(now - word), err
-}
-
-// plain is a result in milliseconds.
-func plain(all []time.Duration) result {
-	return result{
-		reached: milliseconds(quantile(all, 0.5)),
-		spread:  fmt.Sprintf("%s to %s", milliseconds(quantile(all, 0.25)), milliseconds(quantile(all, 0.75))),
-	}
-}
-
-func withTail(all []time.Duration) result {
-	res := plain(all)
-	res.reached += ", p99 " + milliseconds(quantile(all, 0.99))
-	return res
 }

@@ -45,14 +45,41 @@ func timed(f func() error) func() (time.Duration, error) {
 // ratio is Corral's time over the peer's, turn by turn.
 func ratio(pairs []pair, peer string) result {
 	var ratios []float64
+	var theirs []time.Duration
 	for _, p := range pairs {
 		ratios = append(ratios, float64(p.Ours)/float64(p.Theirs))
+		theirs = append(theirs, p.Theirs)
 	}
 	return result{
 		reached: fmt.Sprintf("%.2fx", quantile(ratios, 0.5)),
 		spread:  fmt.Sprintf("%.2f to %.2f", quantile(ratios, 0.25), quantile(ratios, 0.75)),
-		peer:    peer,
+		peer:    peer + ": " + milliseconds(quantile(theirs, 0.5)),
 	}
+}
+
+// plain is a result in milliseconds.
+func plain(all []time.Duration) result {
+	return result{
+		reached: milliseconds(quantile(all, 0.5)),
+		spread:  fmt.Sprintf("%s to %s", milliseconds(quantile(all, 0.25)), milliseconds(quantile(all, 0.75))),
+	}
+}
+
+func withTail(all []time.Duration) result {
+	res := plain(all)
+	res.reached += ", p99 " + milliseconds(quantile(all, 0.99))
+	return res
+}
+
+// beside is a result in milliseconds, with the peer's for comparison.
+func beside(pairs []pair, peer string, in func([]time.Duration) result) result {
+	var theirs, ours []time.Duration
+	for _, p := range pairs {
+		theirs, ours = append(theirs, p.Theirs), append(ours, p.Ours)
+	}
+	res := in(ours)
+	res.peer = peer + ": " + in(theirs).reached
+	return res
 }
 
 // quantile is the value that a part q of all values does not exceed.

@@ -174,15 +174,14 @@ func flat(cont corral.Containment, members, rounds int) (result, error) {
 // orphaned measures until no member holds the pipe any more, and no child of
 // the owner, helpers included, is there.
 func orphaned(o owner, rounds int) (result, error) {
-	var all []time.Duration
-	for range rounds {
-		d, err := orphanedOnce(o)
-		if err != nil {
-			return result{}, err
-		}
-		all = append(all, d)
+	argv, lines := treeArgv(o.Runs * o.Members)
+	pairs, err := turns(rounds,
+		func() (time.Duration, error) { return killLoop(exec.Command(argv[0], argv[1:]...), lines) },
+		func() (time.Duration, error) { return orphanedOnce(o) })
+	if err != nil {
+		return result{}, err
 	}
-	return plain(all), nil
+	return beside(pairs, "kill loop, as many members", plain), nil
 }
 
 func orphanedOnce(o owner) (time.Duration, error) {
