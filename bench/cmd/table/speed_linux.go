@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/corral-run/corral"
+)
+
+func library(o owner) (result, error) {
+	var pairs []pair
+	if err := o.ask("owner:turns", &pairs); err != nil {
+		return result{}, err
+	}
+	return ratio(pairs, osExec), nil
+}
+
+// tool is a program that a user would pick instead.
+type tool struct {
+	argv   []string // what comes before the command
+	debian string   // package
+}
+
+var (
+	bwrap    = tool{[]string{"bwrap", "--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--"}, "bubblewrap"}
+	timeout  = tool{[]string{"timeout", "60"}, "coreutils"}
+	tini     = tool{[]string{"tini", "-s", "--"}, "tini"}
+	dumbInit = tool{[]string{"dumb-init", "--"}, "dumb-init"}
+)
+
+// version is the first line of what it says of itself.
+func (t *tool) version() string {
+	out, err := exec.Command(t.argv[0], "--version").CombinedOutput()
+	if line, _, _ := strings.Cut(string(out), "\n"); err == nil {
+		return line
+	}
+	return t.argv[0] + ", version unknown"
+}
+
+// program is the command corral, built when first needed.
+type program struct {
+	dir   string
+	built sync.Once
+	err   error
+}
+
+func (p *program) path() (string, error) {
+	path := filepath.Join(p.dir, "corral")
+	p.built.Do(func() {
+		const module = "github.com/corral-run/corral"
+		var root []byte
+		if root, p.err = exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output(); p.err != nil {
+			p.err = fmt.Errorf("where is the source of corral? %w: run this in the directory bench", p.err)
+			return
+		}
+		build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/corral")
+		build.Dir = strings.TrimSpace(string(root))
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as docs/containers.md builds it
+		var out []byte
+		if out, p.err = build.CombinedOutput(); p.err != nil {
+			p.err = fmt.Errorf("%w: %s", p.err, out)
+		}
+	})
+	return path, p.err
+}
+
+func (p *program) over(peer *tool, cont corral.Containment, rounds int) (result, error) {
+	path, err := p.path()
+	if err != nil {
+		return result{}, err
+	}
+	name := string(cont)
+	ours := []string{path, "--containment", name, "--require", name, "--", "/bin/true"}
+	theirs := append(peer.argv[:len(peer.argv):len(peer.argv)], "/bin/true")
+	run := func(argv []string) func() (time.Duration, error) {
+		return timed(func() error {
+			if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+				return fmt.Errorf("%s: %w: %s", argv[0], err, out)
+			}
+			return nil
+		})
+	}
+	pairs, err := turns(rounds, run(theirs), run(ours))
+	if err != nil {
+		return result{}, err
+	}
+	return ratio(pairs, peer.version()), nil
+}
+
+// lastWord measures from when a leader wrote down what time it is, and so had
+// still to exit, until Wait returned: an upper bound.
+func lastWord(cont corral.Containment, rounds int) (result, error) {
+	pairs, err := turns(rounds,
+		func() (time.Duration, error) {
+			c := exec.Command("date", "+%s%N")
+			return sinceWord(c, &c.Stdout)
+		},
+		func() (time.Duration, error) {
+			c := contained(cont, "date", "+%s%N")
+			return sinceWord(c, &c.Stdout)
+		})
+	if err != nil {
+		return result{}, err
+	}
+	return beside(pairs, osExec, withTail), nil
+}
+
+// lastLeftover is lastWord of a process that outlives its leader.
+func lastLeftover(cont corral.Containment, rounds int) (result, error) {
+	var all []time.Duration
+	for range rounds {
+		c := contained(cont, "sh", "-c", "(sleep .01; exec date +%s%N) &")
+		c.Leftovers = corral.WaitForLeftovers
+		d, err := sinceWord(c, &c.Stdout)
+		if err != nil {
+			return result{}, err
+		}
+		all = append(all, d)
+	}
+	return withTail(all), nil
+}
+
+// sinceWord runs a command that writes the time.
+func sinceWord(c runner, stdout *io.Writer) (time.Duration, error) {
+	r, w, err := os.Pipe() // a file, so that Wait has nothing to copy
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	defer w.Close()
+	*stdout = w
+	if err := startWait(c); err != nil {
+		return 0, err
+	}
+	now := time.Now().UnixNano()
+	buf := make([]byte, 64)
+	n, err := r.Read(buf)
+	if err != nil {
+		return 0, err
+	}
+	word, err := strconv.ParseInt(strings.TrimSpace(string(buf[:n])), 10, 64)
+	return time.Duration(now - word), err
+}
