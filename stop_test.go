@@ -171,7 +171,8 @@ func TestStopper(t *testing.T) {
 		took      time.Duration
 		leftovers []Leftover
 		forced    bool
-		leader    bool // still alive
+		leader    bool  // still alive
+		unasked   error // why no member could be asked
 	}{
 		{
 			name:    "all obey",
@@ -281,6 +282,7 @@ func TestStopper(t *testing.T) {
 			calls:     []string{"signal SIGTERM", "kill"},
 			leftovers: []Leftover{fate(102, Survived, "")},
 			forced:    true,
+			unasked:   os.ErrPermission,
 		},
 		{
 			name:      "signal fails",
@@ -291,6 +293,7 @@ func TestStopper(t *testing.T) {
 			took:      time.Millisecond,
 			leftovers: []Leftover{fate(101, Forced, "")},
 			forced:    true,
+			unasked:   errInjected,
 		},
 		{
 			name:    "members fails",
@@ -343,6 +346,9 @@ func TestStopper(t *testing.T) {
 				}
 				if diff := cmp.Diff(tt.leftovers, s.leftovers); diff != "" {
 					t.Errorf("leftovers (-want +got):\n%s", diff)
+				}
+				if !errors.Is(s.signalErr, tt.unasked) {
+					t.Errorf("nobody was asked: %v, want %v", s.signalErr, tt.unasked)
 				}
 				if s.usedKill != tt.forced {
 					t.Errorf("usedKill = %v, want %v", s.usedKill, tt.forced)
