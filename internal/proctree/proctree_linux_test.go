@@ -816,3 +816,45 @@ func TestTasksGone(t *testing.T) {
 		t.Errorf("%v, %v", tids, err)
 	}
 }
+
+// TestGroupOnTheMove: a group is not empty because each of its members ends
+// before it is looked at, having started the next one.
+func TestGroupOnTheMove(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	// Each link is a program, which takes a millisecond. A chain of mere forks is
+	// faster than looks are.
+	const link = `[ "$1" = 0 ] || sh -c "$0" "$0" $(($1 - 1)) &`
+	chain := exec.Command("sh", "-c", link, link, "500")
+	chain.Stdout = w
+	chain.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = chain.Start()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer chain.Wait() // so long, it pins the number of the group
+	looks := 0
+	for began := time.Now(); ; looks++ {
+		live, err := Group(chain.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(live) > 0 {
+			if time.Since(began) > time.Minute {
+				t.Fatal("the chain does not end")
+			}
+			continue
+		}
+		// What is not there has closed the pipe before.
+		end := []unix.PollFd{{Fd: int32(r.Fd())}}
+		if n, err := retry(func() (int, error) { return unix.Poll(end, 0) }); n != 1 || end[0].Revents&unix.POLLHUP == 0 {
+			t.Fatalf("nobody is left after %d looks, but the pipe is open: %v", looks, err)
+		}
+		break
+	}
+	t.Logf("%d looks", looks)
+}

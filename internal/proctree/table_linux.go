@@ -3,7 +3,9 @@ package proctree
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,32 +71,63 @@ func lookup(pid int) (Process, error) {
 	return proc.row(pid)
 }
 
+// group reads /proc once for the PIDs and then asks for each. A member that ends
+// in between may have started another one, which is not among them: then, if
+// nobody else is found, another look is needed. As in descendants, a zombie
+// counts only if the look before did not have it.
 func group(pgid int) ([]Process, error) {
+	const most = 20 // on a machine where something ends all the time
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
 	}
 	defer proc.close()
+	zombies := make(map[int]bool)
+	for range most - 1 {
+		found, moved, err := proc.group(pgid, zombies)
+		if err != nil || !moved {
+			return found, err
+		}
+	}
+	found, _, err := proc.group(pgid, zombies)
+	return found, err
+}
+
+// group looks once, at the youngest first, as they are those that may be about to
+// end. moved says that a member may have been missed, and that none is alive of
+// those that were not.
+func (proc *procfs) group(pgid int, zombies map[int]bool) (members []Process, moved bool, err error) {
 	pids, err := proc.pids()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var members []Process
-	for _, pid := range pids {
+	alive := false
+	for _, pid := range slices.Backward(pids) {
 		// One cheap system call spares all others for most processes. If it fails
 		// for another reason than that the process is gone, /proc decides.
-		if of, err := unix.Getpgid(pid); err == unix.ESRCH || err == nil && of != pgid {
+		of, err := unix.Getpgid(pid)
+		if err == unix.ESRCH {
+			moved = true
+		}
+		if err == unix.ESRCH || err == nil && of != pgid {
 			continue
 		}
 		p, err := proc.stat(pid)
 		switch {
 		case err == nil:
 			members = append(members, p)
-		case !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission):
-			return nil, err
+			if p.Alive() {
+				alive = true
+			} else if !zombies[pid] {
+				zombies[pid], moved = true, true
+			}
+		case errors.Is(err, ErrGone):
+			moved = true
+		case !errors.Is(err, os.ErrPermission):
+			return nil, false, err
 		}
 	}
-	return members, nil
+	return members, moved && !alive, nil
 }
 
 // descendants walks down from pid by the lists of children that /proc has for
@@ -313,6 +346,9 @@ func (proc *procfs) clone() *procfs {
 func (proc *procfs) close() { unix.Close(proc.fd) }
 
 func (proc *procfs) pids() ([]int, error) {
+	if _, err := unix.Seek(proc.fd, 0, io.SeekStart); err != nil {
+		return nil, procError("seek", "", err)
+	}
 	var pids []int
 	buf := make([]byte, 32<<10)
 	for {
