@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/proctree"
@@ -47,6 +48,11 @@ func TestLeaderIsTheProcess(t *testing.T) {
 				}
 			}()
 			members, err := cmd.Members()
+			// Start returns when exec(2) closes descriptors, a moment before it has put the
+			// arguments in their place.
+			for began := time.Now(); err == nil && len(members) == 1 && members[0].Command[0] == "[sh]" && time.Since(began) < 10*time.Second; {
+				members, err = cmd.Members()
+			}
 			if err != nil || len(members) != 1 || members[0].PID != cmd.Process.Pid || members[0].Command[0] != "sh" {
 				t.Errorf("members %v, %v; the process is %d", members, err, cmd.Process.Pid)
 			}

@@ -64,6 +64,9 @@ func possess() (p possessions, err error) {
 	}
 	for _, pid := range pids {
 		row, err := proctree.Lookup(pid)
+		if errors.Is(err, proctree.ErrGone) {
+			continue // it has been reaped
+		}
 		if err != nil {
 			return p, err
 		}
