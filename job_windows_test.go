@@ -179,7 +179,6 @@ func TestNamesWindows(t *testing.T) {
 
 // TestAttributesWindows: the attributes are the caller's, with what a job needs.
 func TestAttributesWindows(t *testing.T) {
-	// Without a role it would run the tests.
 	cmd := inJob("exit", "3")
 	attr := &syscall.SysProcAttr{HideWindow: true, CreationFlags: windows.CREATE_SUSPENDED | windows.BELOW_NORMAL_PRIORITY_CLASS}
 	want := *attr
@@ -231,6 +230,20 @@ func TestParentWindows(t *testing.T) {
 	}
 	cmd.Signal(os.Kill)
 	cmd.Wait()
+}
+
+// TestCommandLineWindows: a command line of the caller's is the one there is.
+func TestCommandLineWindows(t *testing.T) {
+	cmd := inJob("exit", "6")
+	var line []string
+	for _, arg := range append(slices.Clone(cmd.Args[:len(cmd.Args)-1]), "5") {
+		line = append(line, syscall.EscapeArg(arg))
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{CmdLine: strings.Join(line, " ")}
+	cmd.Run()
+	if code := cmd.Report().ExitCode; code != 5 {
+		t.Errorf("exit code %d, not that of the command line", code)
+	}
 }
 
 // TestTokenWindows: a leader with a token of its own is in the job, too.

@@ -1,4 +1,4 @@
-/* bcryptprimitives.dll for Wine before version 9, which lacks it: the one function
+/* bcryptprimitives.dll for Wine 8.0, which lacks it: the one function
    that Go's runtime wants of it (runtime/os_windows.go). */
 #include <windows.h>
 #include <ntsecapi.h>

@@ -128,7 +128,7 @@ func TestSnapshot(t *testing.T) {
 	c := start(t, "idle")
 	p := find(t, c.Process.Pid)
 	selfArgs := os.Args
-	if winetest.Detected() { // which tells no command lines before Wine 9
+	if winetest.Detected() { // which tells no command lines in version 8.0
 		c.Args, selfArgs = nil, nil
 	}
 	if p.ID != c.id || p.PPID != os.Getpid() || !slices.Equal(p.Args, c.Args) || !p.Alive() {

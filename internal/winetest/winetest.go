@@ -11,7 +11,7 @@ import (
 )
 
 // TempDir is t.TempDir for Wine too, where os.RemoveAll does not work
-// (FileDispositionInformationEx, before Wine 9).
+// (it has no FileDispositionInformationEx in version 8.0).
 func TempDir(t testing.TB) string {
 	t.Helper()
 	if !Detected() {
