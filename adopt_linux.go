@@ -98,7 +98,7 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 	known := make(map[proctree.ID]bool)
 	held, err := a.containment.members()
 	for _, p := range held {
-		known[p.id()] = true
+		known[p.ID] = true
 	}
 	helped := map[int]bool{helper: helper != 0}
 	var strays []proctree.Process
@@ -113,21 +113,15 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 	return strays, err
 }
 
-func (a *adopting) members() ([]Process, error) {
+func (a *adopting) members() ([]proctree.Process, error) {
 	held, err := a.containment.members()
 	strays, serr := a.strays()
-	all := append(held, describe(strays)...)
-	sortByPID(all)
-	return all, errors.Join(err, serr)
+	return append(held, strays...), errors.Join(err, serr)
 }
 
-func (a *adopting) signal(sig os.Signal) error {
-	number, ok := sig.(syscall.Signal)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	err := a.containment.signal(sig)
-	if serr := signalEach(number, a.strays); errors.Is(err, os.ErrProcessDone) {
+func (a *adopting) signal(sigs ...os.Signal) error {
+	err := a.containment.signal(sigs...)
+	if serr := signalEach(a.strays, sigs...); errors.Is(err, os.ErrProcessDone) {
 		err = serr
 	}
 	return err
@@ -136,7 +130,7 @@ func (a *adopting) signal(sig os.Signal) error {
 func (a *adopting) kill() error {
 	a.killing.Store(true)
 	err := a.containment.kill()
-	if serr := signalEach(syscall.SIGKILL, a.strays); !errors.Is(serr, os.ErrProcessDone) {
+	if serr := signalEach(a.strays, os.Kill); !errors.Is(serr, os.ErrProcessDone) {
 		err = errors.Join(err, serr)
 	}
 	return err
@@ -149,7 +143,7 @@ func (a *adopting) empty(ctx context.Context) error {
 	moving := 0
 	return pgroup.Drain(ctx, func() ([]proctree.Process, error) {
 		if a.killing.Load() {
-			signalEach(syscall.SIGKILL, a.strays)
+			signalEach(a.strays, os.Kill)
 		}
 		// Where there have been some, a look may come up empty while they are in
 		// motion.

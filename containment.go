@@ -67,16 +67,17 @@ type containment interface {
 
 // members are what a stop is about.
 type members interface {
-	// signal sends to every member once. The error is os.ErrProcessDone if
-	// there is none, os.ErrPermission if none may be signalled.
-	signal(os.Signal) error
+	// signal sends the signals, in this order, to every member, each once. The
+	// error is os.ErrProcessDone if there is none, os.ErrPermission if none may be
+	// signalled.
+	signal(...os.Signal) error
 
 	// kill ends every member, forks in flight included. It may be called again.
 	kill() error
 
-	// members returns the live ones, ordered by PID. A leader that has ended is
-	// not one, reaped or not.
-	members() ([]Process, error)
+	// members returns the live ones, without what takes another look: see
+	// describe. A leader that has ended is not one, reaped or not.
+	members() ([]proctree.Process, error)
 
 	// empty returns nil when no member is left, or ctx's error. It waits for
 	// events, not for intervals to pass.
@@ -168,16 +169,13 @@ func processOf(p proctree.Process) Process {
 	return Process{PID: p.PID, Start: p.Start, Command: command}
 }
 
-// describe turns rows that may lack details into what callers see.
+// describe turns rows that may lack details into what callers see, ordered by
+// PID.
 func describe(rows []proctree.Process) []Process {
 	var members []Process
-	for _, row := range rows {
-		members = append(members, processOf(proctree.Detail(row)))
+	for _, row := range proctree.Details(rows) {
+		members = append(members, processOf(row))
 	}
-	sortByPID(members)
-	return members
-}
-
-func sortByPID(members []Process) {
 	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
+	return members
 }

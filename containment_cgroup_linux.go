@@ -24,21 +24,15 @@ import (
 // cgroupMembers are the members of a run that has a control group.
 type cgroupMembers struct{ dir *cgroup.Dir }
 
-func (m cgroupMembers) signal(sig os.Signal) error {
-	number, ok := sig.(syscall.Signal)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return m.dir.Signal(number)
-}
+func (m cgroupMembers) signal(sigs ...os.Signal) error { return m.dir.Signal(sigs...) }
 
 func (m cgroupMembers) kill() error { return m.dir.Kill() }
 
-func (m cgroupMembers) members() ([]Process, error) {
+func (m cgroupMembers) members() ([]proctree.Process, error) {
 	return m.except(func(proctree.Process) bool { return false })
 }
 
-func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]Process, error) {
+func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]proctree.Process, error) {
 	return seen(func() ([]proctree.Process, bool, error) {
 		if populated, err := m.dir.Populated(); err != nil || !populated {
 			return nil, true, err
@@ -131,7 +125,7 @@ func (c *cgroupContainment) exited(ctx context.Context) (held bool, err error) {
 	}
 }
 
-func (c *cgroupContainment) members() ([]Process, error) {
+func (c *cgroupContainment) members() ([]proctree.Process, error) {
 	// A leader that has ended may be listed a little longer.
 	return c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
 }
@@ -164,9 +158,9 @@ func (c *cgroupContainment) reap() (*os.ProcessState, error) {
 	return state, err
 }
 
-func (c *cgroupContainment) signal(sig os.Signal) error {
+func (c *cgroupContainment) signal(sigs ...os.Signal) error {
 	c.stopped.Store(true)
-	return c.cgroupMembers.signal(sig)
+	return c.cgroupMembers.signal(sigs...)
 }
 
 func (c *cgroupContainment) kill() error {

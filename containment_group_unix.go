@@ -64,7 +64,16 @@ func (g *groupContainment) exited(ctx context.Context) (held bool, err error) {
 	return g.group.NeedsLeader(), err
 }
 
-func (g *groupContainment) signal(sig os.Signal) error {
+func (g *groupContainment) signal(sigs ...os.Signal) (err error) {
+	for _, sig := range sigs {
+		if err = g.signalOne(sig); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *groupContainment) signalOne(sig os.Signal) error {
 	number, ok := sig.(syscall.Signal)
 	if !ok {
 		return errors.ErrUnsupported
@@ -90,7 +99,7 @@ func (g *groupContainment) kill() error {
 	return err
 }
 
-func (g *groupContainment) members() ([]Process, error) {
+func (g *groupContainment) members() ([]proctree.Process, error) {
 	rows, err := g.group.Members()
 	if err != nil {
 		return nil, err
@@ -102,7 +111,7 @@ func (g *groupContainment) members() ([]Process, error) {
 	if stray != nil {
 		rows = append(rows, *stray)
 	}
-	return describe(rows), nil
+	return rows, nil
 }
 
 func (g *groupContainment) empty(ctx context.Context) error {

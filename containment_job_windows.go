@@ -140,8 +140,7 @@ func (j *jobContainment) list() ([]int, error) {
 	}
 }
 
-// look returns the members there are.
-func (j *jobContainment) look() ([]proctree.Process, error) {
+func (j *jobContainment) members() ([]proctree.Process, error) {
 	pids, err := j.list()
 	if err != nil || len(pids) == 0 {
 		return nil, err
@@ -184,12 +183,16 @@ func (j *jobContainment) has(id proctree.ID) bool {
 	return ok == 0 || in != 0
 }
 
-func (j *jobContainment) members() ([]Process, error) {
-	rows, err := j.look()
-	return describe(rows), err
+func (j *jobContainment) signal(sigs ...os.Signal) (err error) {
+	for _, sig := range sigs {
+		if err = j.signalOne(sig); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (j *jobContainment) signal(sig os.Signal) error {
+func (j *jobContainment) signalOne(sig os.Signal) error {
 	if sig == os.Kill {
 		return j.kill()
 	}
@@ -270,7 +273,7 @@ func (j *jobContainment) watch() {
 	}
 	defer ending.Close()
 	for pause := time.Second; ; pause *= 2 {
-		live, err := j.look()
+		live, err := j.members()
 		for _, p := range live {
 			ending.Add(p.ID) // one that must not be opened is not waited for
 		}

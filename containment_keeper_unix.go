@@ -320,7 +320,7 @@ func (k *keeperContainment) clean() {
 		}
 		return rows, err
 	}
-	signalEach(syscall.SIGKILL, look)
+	signalEach(look, os.Kill)
 	if !freed {
 		if group, err := pgroup.Open(k.id.PID); err == nil {
 			group.Signal(syscall.SIGKILL)
@@ -418,7 +418,7 @@ func (k *keeperContainment) look() ([]proctree.Process, error) {
 	return rows, nil
 }
 
-func (k *keeperContainment) members() ([]Process, error) {
+func (k *keeperContainment) members() ([]proctree.Process, error) {
 	return seen(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
 		return rows, isClosed(k.emptied) || k.isLost(), err
@@ -431,18 +431,12 @@ func (k *keeperContainment) isLost() bool {
 	return k.lost
 }
 
-func (k *keeperContainment) signal(sig os.Signal) error {
-	number, ok := sig.(syscall.Signal)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return signalEach(number, k.look)
-}
+func (k *keeperContainment) signal(sigs ...os.Signal) error { return signalEach(k.look, sigs...) }
 
 func (k *keeperContainment) kill() error {
 	k.wake()
 	if _, err := k.line.Write([]byte{keeperKill}); err != nil && !isClosed(k.emptied) {
-		return signalEach(syscall.SIGKILL, k.look)
+		return signalEach(k.look, os.Kill)
 	}
 	return nil
 }

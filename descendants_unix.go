@@ -6,17 +6,16 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"syscall"
 	"time"
 
 	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// seen describes the members that look returns. None is only believed if look
+// seen returns the members that look returns. None is only believed if look
 // says that there is none: a member that forks and exits all the time is mostly
 // gone before it has been looked at.
-func seen(look func() (rows []proctree.Process, none bool, err error)) ([]Process, error) {
+func seen(look func() (rows []proctree.Process, none bool, err error)) ([]proctree.Process, error) {
 	// This takes as long as it takes a member that has ended to be taken off the
 	// kernel's list, microseconds, or for the keeper to notice.
 	const patience = 100 * time.Millisecond
@@ -25,7 +24,7 @@ func seen(look func() (rows []proctree.Process, none bool, err error)) ([]Proces
 		rows, none, err := look()
 		switch {
 		case err != nil || none || len(rows) > 0:
-			return describe(rows), err
+			return rows, err
 		case time.Since(began) > patience:
 			return nil, errors.New("there are members, but they end before they can be identified")
 		}
@@ -33,10 +32,10 @@ func seen(look func() (rows []proctree.Process, none bool, err error)) ([]Proces
 	}
 }
 
-// signalEach sends sig to each process that look returns, and to those that it
-// returns when it looks again: they have been forked meanwhile. None gets it
-// twice. The errors are those of members.signal.
-func signalEach(sig syscall.Signal, look func() ([]proctree.Process, error)) error {
+// signalEach sends the signals to each process that look returns, and to those
+// that it returns when it looks again: they have been forked meanwhile. None gets
+// them twice. The errors are those of members.signal.
+func signalEach(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
 	// One that forks and exits all the time has always a new child.
 	const most = 20
 	reached := make(map[proctree.ID]bool)
@@ -52,7 +51,7 @@ func signalEach(sig syscall.Signal, look func() ([]proctree.Process, error)) err
 				continue
 			}
 			fresh, reached[row.ID] = true, true
-			switch err := signalProcess(row.ID, sig); {
+			switch err := signalProcess(row.ID, sigs...); {
 			case err == nil:
 				result = nil
 			case !errors.Is(err, proctree.ErrGone) && result != nil:
@@ -66,7 +65,7 @@ func signalEach(sig syscall.Signal, look func() ([]proctree.Process, error)) err
 	return result
 }
 
-func signalProcess(id proctree.ID, sig syscall.Signal) error {
+func signalProcess(id proctree.ID, sigs ...os.Signal) error {
 	if err := pgroup.CheckID(id.PID); err != nil {
 		return err
 	}
@@ -75,5 +74,5 @@ func signalProcess(id proctree.ID, sig syscall.Signal) error {
 		return err
 	}
 	defer h.Close()
-	return h.Signal(sig)
+	return h.Signal(sigs...)
 }

@@ -89,7 +89,9 @@ func clear(home *cgroup.Dir) {
 				return
 			}
 			defer dir.Close()
-			newStopper(cgroupMembers{dir}, planOf(entry.Name()), 0, slog.New(slog.DiscardHandler)).run()
+			stopper := newStopper(cgroupMembers{dir}, planOf(entry.Name()), 0, slog.New(slog.DiscardHandler))
+			stopper.silent = true
+			stopper.run()
 		})
 	}
 	stopping.Wait()

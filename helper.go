@@ -2,7 +2,8 @@ package corral
 
 import (
 	"errors"
-	"strings"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // HelperPath is the program that the keeper and the guard are started from, if
@@ -19,11 +20,11 @@ const (
 	guardRole  = "corral-guard"
 )
 
-func isHelper(p Process) bool {
-	if len(p.Command) == 0 {
-		return false
+func isHelper(p proctree.Process) bool {
+	name := p.Name // once it is ending
+	if len(p.Args) > 0 {
+		name = p.Args[0]
 	}
-	name := strings.Trim(p.Command[0], "[]") // in brackets once it is ending
 	return name == keeperRole || name == guardRole
 }
 

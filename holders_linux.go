@@ -39,18 +39,17 @@ func holders(ends []end) []Process {
 	if err != nil {
 		return nil
 	}
-	var found []Process
+	var found []proctree.Process
 	for _, p := range procs {
 		pid, err := strconv.Atoi(p.Name())
 		if err != nil || pid == os.Getpid() || !holds(pid, ends) {
 			continue
 		}
 		if row, err := proctree.Lookup(pid); err == nil {
-			found = append(found, describe([]proctree.Process{row})...)
+			found = append(found, row)
 		}
 	}
-	sortByPID(found)
-	return found
+	return describe(found)
 }
 
 func holds(pid int, ends []end) bool {

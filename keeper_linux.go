@@ -124,7 +124,7 @@ func (k *keeper) killAll(rows []proctree.Process) (fresh bool) {
 	for _, row := range rows {
 		if !k.killed[row.ID] {
 			k.killed[row.ID], fresh = true, true
-			signalProcess(row.ID, syscall.SIGKILL) // if it is gone or not ours to kill, so be it
+			signalProcess(row.ID, os.Kill) // if it is gone or not ours to kill, so be it
 		}
 	}
 	return fresh

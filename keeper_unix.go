@@ -192,6 +192,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 	}()
 	own := &brood{look: k.members, killing: make(chan struct{}), emptied: make(chan struct{})}
 	stopper := newStopper(own, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
+	stopper.silent = true
 	killing := own.killing
 	var stopped chan struct{}
 	var again <-chan time.Time
@@ -284,20 +285,14 @@ type brood struct {
 	killing, emptied    chan struct{}
 }
 
-func (b *brood) signal(sig os.Signal) error {
-	number, ok := sig.(syscall.Signal)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return signalEach(number, b.look)
-}
+func (b *brood) signal(sigs ...os.Signal) error { return signalEach(b.look, sigs...) }
 
 func (b *brood) kill() error {
 	b.killOnce.Do(func() { close(b.killing) })
 	return nil
 }
 
-func (b *brood) members() ([]Process, error) {
+func (b *brood) members() ([]proctree.Process, error) {
 	return seen(func() ([]proctree.Process, bool, error) {
 		rows, err := b.look()
 		return rows, isClosed(b.emptied), err

@@ -277,7 +277,7 @@ func (r *run) settle() {
 			r.beginStop(Exited, nil, r.plan)
 		case len(left) == 0:
 		case r.cmd.Leftovers == KeepLeftovers:
-			for _, p := range left {
+			for _, p := range describe(left) {
 				r.kept = append(r.kept, Leftover{Process: p, Fate: Kept})
 			}
 		default:
@@ -316,10 +316,14 @@ func (r *run) awaitLeftovers() {
 // left returns the leftovers. The helpers of another run, whose owner was the
 // leader of this one, are not, as they know themselves when to end; for one that
 // only has their name, a second is not much.
-func (r *run) left() ([]Process, error) {
+func (r *run) left() ([]proctree.Process, error) {
 	left, err := r.cont.members()
-	if err != nil || len(left) == 0 || slices.ContainsFunc(left, func(p Process) bool { return !isHelper(p) }) {
+	if err != nil || len(left) == 0 {
 		return left, err
+	}
+	left = proctree.Details(left)
+	if slices.ContainsFunc(left, func(p proctree.Process) bool { return !isHelper(p) }) {
+		return left, nil
 	}
 	ctx, cancel := context.WithTimeout(r.giveUpCtx, time.Second)
 	defer cancel()
@@ -486,7 +490,8 @@ func (r *run) members() ([]Process, error) {
 	if r.closed {
 		return nil, nil
 	}
-	return r.cont.members()
+	rows, err := r.cont.members()
+	return describe(rows), err
 }
 
 // join returns the errors that are not nil as one: itself if there is only one.

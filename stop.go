@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // StopPlan is how a run is stopped: each step's signal goes to every member,
@@ -66,6 +69,7 @@ type stopper struct {
 	plan   StopPlan
 	leader int                  // its PID; it is not a leftover
 	why    func(Process) string // why a member is still alive
+	silent bool                 // nobody will ask for the leftovers
 	log    *slog.Logger
 
 	forced    chan struct{} // closed by force
@@ -143,30 +147,32 @@ func (s *stopper) look(fate Fate, signal string) (none bool) {
 		s.log.Warn("corral: cannot list the members", "error", err)
 		return false
 	}
-	alive := make(map[int]uint64, len(members))
+	none = len(members) == 0
+	if s.silent {
+		return none
+	}
+	alive := make(map[proctree.ID]bool, len(members))
 	s.leaderAlive = false
 	for _, m := range members {
 		if m.PID == s.leader {
 			s.leaderAlive = true
 		} else {
-			alive[m.PID] = m.Start
+			alive[m.ID] = true
 		}
 	}
 	for i := range s.leftovers {
 		l := &s.leftovers[i]
-		start, ok := alive[l.PID]
-		if ok && start == l.Start {
-			delete(alive, l.PID) // known already
+		if alive[l.id()] {
+			delete(alive, l.id()) // known already
 		} else if l.Fate == "" {
 			l.Fate, l.Signal = fate, signal
 		}
 	}
-	for _, m := range members {
-		if _, isNew := alive[m.PID]; isNew {
-			s.leftovers = append(s.leftovers, Leftover{Process: m})
-		}
+	members = slices.DeleteFunc(members, func(m proctree.Process) bool { return !alive[m.ID] })
+	for _, p := range describe(members) {
+		s.leftovers = append(s.leftovers, Leftover{Process: p})
 	}
-	return len(members) == 0
+	return none
 }
 
 // settle says that nothing is left, and why.
@@ -192,11 +198,11 @@ func (s *stopper) giveUp() {
 // step runs one step and reports whether nothing is left.
 func (s *stopper) step(step StopStep) bool {
 	s.log.Debug("corral: signalling the run", "signal", signalName(step.Signal), "wait", step.Wait)
-	err := s.cont.signal(step.Signal)
-	if err == nil && resume != nil {
-		err = s.cont.signal(resume)
+	signals := []os.Signal{step.Signal}
+	if resume != nil {
+		signals = append(signals, resume)
 	}
-	switch {
+	switch err := s.cont.signal(signals...); {
 	case errors.Is(err, os.ErrProcessDone):
 		// Whether that is so is for empty to say: a member that forks and exits all
 		// the time is not there when the signal is.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // fakeMember obeys the signals it has a reaction for, some time after it got
@@ -57,14 +59,19 @@ func (f *fakeContainment) fails(call string) error {
 	return f.failing[call]
 }
 
-func (f *fakeContainment) signal(sig os.Signal) error {
+func (f *fakeContainment) signal(sigs ...os.Signal) (err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.calls = append(f.calls, "signal "+signalName(sig))
-	if err := f.fails("signal"); err != nil {
-		return err
+	for _, sig := range sigs {
+		f.calls = append(f.calls, "signal "+signalName(sig))
+		if err = f.fails("signal"); err != nil {
+			return err
+		}
+		if err = f.deliver(sig.(syscall.Signal)); err != nil {
+			return err
+		}
 	}
-	return f.deliver(sig.(syscall.Signal))
+	return nil
 }
 
 func (f *fakeContainment) deliver(sig syscall.Signal) error {
@@ -109,18 +116,23 @@ func (f *fakeContainment) kill() error {
 	return f.deliver(syscall.SIGKILL)
 }
 
-func (f *fakeContainment) members() ([]Process, error) {
+func (f *fakeContainment) members() ([]proctree.Process, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.fails("members"); err != nil {
 		return nil, err
 	}
-	var all []Process
+	var all []proctree.Process
 	for pid := range f.alive {
-		all = append(all, Process{PID: pid, Start: uint64(pid)})
+		all = append(all, proctree.Process{ID: proctree.ID{PID: pid, Start: uint64(pid)}, Args: fakeCommand})
 	}
-	slices.SortFunc(all, func(a, b Process) int { return a.PID - b.PID })
 	return all, nil
+}
+
+var fakeCommand = []string{"fake"}
+
+func fakeProcess(pid int) Process {
+	return Process{PID: pid, Start: uint64(pid), Command: fakeCommand}
 }
 
 func (f *fakeContainment) empty(ctx context.Context) error {
@@ -155,7 +167,7 @@ const leaderPID = 100
 func TestStopper(t *testing.T) {
 	term := StopPlan{{syscall.SIGTERM, 2 * time.Second}}
 	fate := func(pid int, f Fate, signal string) Leftover {
-		l := Leftover{Process: Process{PID: pid, Start: uint64(pid)}, Fate: f, Signal: signal}
+		l := Leftover{Process: fakeProcess(pid), Fate: f, Signal: signal}
 		if f == Survived {
 			l.Reason = "because"
 		}
@@ -379,13 +391,14 @@ func TestStopperFailures(t *testing.T) {
 					t.Errorf("call %d failed: took %v", nth, took)
 				}
 				fake.failNth = 0
-				alive, _ := fake.members()
+				rows, _ := fake.members()
+				alive := describe(rows)
 				var left []Process
 				for _, l := range survivors(s.leftovers) {
 					left = append(left, l.Process)
 				}
 				if s.leaderAlive {
-					left = append(left, Process{PID: leaderPID, Start: leaderPID})
+					left = append(left, fakeProcess(leaderPID))
 				}
 				if diff := cmp.Diff(alive, left); diff != "" {
 					t.Errorf("call %d failed: alive and reported differ (-alive +reported):\n%s", nth, diff)

@@ -1,16 +1,15 @@
 package cgroup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -238,37 +237,32 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool) error {
 	}
 }
 
-// Members returns the live members, sorted by PID. Of one that the system hides
-// from the caller (hidepid) the PID alone is known.
+// Members returns the live members, sorted by PID, with what proctree.Select says
+// of them.
 func (d *Dir) Members() ([]proctree.Process, error) {
 	pids, err := d.pids()
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: members: %w", err)
 	}
-	var members []proctree.Process
-	for _, pid := range pids {
-		p, err := proctree.Lookup(pid)
-		switch {
-		case errors.Is(err, proctree.ErrGone):
-			continue
-		case errors.Is(err, os.ErrPermission):
-			p = proctree.Process{ID: proctree.ID{PID: pid}, State: proctree.Unknown}
-		case err != nil:
-			return nil, fmt.Errorf("cgroup: members of %s: %w", d.path, err)
-		}
-		members = append(members, p)
+	members, err := proctree.Select(pids)
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: members of %s: %w", d.path, err)
 	}
 	// A PID may have been taken over before the look by a process that is no member.
-	still, err := d.pids()
+	still, err := d.pidSet()
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: members: %w", err)
 	}
-	return slices.DeleteFunc(members, func(p proctree.Process) bool {
-		return !p.Alive() || !contains(still, p.PID)
-	}), nil
+	members = slices.DeleteFunc(members, func(p proctree.Process) bool { return !p.Alive() || !still[p.PID] })
+	slices.SortFunc(members, func(a, b proctree.Process) int { return a.PID - b.PID })
+	return slices.CompactFunc(members, func(a, b proctree.Process) bool { return a.PID == b.PID }), nil
 }
 
-// pids returns the PIDs of the members, sorted. Zombies are not listed.
+// pids returns the PIDs of the members, in the kernel's order: in each cgroup, who
+// has come later comes later, as far as is known (css_task_iter in kernel/cgroup/cgroup.c).
+// Parents are signalled first that way: a shell whose child is gone before it has the
+// signal itself goes on to its next command. Zombies are not listed, one that is being moved
+// may be twice.
 func (d *Dir) pids() ([]int, error) {
 	var pids []int
 	err := d.walk(func(c *Dir) error {
@@ -286,13 +280,16 @@ func (d *Dir) pids() ([]int, error) {
 		pids = append(pids, listed...)
 		return nil
 	})
-	slices.Sort(pids)
-	return slices.Compact(pids), err
+	return pids, err
 }
 
-func contains(sorted []int, pid int) bool {
-	_, found := slices.BinarySearch(sorted, pid)
-	return found
+func (d *Dir) pidSet() (map[int]bool, error) {
+	pids, err := d.pids()
+	set := make(map[int]bool, len(pids))
+	for _, pid := range pids {
+		set[pid] = true
+	}
+	return set, err
 }
 
 const (
@@ -302,45 +299,47 @@ const (
 	maxHandles = 64
 )
 
-// Signal sends sig to every live member, once, also to those that are born
-// meanwhile; after twenty passes it gives up on those that never stop to fork.
-// A process that leaves the cgroup at this moment may get it, but no other one
+// Signal sends the signals, in this order, to every live member, once, also to
+// those that are born meanwhile; after twenty passes it gives up on those that never stop to fork.
+// A process that leaves the cgroup at this moment may get them, but no other one
 // that has the PID of a member: see proctree.Open for the limits of that.
 //
 // The result is os.ErrProcessDone if there is no live member, wraps
 // os.ErrPermission if there are and the caller may signal none of them, and is
 // nil if any got the signal.
 //
-// Before SIGCONT, d and the cgroups below it are thawed: otherwise a member that
-// froze its cgroup could never obey.
-func (d *Dir) Signal(sig syscall.Signal) error {
+// If SIGCONT is among them, d and the cgroups below it are thawed before: otherwise a
+// member that froze its cgroup could never obey.
+func (d *Dir) Signal(sigs ...os.Signal) error {
 	now, err := d.status()
 	if err == nil && now.empty() {
 		return os.ErrProcessDone
 	}
 	if err != nil {
-		return fmt.Errorf("cgroup: send %v: %w", sig, err)
+		return fmt.Errorf("cgroup: send %s: %w", names(sigs), err)
 	}
 	var thawed error
-	if sig == syscall.SIGCONT {
+	if slices.Contains(sigs, os.Signal(syscall.SIGCONT)) {
 		thawed = d.thaw()
 	}
-	sent, denied, err := d.signal(sig)
+	sent, denied, err := d.signal(sigs...)
 	switch err := errors.Join(thawed, err); {
 	case err != nil:
-		return fmt.Errorf("cgroup: send %v: %w", sig, err)
+		return fmt.Errorf("cgroup: send %s: %w", names(sigs), err)
 	case sent > 0:
 		return nil
 	case denied != nil:
-		return fmt.Errorf("cgroup: send %v to the members of %s: %w", sig, d.path, denied)
+		return fmt.Errorf("cgroup: send %s to the members of %s: %w", names(sigs), d.path, denied)
 	}
 	return os.ErrProcessDone
 }
 
-// signal returns how many members got sig and, if there was one that the caller
-// may not signal, what the system said to that.
-func (d *Dir) signal(sig syscall.Signal) (sent int, denied, err error) {
-	s := signaling{sig: sig, seen: make(map[proctree.ID]bool)}
+func names(sigs []os.Signal) string { return strings.Trim(fmt.Sprint(sigs), "[]") }
+
+// signal returns how many members got the signals and, if there was one that the
+// caller may not signal, what the system said to that.
+func (d *Dir) signal(sigs ...os.Signal) (sent int, denied, err error) {
+	s := signaling{sigs: sigs, seen: make(map[proctree.Mark]bool), hidden: make(map[int]bool)}
 	for range maxPasses {
 		pids, err := d.pids()
 		if err != nil {
@@ -364,10 +363,11 @@ func (d *Dir) signal(sig syscall.Signal) (sent int, denied, err error) {
 	return s.sent, s.denied, nil
 }
 
-// signaling is one signal on its way to the members of a cgroup.
+// signaling is some signals on their way to the members of a cgroup.
 type signaling struct {
-	sig    syscall.Signal
-	seen   map[proctree.ID]bool // start time 0 for those that the system hides
+	sigs   []os.Signal
+	seen   map[proctree.Mark]bool
+	hidden map[int]bool // PIDs of those that the system hides
 	sent   int
 	denied error
 }
@@ -376,59 +376,54 @@ type signaling struct {
 // whether all had been: otherwise there may be children of theirs by now, also
 // of those that have ended.
 func (s *signaling) pass(d *Dir, listed []int) (settled bool, err error) {
-	handles := make(map[proctree.ID]*proctree.Handle)
+	type member struct {
+		pid  int
+		mark proctree.Mark
+		*proctree.Handle
+	}
+	var fresh []member
 	defer func() {
-		for _, h := range handles {
-			h.Close()
+		for _, m := range fresh {
+			m.Close()
 		}
 	}()
 	settled = true
 	for _, pid := range listed {
-		id, err := proctree.Identify(pid)
-		if errors.Is(err, os.ErrPermission) {
-			id = proctree.ID{PID: pid}
-		}
-		if s.seen[id] {
-			continue
-		}
-		settled = false
-		var h *proctree.Handle
-		if err == nil {
-			h, err = proctree.Open(id)
-		}
+		h, mark, err := proctree.Hold(pid)
 		switch {
+		case err == nil && s.seen[mark]:
+			h.Close()
+			continue
 		case err == nil:
-			handles[id] = h
+			fresh = append(fresh, member{pid, mark, h})
+		case errors.Is(err, os.ErrPermission) && s.hidden[pid]:
+			continue
 		case errors.Is(err, os.ErrPermission):
-			s.seen[id], s.denied = true, err
+			s.hidden[pid], s.denied = true, err
 		case !errors.Is(err, proctree.ErrGone):
 			return false, err
 		}
+		settled = false
 	}
-	if len(handles) == 0 {
+	if len(fresh) == 0 {
 		return settled, nil
 	}
 	// A PID that is listed now is that of the process that was opened before, or
 	// that one has ended and its handle reaches nobody.
-	still, err := d.pids()
+	still, err := d.pidSet()
 	if err != nil {
 		return false, err
 	}
-	// Parents first, as far as can be told: a shell whose child is gone before it
-	// has the signal itself goes on to its next command.
-	oldest := slices.SortedFunc(maps.Keys(handles), func(a, b proctree.ID) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
-	})
-	for _, id := range oldest {
-		if !contains(still, id.PID) {
+	for _, m := range fresh {
+		if !still[m.pid] {
 			continue
 		}
-		switch err := handles[id].Signal(s.sig); {
+		switch err := m.Signal(s.sigs...); {
 		case err == nil:
-			s.seen[id] = true
+			s.seen[m.mark] = true
 			s.sent++
 		case errors.Is(err, os.ErrPermission):
-			s.seen[id], s.denied = true, err
+			s.seen[m.mark], s.denied = true, err
 		case !errors.Is(err, proctree.ErrGone):
 			return false, err
 		}

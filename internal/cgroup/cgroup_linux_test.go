@@ -382,7 +382,7 @@ func TestSignalMany(t *testing.T) {
 	d := create(t)
 	const many = maxHandles + 44
 	start(t, d, "i=1; while [ $i -lt "+strconv.Itoa(many)+" ]; do sleep 60 & i=$((i+1)); done; echo ready; exec sleep 60")
-	if sent, denied, err := d.signal(0); sent != many || denied != nil || err != nil {
+	if sent, denied, err := d.signal(syscall.Signal(0)); sent != many || denied != nil || err != nil {
 		t.Errorf("sent %d, denied %v, error %v", sent, denied, err)
 	}
 	ok(t, d.Signal(unix.SIGTERM))
@@ -510,7 +510,7 @@ func TestRoot(t *testing.T) {
 	if got, err := d.Populated(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("populated %v, error %v", got, err)
 	}
-	if err := d.Signal(0); !errors.Is(err, errors.ErrUnsupported) {
+	if err := d.Signal(syscall.Signal(0)); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("signal: error %v", err)
 	}
 }

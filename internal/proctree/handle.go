@@ -45,17 +45,20 @@ func Open(id ID) (*Handle, error) {
 	return &Handle{id, sys}, nil
 }
 
-// Signal sends sig; signal 0 (syscall.Signal(0)) only asks whether it could.
-// The result is nil if it was delivered, which for a process that has ended
+// Signal sends the signals, in this order, until one cannot be sent; signal 0
+// (syscall.Signal(0)) only asks whether it could.
+// The result is nil if all were delivered, which for a process that has ended
 // but has not been reaped it always is, without effect. The error wraps ErrGone
 // once the process has been reaped, and os.ErrPermission if the caller may not
 // signal it.
 //
 // Of the others, Windows knows os.Kill alone, which ends the process with exit
 // code 1; the error for all others wraps errors.ErrUnsupported.
-func (h *Handle) Signal(sig os.Signal) error {
-	if err := h.sys.signal(sig); err != nil {
-		return fmt.Errorf("proctree: send %v to process %d: %w", sig, h.id.PID, err)
+func (h *Handle) Signal(sigs ...os.Signal) error {
+	for _, sig := range sigs {
+		if err := h.sys.signal(sig); err != nil {
+			return fmt.Errorf("proctree: send %v to process %d: %w", sig, h.id.PID, err)
+		}
 	}
 	return nil
 }

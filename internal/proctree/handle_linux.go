@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,10 +53,10 @@ func exhausted(err error) bool {
 		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOSPC)
 }
 
-// openPidfd opens a pidfd for id, and returns the state that the process was
-// in after that.
-func openPidfd(id ID) (fd int, now Process, err error) {
-	fd, err = unix.PidfdOpen(id.PID, 0)
+// openPidfd opens a pidfd for the process that has the PID, and returns who that
+// is, and the state that it was in after that.
+func openPidfd(pid int) (fd int, now Process, err error) {
+	fd, err = unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
 	case unix.ESRCH, unix.EINVAL, unix.ENOENT: // the latter two: a thread's number
@@ -64,28 +65,73 @@ func openPidfd(id ID) (fd int, now Process, err error) {
 		return -1, now, os.NewSyscallError("pidfd_open", err)
 	}
 	// Only now, as the PID may have been taken over before it was opened.
-	if now, err = stat(id.PID); err == nil && now.ID != id {
-		err = ErrGone
-	}
-	if err == nil {
-		// Not the flag of pidfd_open(2), which Linux before 5.10 does not know.
-		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
-	}
-	if err != nil {
+	if now, err = glance(pid); err != nil {
 		unix.Close(fd)
 		return -1, now, err
 	}
 	return fd, now, nil
 }
 
-type pidfdHandle struct{ parked }
+// A Mark tells a process from later ones with its PID, as an ID does, but is to be
+// compared with other marks only.
+type Mark struct {
+	pid    int
+	number uint64
+}
+
+// Hold returns a handle, to signal with, for whichever process has the PID, which
+// must not be that of a thread, and its mark. Errors are those of Identify and
+// Open.
+func Hold(pid int) (*Handle, Mark, error) {
+	if noPidfds() == nil && possible(pid) {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			if number, ok := pidfdNumber(fd); ok {
+				return &Handle{ID{PID: pid}, &pidfdHandle{fd: fd}}, Mark{pid, number}, nil
+			}
+			unix.Close(fd)
+		}
+	}
+	id, err := Identify(pid)
+	if err != nil {
+		return nil, Mark{}, err
+	}
+	h, err := Open(id)
+	return h, Mark{pid, id.Start}, err
+}
+
+// pidfdNumber returns the inode number of a pidfd: each process has one of its own
+// since Linux 6.9, where pidfds have a file system of their own (pidfs in the kernel's
+// fs/pidfs.c), and none has that of another before or after it. It takes a tenth of
+// the time of a look into /proc.
+func pidfdNumber(fd int) (number uint64, ok bool) {
+	const pidfs = 0x50494446
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Fstatfs(fd, &fs) != nil || fs.Type != pidfs || unix.Fstat(fd, &st) != nil {
+		return 0, false
+	}
+	return uint64(st.Ino), unsafe.Sizeof(st.Ino) == 8
+}
+
+// pidfdHandle is handed to Go's poller when somebody waits, as most are for a
+// signal and no more.
+type pidfdHandle struct {
+	fd      int
+	once    sync.Once
+	parkErr error
+	parked
+}
 
 func openPidfdHandle(id ID) (handle, error) {
-	fd, _, err := openPidfd(id)
+	fd, now, err := openPidfd(id.PID)
+	if err == nil && now.ID != id {
+		unix.Close(fd)
+		err = ErrGone
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &pidfdHandle{park(fd, "pidfd")}, nil
+	return &pidfdHandle{fd: fd}, nil
 }
 
 func (h *pidfdHandle) signal(sig os.Signal) error {
@@ -93,12 +139,7 @@ func (h *pidfdHandle) signal(sig os.Signal) error {
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	var err error
-	if failed := h.raw.Control(func(fd uintptr) {
-		err = unix.PidfdSendSignal(int(fd), number, nil, 0)
-	}); failed != nil {
-		return failed
-	}
+	err := unix.PidfdSendSignal(h.fd, number, nil, 0)
 	if err == unix.ESRCH {
 		return ErrGone
 	}
@@ -106,6 +147,15 @@ func (h *pidfdHandle) signal(sig os.Signal) error {
 }
 
 func (h *pidfdHandle) wait(ctx context.Context) error {
+	h.once.Do(func() {
+		// Not the flag of pidfd_open(2), which Linux before 5.10 does not know.
+		if h.parkErr = os.NewSyscallError("fcntl", unix.SetNonblock(h.fd, true)); h.parkErr == nil {
+			h.parked = park(h.fd, "pidfd")
+		}
+	})
+	if h.parkErr != nil {
+		return h.parkErr
+	}
 	return h.await(ctx, func(fd int) (bool, error) {
 		// A pidfd is readable when the last thread of its process has ended.
 		n, err := retry(func() (int, error) {
@@ -115,7 +165,12 @@ func (h *pidfdHandle) wait(ctx context.Context) error {
 	})
 }
 
-func (h *pidfdHandle) close() error { return h.file.Close() }
+func (h *pidfdHandle) close() error {
+	if h.file == nil {
+		return os.NewSyscallError("close", unix.Close(h.fd))
+	}
+	return h.file.Close()
+}
 
 // pidfdWatch is an epoll instance that holds pidfds.
 type pidfdWatch struct {
@@ -136,11 +191,11 @@ func newPidfdWatch() (watch, error) {
 }
 
 func (w *pidfdWatch) add(id ID) error {
-	fd, now, err := openPidfd(id)
+	fd, now, err := openPidfd(id.PID)
 	if err != nil {
 		return err
 	}
-	if !now.Alive() {
+	if now.ID != id || !now.Alive() {
 		unix.Close(fd)
 		return ErrGone
 	}

@@ -207,6 +207,14 @@ func Detail(p Process) Process {
 	return p
 }
 
+// Details returns rows with User, Args and RSS filled where Args are missing, as
+// Detail does it for one.
+func Details(rows []Process) []Process {
+	rows = slices.Clone(rows)
+	details(rows)
+	return rows
+}
+
 // possible keeps a number that is no PID from the system calls, which would
 // take 0 and negative ones for groups and cut off the upper half of an int.
 func possible(pid int) bool { return pid > 0 && pid <= math.MaxInt32 }

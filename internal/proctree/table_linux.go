@@ -34,21 +34,56 @@ func snapshot() ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The time goes into system calls: two threads take half of it, and are no
-	// burden to the program.
-	half := len(pids) / 2
-	var second []Process
-	var secondErr error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		second, secondErr = proc.clone().rows(pids[half:])
-	})
-	first, err := proc.rows(pids[:half])
-	wg.Wait()
-	return append(first, second...), errors.Join(err, secondErr)
+	return proc.table(pids, (*procfs).row)
 }
 
 func survey() ([]Process, error) { return snapshot() }
+
+// Select returns the rows of the given PIDs, which must not be those of threads,
+// without User and Args (see Details). Of a process that the system hides from the
+// caller (hidepid) the PID alone is known.
+func Select(pids []int) ([]Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, fmt.Errorf("proctree: %w", err)
+	}
+	defer proc.close()
+	rows, err := proc.table(pids, func(proc *procfs, pid int) (Process, error) {
+		p, err := proc.stat(pid)
+		if errors.Is(err, os.ErrPermission) {
+			return Process{ID: ID{PID: pid}, State: Unknown}, nil
+		}
+		return p, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("proctree: %w", err)
+	}
+	return rows, nil
+}
+
+func details(rows []Process) {
+	var lacking []int
+	for i, p := range rows {
+		if p.Args == nil {
+			lacking = append(lacking, i)
+		}
+	}
+	if len(lacking) == 0 {
+		return
+	}
+	proc, err := openProc()
+	if err != nil {
+		return
+	}
+	defer proc.close()
+	proc.table(lacking, func(proc *procfs, i int) (Process, error) {
+		p := &rows[i]
+		if now, err := proc.row(p.PID); err == nil && now.ID == p.ID {
+			p.User, p.Args, p.RSS = now.User, now.Args, now.RSS
+		}
+		return *p, nil
+	})
+}
 
 func lookup(pid int) (Process, error) {
 	proc, err := openProc()
@@ -261,25 +296,27 @@ func (proc *procfs) childrenOf(pids []int, pid, tid string) ([]int, error) {
 	}
 }
 
-// identify is called for every run, so it makes three system calls where stat
-// makes nine: that /proc is the right one is found out once, and the time that
-// Started needs is not asked for.
 func identify(pid int) (ID, error) {
+	p, err := glance(pid)
+	return p.ID, err
+}
+
+// glance returns what one file says of pid, without Started and RSS. It is called
+// for every run, so it makes three system calls where stat makes nine.
+func glance(pid int) (Process, error) {
 	if !procSeen.Load() {
 		proc, err := openProc()
 		if err != nil {
-			return ID{}, err
+			return Process{}, err
 		}
 		proc.close()
-		procSeen.Store(true)
 	}
 	proc := procfs{fd: unix.AT_FDCWD, buf: make([]byte, 1<<10)}
 	b, err := proc.readPath("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return ID{}, err
+		return Process{}, err
 	}
-	p, err := parseStat(b)
-	return p.ID, err
+	return parseStat(b)
 }
 
 // procSeen says that /proc has been seen to be the one of the caller's PID
@@ -317,8 +354,12 @@ func openProc() (*procfs, error) {
 		return nil, &os.PathError{Op: "open", Path: "/proc", Err: err}
 	}
 	proc := &procfs{fd: fd, buf: make([]byte, 8<<10), page: int64(os.Getpagesize()), boot: boot}
+	if procSeen.Load() {
+		return proc, nil
+	}
 	n, err := unix.Readlinkat(fd, "self", proc.buf)
 	if err == nil && string(proc.buf[:n]) == strconv.Itoa(os.Getpid()) {
+		procSeen.Store(true)
 		return proc, nil
 	}
 	proc.close()
@@ -363,11 +404,27 @@ func (proc *procfs) pids() ([]int, error) {
 	}
 }
 
-// rows returns the rows of those of pids that exist and may be seen.
-func (proc *procfs) rows(pids []int) ([]Process, error) {
+// table returns the rows of those of pids that exist and may be seen. The time goes
+// into system calls: two threads take half of it, and are no burden to the program.
+func (proc *procfs) table(pids []int, row func(*procfs, int) (Process, error)) ([]Process, error) {
+	const few = 32 // are not worth it
+	if len(pids) <= few {
+		return proc.rows(pids, row)
+	}
+	half := len(pids) / 2
+	var second []Process
+	var secondErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { second, secondErr = proc.clone().rows(pids[half:], row) })
+	first, err := proc.rows(pids[:half], row)
+	wg.Wait()
+	return append(first, second...), errors.Join(err, secondErr)
+}
+
+func (proc *procfs) rows(pids []int, row func(*procfs, int) (Process, error)) ([]Process, error) {
 	table := make([]Process, 0, len(pids))
 	for _, pid := range pids {
-		p, err := proc.row(pid)
+		p, err := row(proc, pid)
 		switch {
 		case err == nil:
 			table = append(table, p)
