@@ -16,12 +16,14 @@ import (
 
 type keeper struct {
 	keeperState
-	// killed are those that need no other signal.
-	killed map[proctree.ID]bool
+	// Those that need no other signal: children, by PID, and whoever is below.
+	killedChildren map[int]bool
+	killed         map[proctree.ID]bool
+	generations    int // of children that have been killed
 }
 
 func (k *keeper) settle(spec *keeperSpec) error {
-	k.killed = make(map[proctree.ID]bool)
+	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
@@ -72,7 +74,9 @@ func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
 //
 // A child that ends all the time after it has forked is gone when its identity
 // has been looked up. Children of this process can do without: their PIDs are
-// theirs until they are reaped, here.
+// theirs until they are reaped, here. So these are killed, then those that come
+// from them, which is all it takes mostly. Only if they do not end, or there is no
+// end of them, those further down are looked for.
 func (k *keeper) rest() int {
 	for {
 		// Asked for what is no end, the kernel says ECHILD if there are only zombies
@@ -81,17 +85,19 @@ func (k *keeper) rest() int {
 		if err == unix.ECHILD {
 			return 0
 		}
-		pids, err := proctree.ChildPIDs(os.Getpid())
+		pids, err := proctree.MainThreadChildren()
 		if err != nil {
 			return 1 // as far as we know
 		}
-		left, reaped := 0, false
+		left, fresh, reaped := 0, false, false
 		for _, pid := range pids {
 			switch {
 			case pid == k.leader.PID && k.ended != nil:
+				delete(k.killedChildren, pid) // the PID may become another one's
 				continue
-			case k.killing && pid > 1:
-				unix.Kill(pid, unix.SIGKILL)
+			case k.killing && pid > 1 && !k.killedChildren[pid]:
+				unix.Kill(pid, unix.SIGKILL) // if it is not ours to kill, so be it
+				k.killedChildren[pid], fresh = true, true
 			}
 			left++
 		}
@@ -100,19 +106,28 @@ func (k *keeper) rest() int {
 		}
 		for _, pid := range pids {
 			if pid != k.leader.PID && reap(pid) {
+				delete(k.killedChildren, pid)
 				reaped = true
 			}
+		}
+		if fresh {
+			k.generations++
 		}
 		if reaped {
 			continue // its children are this process's by now, and not in the list
 		}
+		const few = 3 // generations of a tree, as far as they are adopted one after the other
+		if !k.killing || !k.stalled && k.generations <= few {
+			return left
+		}
+		k.stalled = false
 		rows, err := proctree.Below(os.Getpid())
 		if err != nil {
 			return 1
 		}
 		// A look through /proc may come up empty while all is in motion. It is the
 		// kernel that has said that somebody is left.
-		if !k.killing || !k.killAll(rows) {
+		if !k.killAll(rows) {
 			return max(1, len(rows))
 		}
 	}

@@ -69,8 +69,9 @@ type keeperState struct {
 	leader proctree.ID
 	ended  *keeperEvent // how the leader did, once it has
 	empty  bool
-	// killing: whatever turns up is killed, until nothing does.
-	killing bool
+	// killing: whatever turns up is killed, until nothing does. stalled: nothing has
+	// happened for a while though somebody is left.
+	killing, stalled bool
 
 	// Set by the system's file where SIGCHLD is not enough: news says that there
 	// is something to observe, and blind that somebody may end without any.
@@ -212,6 +213,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 		case <-died:
 		case <-k.news:
 		case <-again:
+			k.stalled = true
 		case <-killing:
 			k.killing, killing = true, nil
 		case <-stopped:

@@ -69,7 +69,7 @@ type stopper struct {
 	plan   StopPlan
 	leader int                  // its PID; it is not a leftover
 	why    func(Process) string // why a member is still alive
-	silent bool                 // nobody will ask for the leftovers
+	silent bool                 // nobody will ask for the leftovers, so nobody looks for them
 	log    *slog.Logger
 
 	forced    chan struct{} // closed by force
@@ -142,15 +142,15 @@ func (s *stopper) err() error {
 // they are gone, and reports whether there are none. Those an earlier look saw
 // and this one does not have met the given fate.
 func (s *stopper) look(fate Fate, signal string) (none bool) {
+	if s.silent {
+		return false // if there are none, the next step finds out
+	}
 	members, err := s.cont.members()
 	if err != nil {
 		s.log.Warn("corral: cannot list the members", "error", err)
 		return false
 	}
 	none = len(members) == 0
-	if s.silent {
-		return none
-	}
 	alive := make(map[proctree.ID]bool, len(members))
 	s.leaderAlive = false
 	for _, m := range members {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -190,7 +191,7 @@ func (d *Dir) removed() bool {
 // Empty returns nil when there is no live member, and the cause of ctx if that
 // is done first.
 //
-// It blocks a thread. It may return 10 ms late: see holdBack.
+// It blocks a thread. It may return some milliseconds late: see holdBack.
 func (d *Dir) Empty(ctx context.Context) error {
 	err := d.await(ctx, status.empty)
 	if err != nil && !errors.Is(err, context.Cause(ctx)) {
@@ -202,6 +203,9 @@ func (d *Dir) Empty(ctx context.Context) error {
 // holdBack is more than the time, in milliseconds, that the kernel holds back an
 // event after the one before: 10 ms, in whole ticks (cgroup_file_notify in
 // kernel/cgroup/cgroup.c). It forgets the event if the cgroup is removed meanwhile.
+// In this time there are looks without an event: some at once, as a process that has
+// just been reaped may still count, and then at intervals that double, or when one of
+// a few members ends.
 const holdBack = 100
 
 // await returns nil when cgroup.events says what is wanted.
@@ -217,24 +221,54 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool) error {
 	}
 	defer unix.Close(events)
 	fds := []unix.PollFd{{Fd: int32(events), Events: unix.POLLPRI}}
-	for timeout := holdBack; ; {
+	const atOnce = 8    // looks
+	const closely = 100 // and no more, should one that has ended go on to be listed
+	for looks, polls, timeout := 0, 0, 1; ; looks++ {
 		now, err := d.readEvents(events)
 		switch {
 		case err != nil || reached(now):
 			return err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case looks < atOnce:
+			runtime.Gosched()
+			continue
 		}
-		n, err := wakepoll.Poll(ctx, fds, timeout)
-		if err != nil {
+		var members []unix.PollFd
+		if polls++; timeout > 0 && polls <= closely {
+			members = d.pidfds()
+		}
+		n, err := wakepoll.Poll(ctx, append(fds, members...), timeout)
+		for _, m := range members {
+			unix.Close(int(m.Fd))
+		}
+		switch {
+		case err != nil:
 			return err
-		}
-		// One look suffices after each event: what comes later is not held back.
-		timeout = holdBack
-		if n == 0 {
+		case n > 0: // what comes next is held back
+			looks, timeout = 0, 1
+		case timeout < holdBack:
+			timeout *= 2
+		default:
 			timeout = -1
 		}
 	}
+}
+
+// pidfds returns one for each member, to be closed, if these are few and there are
+// pidfds to be had.
+func (d *Dir) pidfds() (fds []unix.PollFd) {
+	const few = 8
+	pids, err := d.pids()
+	if err != nil || len(pids) > few {
+		return nil
+	}
+	for _, pid := range pids {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		}
+	}
+	return fds
 }
 
 // Members returns the live members, sorted by PID, with what proctree.Select says

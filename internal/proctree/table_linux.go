@@ -242,6 +242,26 @@ func childPIDs(pid int) ([]int, error) {
 	return pids, err
 }
 
+// MainThreadChildren returns the children of the calling process's main thread,
+// zombies included. These are all if no other thread has started any: what the
+// process adopts goes to the main one (find_new_reaper in the kernel's kernel/exit.c).
+func MainThreadChildren() ([]int, error) {
+	pid := os.Getpid()
+	proc, err := openProc()
+	var pids []int
+	if err == nil {
+		defer proc.close()
+		pids, err = proc.children(pid, 1)
+	}
+	if errors.Is(err, errNoChildren) {
+		pids, err = childPIDsByTable(pid)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("proctree: children of process %d: %w", pid, err)
+	}
+	return pids, nil
+}
+
 // errNoChildren: the kernel has been built without CONFIG_PROC_CHILDREN.
 var errNoChildren = errors.New("the kernel does not list children")
 
