@@ -56,6 +56,7 @@ type cgroupContainment struct {
 	leader *os.Process
 	id     proctree.ID
 	ended  atomic.Bool // the leader has
+	vacant atomic.Bool // nobody is left
 
 	stopped   atomic.Bool // a signal has been sent
 	untouched bool
@@ -86,6 +87,7 @@ func (c *cgroupContainment) prepare(cmd *exec.Cmd) error {
 
 func (c *cgroupContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	again := *cmd
+	moment := proctree.Now()
 	err := c.child.start(cmd)
 	if c.reused && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENODEV)) {
 		// An earlier run has left its directory in a state that we do not look
@@ -103,7 +105,7 @@ func (c *cgroupContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		return nil, c.id, err
 	}
 	c.leader = c.cmd.Process
-	if c.id, err = proctree.Identify(c.leader.Pid); err != nil {
+	if c.id, err = moment.Born(c.leader.Pid); err != nil {
 		c.abandon()
 		return nil, c.id, fmt.Errorf("corral: cgroup containment: %w", err)
 	}
@@ -126,8 +128,11 @@ func (c *cgroupContainment) exited(ctx context.Context) (held bool, err error) {
 }
 
 func (c *cgroupContainment) members() ([]proctree.Process, error) {
+	ended := c.ended.Load()
 	// A leader that has ended may be listed a little longer.
-	return c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
+	rows, err := c.except(func(p proctree.Process) bool { return p.ID == c.id && ended })
+	c.vacant.Store(ended && err == nil && len(rows) == 0)
+	return rows, err
 }
 
 func (c *cgroupContainment) helper() int {
@@ -143,7 +148,7 @@ func (c *cgroupContainment) close() error {
 	if c.dir == nil {
 		return nil
 	}
-	return c.pens.give(c.dir, c.plan, c.untouched)
+	return c.pens.give(c.dir, c.plan, c.vacant.Load(), c.untouched)
 }
 
 // reap also finds out whether the directory can be used again: where a member
@@ -184,7 +189,8 @@ type pens struct {
 	free   map[string][]*cgroup.Dir // by plan
 	serial int
 	inUse  int
-	idle   *time.Timer
+	idle   time.Time   // since when there is no run
+	timer  *time.Timer // for rest, nil if it is not running
 
 	guard *os.Process
 	lines *os.File // to the guard
@@ -244,9 +250,6 @@ func (p *pens) take(plan string) (dir *cgroup.Dir, reused bool, err error) {
 			return nil, false, err
 		}
 	}
-	if p.idle != nil {
-		p.idle.Stop()
-	}
 	p.inUse++
 	return dir, reused, nil
 }
@@ -264,8 +267,11 @@ func (p *pens) add(plan string) (*cgroup.Dir, error) {
 
 // give takes back the directory of a run that is over. Who is in it still, was
 // kept or cannot be killed, and goes to where it would have been without us.
-func (p *pens) give(dir *cgroup.Dir, plan string, reusable bool) error {
-	populated, err := dir.Populated()
+func (p *pens) give(dir *cgroup.Dir, plan string, vacant, reusable bool) error {
+	populated, err := false, error(nil)
+	if !vacant {
+		populated, err = dir.Populated()
+	}
 	if populated && err == nil {
 		if own, oerr := cgroup.Open(p.parent); oerr == nil {
 			err = dir.MoveTo(own)
@@ -276,19 +282,17 @@ func (p *pens) give(dir *cgroup.Dir, plan string, reusable bool) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if reusable {
-		reusable, _ = dir.Pristine()
-	}
-	if reusable && len(p.free[plan]) < mostFree {
+	if reusable && !populated && len(p.free[plan]) < mostFree {
 		p.free[plan] = append(p.free[plan], dir)
 	} else {
 		err = errors.Join(err, p.discard(dir))
 	}
 	if p.inUse--; p.inUse == 0 {
-		if p.idle == nil {
-			p.idle = time.AfterFunc(idleTime, p.rest)
-		} else {
-			p.idle.Reset(idleTime)
+		// The timer is let run, as setting it anew for each run takes longer than all
+		// else that is done here.
+		p.idle = time.Now()
+		if p.timer == nil {
+			p.timer = time.AfterFunc(idleTime, p.rest)
 		}
 	}
 	return err
@@ -303,7 +307,12 @@ func (p *pens) discard(dir *cgroup.Dir) error {
 func (p *pens) rest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.timer = nil
 	if p.inUse > 0 || p.home == nil {
+		return
+	}
+	if idle := time.Since(p.idle); idle < idleTime {
+		p.timer = time.AfterFunc(idleTime-idle, p.rest)
 		return
 	}
 	p.dissolve()

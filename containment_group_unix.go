@@ -41,13 +41,14 @@ func (g *groupContainment) prepare(cmd *exec.Cmd) error {
 }
 
 func (g *groupContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	moment := proctree.Now()
 	if err := g.child.start(cmd); err != nil {
 		return nil, g.id, err
 	}
 	g.leader = cmd.Process
 	var err error
 	if g.group, err = pgroup.Open(g.leader.Pid); err == nil {
-		g.id, err = proctree.Identify(g.leader.Pid)
+		g.id, err = moment.Born(g.leader.Pid)
 	}
 	if err != nil {
 		g.abandon()

@@ -32,7 +32,7 @@ type keeperContainment struct {
 	leader *os.Process
 	id     proctree.ID
 
-	ctx       context.Context // done when nobody waits for the leader any more
+	ctx       context.Context // done when there is no need any more to watch the leader
 	stopWatch context.CancelFunc
 
 	inquiry inquiry
@@ -123,7 +123,6 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		fillIn(cmd.SysProcAttr, k.id.PID)
 	}
 	k.reading.Go(k.listen)
-	k.reading.Go(k.watch)
 	return k.leader, k.id, nil
 }
 
@@ -283,6 +282,7 @@ func (k *keeperContainment) listen() {
 				k.line.Write([]byte{keeperReap})
 			}
 			close(k.ended)
+			k.stopWatch()
 		case eventUsed:
 			k.end.rusage = event.rusage // nobody looks at it before this has returned
 		case eventMembers:
@@ -335,6 +335,7 @@ func (k *keeperContainment) clean() {
 	if !isClosed(k.ended) {
 		markDone(k.leader) // its PID is nobody's from now on
 		close(k.ended)
+		k.stopWatch()
 	}
 }
 
@@ -354,6 +355,16 @@ func (k *keeperContainment) lastSeen() []proctree.ID {
 }
 
 func (k *keeperContainment) exited(ctx context.Context) (held bool, err error) {
+	soon := time.NewTimer(firstRouse) // most that end soon need no more
+	defer soon.Stop()
+	select {
+	case <-soon.C:
+		stop := context.AfterFunc(ctx, k.stopWatch)
+		k.watch()
+		stop()
+	case <-k.ended:
+	case <-ctx.Done():
+	}
 	select {
 	case <-k.ended:
 		return true, nil

@@ -107,6 +107,22 @@ func Identify(pid int) (ID, error) {
 	return id, nil
 }
 
+// A Moment is a point in time, for Born.
+type Moment struct{ start uint64 }
+
+// Now returns the present moment.
+func Now() Moment { return Moment{startNow()} }
+
+// Born returns the identity of a child that the caller has started since m and has
+// not reaped. If start times are so coarse that one that is born now would have
+// the same as one that was born at m, there is no need to look.
+func (m Moment) Born(pid int) (ID, error) {
+	if m.start != 0 && startNow() == m.start && possible(pid) {
+		return ID{pid, m.start}, nil
+	}
+	return Identify(pid)
+}
+
 // Group returns the live members of the process group pgid, in no particular
 // order; none is not an error. User, Args and RSS are not necessarily filled:
 // see Detail. On Windows, which has no way to list the members of a console

@@ -858,3 +858,28 @@ func TestGroupOnTheMove(t *testing.T) {
 	}
 	t.Logf("%d looks", looks)
 }
+
+// TestBorn: what is taken for the start time without a look is what the table has.
+func TestBorn(t *testing.T) {
+	const many = 200
+	unseen := 0
+	for range many {
+		before := Now()
+		cmd := exec.Command("true")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if before.start != 0 && before == Now() {
+			unseen++
+		}
+		got, err := before.Born(cmd.Process.Pid)
+		want, ierr := Identify(cmd.Process.Pid)
+		cmd.Wait()
+		if got != want || err != nil || ierr != nil {
+			t.Fatalf("got %v, %v; the table has %v, %v", got, err, want, ierr)
+		}
+	}
+	if unseen < many/4 { // a fork takes a millisecond, a tick is ten
+		t.Errorf("%d of %d were known without a look", unseen, many)
+	}
+}

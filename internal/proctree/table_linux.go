@@ -386,6 +386,17 @@ func openProc() (*procfs, error) {
 	return nil, errors.Join(errors.New("/proc does not show the PID namespace of this process"), err)
 }
 
+// startNow returns the start time that a process has which is born now, or 0: the
+// kernel reads this clock in fork (copy_process in its kernel/fork.c), and shows it in
+// whole ticks, in the time namespace of who looks.
+func startNow() uint64 {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
+		return 0
+	}
+	return uint64(now.Nano()) / uint64(time.Second/userHZ)
+}
+
 // bootTime returns the time to which start times are relative, to within one
 // of their ticks, so that it is mostly the same for two tables.
 func bootTime() (time.Time, error) {

@@ -2,6 +2,8 @@
 
 package proctree
 
+func startNow() uint64 { return 0 } // not known
+
 func details(rows []Process) {
 	for i, p := range rows {
 		if p.Args == nil {
