@@ -36,9 +36,9 @@ func init() {
 		return
 	}
 	// The main goroutine is on the main thread until the init functions have
-	// returned. Here it stays there, as the kernel's parent-death signal belongs
-	// to the thread that forked.
-	runtime.LockOSThread()
+	// returned (runtime.main), which is never: the kernel's parent-death signal
+	// belongs to the thread that forked. To ask for it by runtime.LockOSThread would
+	// cost another thread.
 	// Signals are for the command, or for the owner, who passes them on. A program
 	// that is started from here gets the default back.
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {

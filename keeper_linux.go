@@ -69,6 +69,51 @@ func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
 	return int(field(0)), status
 }
 
+// calm waits without goroutines, which with all that they need take as long to get
+// going as a short command lives, until there are leftovers or the owner wants
+// something that is not the usual.
+//
+// SIGCHLD interrupts poll(2): the kernel gives it to the main thread, which this
+// is, if that sleeps (complete_signal in its kernel/signal.c). Should it come a moment
+// before, an orphan stays a zombie until the next event, or for a second.
+func (k *keeper) calm() {
+	pidfd, err := unix.PidfdOpen(k.leader.PID, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(pidfd)
+	const line, leader = 0, 1
+	fds := []unix.PollFd{{Fd: 0, Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
+	for timeout := 1000; ; {
+		n, err := unix.Poll(fds, timeout)
+		timeout = 1000
+		switch {
+		case n == 0 && err == nil:
+			timeout = -1
+		case err == unix.EINTR:
+		case err != nil:
+			return
+		case fds[line].Revents != 0:
+			var request [1]byte
+			if !k.empty {
+				return
+			}
+			if n, err := unix.Read(0, request[:]); n == 1 && err == nil {
+				k.obey(request[0])
+			} else if err != unix.EINTR {
+				k.end()
+			}
+			continue
+		}
+		if k.look(); k.ended != nil {
+			if !k.empty {
+				return
+			}
+			fds[leader].Fd, timeout = -1, -1
+		}
+	}
+}
+
 // rest returns how many members are left, the leader aside if it has ended, and
 // kills them if that is what is to be done.
 //

@@ -33,6 +33,7 @@ import (
 //
 //	settle   makes the process ready to be the leader's parent
 //	follow   is told the leader
+//	calm     does all that is to be done as long as nothing is out of the ordinary
 //	observe  takes in what has happened: k.ended is set once the leader has ended
 //	rest     counts who is left but for an ended leader, and kills if k.killing
 //	members  lists the live members, for any goroutine
@@ -179,6 +180,7 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 // serve keeps the run until the owner says that it has no more use for it, or is
 // gone and the run has been stopped.
 func (k *keeper) serve(spec *keeperSpec) {
+	k.calm()
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
 	requests := make(chan byte)
@@ -220,19 +222,28 @@ func (k *keeper) serve(spec *keeperSpec) {
 			k.end()
 		case request, ok := <-requests:
 			switch {
-			case ok && request == keeperKill:
-				k.killing = true
-			case ok && request == keeperReap:
-				k.release()
-			case ok && request == keeperMembers:
-				k.answer()
-			case ok && request == keeperFinish, !ok && k.empty, !ok && k.ended != nil && spec.keep:
+			case ok:
+				k.obey(request)
+			case k.empty, k.ended != nil && spec.keep:
 				k.end()
-			case !ok:
+			default:
 				requests, stopped = nil, stopper.done
 				go stopper.run()
 			}
 		}
+	}
+}
+
+func (k *keeper) obey(request byte) {
+	switch request {
+	case keeperKill:
+		k.killing = true
+	case keeperReap:
+		k.release()
+	case keeperMembers:
+		k.answer()
+	case keeperFinish:
+		k.end()
 	}
 }
 
