@@ -136,6 +136,11 @@ type Cmd struct {
 	// Elsewhere than on Linux, Start returns an errors.ErrUnsupported.
 	AdoptOrphans bool
 
+	// Lifelines are things outside the run, such as the connection that the owner
+	// has been started over. When one of them is lost, the stop plan is run, and
+	// the Ending is LifelineLost. One that cannot be watched is an error of Start.
+	Lifelines []Lifeline
+
 	// PTY, if not nil, gives the command a terminal of its own.
 	PTY *PTY
 
@@ -299,6 +304,9 @@ func (c *Cmd) start(inline bool) error {
 	c.stdio.closeChild()
 	if err != nil {
 		c.stdio.closeParent()
+		if r != nil {
+			closeLifelines(r.lines)
+		}
 		return err
 	}
 	c.stdio.copy()
@@ -340,6 +348,25 @@ func (c *Cmd) prepare() (*run, error) {
 	if err := plan.check(); err != nil {
 		return nil, err
 	}
+	lines, err := openLifelines(c.Lifelines)
+	if err == nil {
+		c.stdio.lifeline, err = newInputLine(c)
+	}
+	if err != nil {
+		closeLifelines(lines)
+		return nil, err
+	}
+	r, err := c.prepareRun(plan)
+	if err != nil {
+		closeLifelines(lines)
+		return nil, err
+	}
+	r.lines = lines
+	c.run = r
+	return r, nil
+}
+
+func (c *Cmd) prepareRun(plan StopPlan) (*run, error) {
 	inner := c.inner()
 	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers, c.Leftovers == WaitForLeftovers})
 	if err != nil {
@@ -361,8 +388,7 @@ func (c *Cmd) prepare() (*run, error) {
 		cont.close()
 		return nil, err
 	}
-	c.run = newRun(c, inner, cont, plan)
-	return c.run, nil
+	return newRun(c, inner, cont, plan), nil
 }
 
 // setProcess makes the leader visible to the caller, setState how it ended.
@@ -391,7 +417,7 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // hold several errors; use errors.As and errors.Is: *ExitError if the command
 // did not succeed; the context's error and cause if the context ended the run;
 // context.DeadlineExceeded if Timeout did; *LeftoverError; *SurvivorError;
-// ErrWaitDelay; errors of copying. An *ExitError that comes alone comes as
+// *LifelineError; ErrWaitDelay; errors of copying. An *ExitError that comes alone comes as
 // itself, as in os/exec.
 func (c *Cmd) Wait() error {
 	if c.Process == nil {

@@ -20,6 +20,8 @@ const (
 	TimedOut  Ending = "timed_out" // Cmd.Timeout passed
 	Cancelled Ending = "cancelled" // the context was done
 	Stopped   Ending = "stopped"   // Cmd.Stop was called
+
+	LifelineLost Ending = "lifeline_lost" // one of Cmd.Lifelines was
 )
 
 // Fate says what became of a leftover.
@@ -81,6 +83,8 @@ type Report struct {
 	ExitCode int `json:"exit_code"`
 	// Signal is the signal that ended the leader, such as "SIGTERM".
 	Signal string `json:"signal,omitempty"`
+	// Lifeline is the one that was lost, if the Ending is LifelineLost.
+	Lifeline Lifeline `json:"lifeline,omitempty"`
 	// Forced says that the stop plan was not enough and the containment's kill
 	// was used, on the leader or on any other member.
 	Forced bool `json:"forced"`

@@ -62,6 +62,9 @@ type run struct {
 	finished    bool      // the leader has ended, and a stop does not interrupt what the run was for
 	kept        []Leftover
 
+	lines    []lifeline
+	watching sync.WaitGroup // of lifelines
+
 	report atomic.Pointer[Report]
 }
 
@@ -127,9 +130,11 @@ func (r *run) begin() error {
 	return nil
 }
 
-// watch arranges for the run to be stopped when its time or its context ends.
+// watch arranges for the run to be stopped when its time, its context or a
+// lifeline ends.
 func (r *run) watch(ctx context.Context) {
 	c := r.cmd
+	r.watchLifelines()
 	if c.Timeout > 0 {
 		r.timeout = time.AfterFunc(c.Timeout-time.Since(r.started), func() {
 			err := fmt.Errorf("corral: timed out after %v: %w", c.Timeout, context.DeadlineExceeded)
@@ -361,6 +366,8 @@ func (r *run) wait() error {
 		exitErr = r.reap()
 	}
 	r.giveUp()
+	r.watching.Wait()
+	closeLifelines(r.lines)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.forceTimers {
@@ -431,6 +438,10 @@ func (r *run) makeReport() *Report {
 	}
 	if rep.Declined == nil {
 		rep.Declined = []Declined{}
+	}
+	var lifeline *LifelineError
+	if errors.As(r.endErr, &lifeline) {
+		rep.Lifeline = lifeline.Lifeline
 	}
 	if s := r.stop; s != nil {
 		rep.Leftovers, rep.Forced = s.leftovers, s.usedKill

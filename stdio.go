@@ -25,6 +25,8 @@ type stdio struct {
 	pty     *terminal
 	other   end // the command's of pty
 
+	lifeline *inputLine // the caller's Stdin, if that is one
+
 	inDone  chan error // one value for each of inputs
 	outDone chan error // one value for each of outputs
 
@@ -47,9 +49,10 @@ func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
 	if c.PTY != nil {
 		return s.connectPTY(c, inner)
 	}
-	switch in := c.Stdin.(type) {
-	case nil:
-	case *os.File:
+	in, isFile := c.Stdin.(*os.File)
+	switch {
+	case c.Stdin == nil:
+	case isFile && s.lifeline == nil:
 		inner.Stdin = in
 	default:
 		r, w, err := os.Pipe()
@@ -59,7 +62,11 @@ func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
 		s.add(r, w)
 		inner.Stdin = r
 		s.inputs = append(s.inputs, func() error {
-			_, err := io.Copy(w, in)
+			if s.lifeline != nil {
+				s.lifeline.pass(w, w.Close)
+				return nil
+			}
+			_, err := io.Copy(w, c.Stdin)
 			if commandStoppedReading(err) {
 				err = nil
 			}
@@ -98,7 +105,13 @@ func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 	s.add(tty, t.master)
 	inner.SysProcAttr = attr
 	inner.Stdin, inner.Stdout, inner.Stderr = tty, tty, tty
-	if c.Stdin != nil {
+	switch {
+	case s.lifeline != nil:
+		s.inputs = append(s.inputs, func() error {
+			s.lifeline.pass(t, t.CloseWrite)
+			return nil
+		})
+	case c.Stdin != nil:
 		s.inputs = append(s.inputs, func() error { return t.feed(c.Stdin) })
 	}
 	if c.Stdout != nil {
@@ -239,6 +252,9 @@ func (s *stdio) over(delay time.Duration) {
 // nobody is left to whom it would matter.
 func (s *stdio) finish(delay time.Duration) error {
 	defer s.closeParent()
+	if s.lifeline != nil {
+		s.lifeline.from.stop()
+	}
 	if s.timer != nil && !s.timer.Stop() {
 		<-s.cutDone
 		delay = 0

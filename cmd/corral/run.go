@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +36,7 @@ type runFlags struct {
 	require     corral.Containment
 	pty         bool
 	outputLimit size
+	lifelines   []string
 	report      string
 	quiet       bool
 	verbose     bool
@@ -130,6 +132,7 @@ other	the exit status of the command
 	}
 	flags.Var(containment, "containment", "hold the run with this `MECHANISM`: "+strings.Join(containment.names(), ", "))
 	flags.Var(require, "require", "do not start with a weaker `MECHANISM` than this")
+	flags.StringArrayVar(&o.lifelines, "lifeline", nil, "stop the run when this `LIFELINE` is lost: stdin, tty, parent, fd:N, pid:N; may be repeated")
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
 	flags.Var(&o.outputLimit, "output-limit", "pass on the first and the last half of `SIZE` bytes of each output; 0: all")
 	flags.StringVar(&o.report, "report", "", "write a report to `FILE`, as JSON; -: to standard error")
@@ -139,6 +142,7 @@ other	the exit status of the command
 	complete(c, "timeout")
 	complete(c, "grace")
 	complete(c, "output-limit")
+	complete(c, "lifeline", "stdin", "tty", "parent", "fd:", "pid:")
 	complete(c, "leftovers", leftovers.names()...)
 	complete(c, "containment", containment.names()...)
 	complete(c, "require", require.names()...)
@@ -169,12 +173,19 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		return w
 	}
 	cmd.Stdout = output(os.Stdout)
+	for _, name := range o.lifelines {
+		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
+	}
+	fed := slices.Contains(cmd.Lifelines, corral.LifelineStdin) // by the library, which has to see the end
 	typing := make(chan struct{})
 	if o.pty {
 		cmd.PTY = newPTY()
 		cmd.Stdout = heldWriter{cmd.Stdout, typing}
 	} else {
-		cmd.Stdin, cmd.Stderr = os.Stdin, output(os.Stderr)
+		cmd.Stderr = output(os.Stderr)
+	}
+	if !o.pty || fed {
+		cmd.Stdin = os.Stdin
 	}
 	cmd.Timeout = time.Duration(o.timeout)
 	cmd.StopPlan = corral.StopPlan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
@@ -205,7 +216,9 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	}
 	restore := func() {}
 	if o.pty {
-		restore = typeOn(cmd.PTY)
+		if !fed {
+			restore = typeOn(cmd.PTY)
+		}
 		close(typing)
 		defer restore()
 	}
@@ -256,6 +269,7 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		if o.leftovers != corral.KeepLeftovers {
 			own(statusOwn)
 		}
+	case r.Ending == corral.LifelineLost:
 	case err != nil && !errors.As(err, &exited):
 		say(stderr, "%v", err)
 		own(statusOwn)
@@ -374,10 +388,11 @@ func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 				cmd.Signal(sig)
 			}
 		case hangUp:
-			if tty.hungUp() {
-				stop()
-			} else {
+			switch {
+			case !tty.hungUp():
 				cmd.Signal(sig)
+			case !slices.Contains(cmd.Lifelines, corral.LifelineTTY): // which sees to it
+				stop()
 			}
 		case pause:
 			suspend()
@@ -398,6 +413,9 @@ func summary(r *corral.Report, timeout time.Duration) string {
 			part += " and had to be killed"
 		}
 		parts = append(parts, part)
+	}
+	if r.Ending == corral.LifelineLost {
+		parts = append(parts, "lifeline lost: "+string(r.Lifeline))
 	}
 	if r.Ending != corral.Exited {
 		kind = "more" // they are not left over, the command did not get to its end

@@ -491,6 +491,35 @@ func TestHangUp(t *testing.T) {
 	})
 }
 
+// With the terminal for a lifeline, its loss is what the run has ended of, whether
+// SIGHUP comes as well or not.
+func TestLifelineTTY(t *testing.T) {
+	forTerminal(t, func(t *testing.T, corral string) {
+		for _, ignored := range []string{"", "trap '' HUP; exec "} {
+			t.Run(strings.TrimSpace(ignored), func(t *testing.T) {
+				events := newFIFO(t)
+				report := filepath.Join(t.TempDir(), "report")
+				if err := unix.Mkfifo(report, 0o600); err != nil { // reading it waits for its end
+					t.Fatal(err)
+				}
+				command := strings.TrimSuffix(corral, "--") + " --lifeline tty --report " + report + " -- child -ignore HUP -last TERM -log " + events.path
+				s := inTerminal(t, 80, nil, "sh", "-c", ignored+command)
+				written := make(chan []byte, 1)
+				go func() {
+					b, _ := os.ReadFile(report)
+					written <- b
+				}()
+				events.ready()
+				s.Close()
+				events.expect("got TERM")
+				if b := <-written; !bytes.Contains(b, []byte(`"ending": "lifeline_lost"`)) || !bytes.Contains(b, []byte(`"lifeline": "tty"`)) {
+					t.Errorf("report %s", b)
+				}
+			})
+		}
+	})
+}
+
 // SIGHUP says nothing if the terminal is there, or there is none.
 func TestHangUpSignal(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {

@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd
+
 // Package wakepoll waits for descriptors in a thread, and for a context.
 package wakepoll
 
@@ -11,22 +13,22 @@ import (
 // Poll is poll(2), which ctx being done ends as well: with 0, and no error. The
 // timeout is in milliseconds; negative is none. It blocks a thread.
 func Poll(ctx context.Context, fds []unix.PollFd, timeout int) (n int, err error) {
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	wake, err := newWake()
 	if err != nil {
-		return 0, os.NewSyscallError("eventfd", err)
+		return 0, err
 	}
-	defer unix.Close(wake)
+	defer wake.close()
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
-		unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		unix.Write(wake.in, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	})
 	defer func() {
 		if !stop() {
 			<-woken // it may be about to write to the descriptor
 		}
 	}()
-	all := append(fds[:len(fds):len(fds)], unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
+	all := append(fds[:len(fds):len(fds)], unix.PollFd{Fd: int32(wake.out), Events: unix.POLLIN})
 	for {
 		n, err = unix.Poll(all, timeout)
 		if err != unix.EINTR {

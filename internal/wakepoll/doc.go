@@ -1,0 +1,4 @@
+//go:build !linux && !darwin && !freebsd
+
+// Package wakepoll is for systems with poll(2).
+package wakepoll

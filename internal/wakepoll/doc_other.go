@@ -1,4 +1,0 @@
-//go:build !linux
-
-// Package wakepoll is for Linux only.
-package wakepoll

@@ -1,0 +1,5 @@
+package corral
+
+const hangUpEvents = 0
+
+var ttyTellsHangUp error

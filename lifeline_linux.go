@@ -1,0 +1,7 @@
+package corral
+
+import "golang.org/x/sys/unix"
+
+const hangUpEvents = unix.POLLRDHUP
+
+var ttyTellsHangUp error
