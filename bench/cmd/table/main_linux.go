@@ -78,7 +78,7 @@ func table(e effort, wanted *regexp.Regexp) error {
 	fmt.Println("\n| figure | goal | reached | spread | peer |\n| --- | --- | --- | --- | --- |")
 	var skipped []string
 	failed := false
-	for _, r := range rows(e, &program{dir: dir}) {
+	for _, r := range rows(e, dir) {
 		if !wanted.MatchString(r.figure) {
 			continue
 		}

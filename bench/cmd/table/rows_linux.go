@@ -24,13 +24,20 @@ var noGrace = corral.StopPlan{{Signal: syscall.SIGTERM}}
 
 var osExec = "os/exec, " + runtime.Version()
 
-func rows(e effort, corralProgram *program) (all []row) {
+// rows are all lines. What they need is built in the directory.
+func rows(e effort, dir string) (all []row) {
+	corralProgram := &program{module: "github.com/corral-run/corral", name: "corral", to: dir}
+	nothing := &program{module: "github.com/corral-run/corral/bench", name: "nothing", to: dir}
 	add := func(cont corral.Containment, figure, goal string, measure func() (result, error)) {
 		all = append(all, row{figure: fmt.Sprintf("%s, %s", figure, cont), goal: goal, containment: cont, measure: measure})
 	}
 	everyone := []corral.Containment{corral.Group, corral.Cgroup, corral.Keeper, corral.PIDNS}
 	held := []corral.Containment{corral.Cgroup, corral.Keeper, corral.PIDNS} // of which nothing escapes
 
+	all = append(all, row{
+		figure:  "for comparison: a Go program that does nothing, whole process",
+		measure: func() (result, error) { return nothing.overTrue(e.rounds) },
+	})
 	goals := map[corral.Containment]string{corral.Group: "1.03x", corral.Cgroup: "1.05x", corral.Keeper: "3x"}
 	for _, atOnce := range []int{1, 2, 16} {
 		for _, cont := range everyone {

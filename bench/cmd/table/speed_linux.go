@@ -44,23 +44,23 @@ func (t *tool) version() string {
 	return t.argv[0] + ", version unknown"
 }
 
-// program is the command corral, built when first needed.
+// program is a command of a module, built when first needed.
 type program struct {
-	dir   string
-	built sync.Once
-	err   error
+	module, name string
+	to           string // a directory
+	built        sync.Once
+	err          error
 }
 
 func (p *program) path() (string, error) {
-	path := filepath.Join(p.dir, "corral")
+	path := filepath.Join(p.to, p.name)
 	p.built.Do(func() {
-		const module = "github.com/corral-run/corral"
 		var root []byte
-		if root, p.err = exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output(); p.err != nil {
-			p.err = fmt.Errorf("where is the source of corral? %w: run this in the directory bench", p.err)
+		if root, p.err = exec.Command("go", "list", "-m", "-f", "{{.Dir}}", p.module).Output(); p.err != nil {
+			p.err = fmt.Errorf("where is the source of %s? %w: run this in the directory bench", p.name, p.err)
 			return
 		}
-		build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/corral")
+		build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/"+p.name)
 		build.Dir = strings.TrimSpace(string(root))
 		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as docs/containers.md builds it
 		var out []byte
@@ -79,19 +79,34 @@ func (p *program) over(peer *tool, cont corral.Containment, rounds int) (result,
 	name := string(cont)
 	ours := []string{path, "--containment", name, "--require", name, "--", "/bin/true"}
 	theirs := append(peer.argv[:len(peer.argv):len(peer.argv)], "/bin/true")
-	run := func(argv []string) func() (time.Duration, error) {
-		return timed(func() error {
-			if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-				return fmt.Errorf("%s: %w: %s", argv[0], err, out)
-			}
-			return nil
-		})
-	}
-	pairs, err := turns(rounds, run(theirs), run(ours))
+	pairs, err := turns(rounds, whole(theirs), whole(ours))
 	if err != nil {
 		return result{}, err
 	}
 	return ratio(pairs, peer.version()), nil
+}
+
+// whole is a process from fork to exit.
+func whole(argv []string) func() (time.Duration, error) {
+	return timed(func() error {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", argv[0], err, out)
+		}
+		return nil
+	})
+}
+
+// overTrue is the program over /bin/true, without arguments.
+func (p *program) overTrue(rounds int) (result, error) {
+	path, err := p.path()
+	if err != nil {
+		return result{}, err
+	}
+	pairs, err := turns(rounds, whole([]string{"/bin/true"}), whole([]string{path}))
+	if err != nil {
+		return result{}, err
+	}
+	return ratio(pairs, "/bin/true"), nil
 }
 
 // lastWord measures from when a leader wrote down what time it is, and so had
