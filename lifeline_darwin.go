@@ -8,4 +8,4 @@ import (
 const hangUpEvents = 0
 
 // poll(2) of macOS does not support devices.
-var ttyTellsHangUp = fmt.Errorf("of a terminal macOS does not tell: %w", errors.ErrUnsupported)
+var errTTY = fmt.Errorf("of a terminal macOS does not tell: %w", errors.ErrUnsupported)

@@ -2,4 +2,5 @@ package corral
 
 const hangUpEvents = 0
 
-var ttyTellsHangUp error
+// errTTY is why a terminal does not tell that it has been hung up: it does.
+var errTTY error

@@ -4,4 +4,5 @@ import "golang.org/x/sys/unix"
 
 const hangUpEvents = unix.POLLRDHUP
 
-var ttyTellsHangUp error
+// errTTY is why a terminal does not tell that it has been hung up: it does.
+var errTTY error

@@ -83,7 +83,7 @@ func tellsHangUp(fd int) error {
 		what = "a socket without a connection"
 	case unix.S_IFCHR:
 		if _, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
-			return ttyTellsHangUp
+			return errTTY
 		}
 		what = "a device"
 	case unix.S_IFDIR:
