@@ -1,0 +1,203 @@
+//go:build linux
+
+// Package engines has tests alone. They run the command corral under what starts
+// commands on other machines, in containers and in CI, and take that away from
+// it. Each has a control: the same without corral, which leaves something behind.
+// What is not installed is skipped.
+package engines_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/escape"
+)
+
+// grace is what corral gives the members to obey SIGTERM. One of them does not,
+// so that it takes that long until all are gone.
+const grace = time.Second
+
+// limit is the time in which nothing may be left, from the moment at which the
+// connection is lost.
+const limit = grace + time.Second
+
+// patience is for what is to happen at once.
+const patience = 20 * time.Second
+
+var home string // a directory for all tests, which everybody may read
+
+func TestMain(m *testing.M) {
+	escape.Main()
+	os.Exit(func() int {
+		var err error
+		if home, err = os.MkdirTemp("", "engines-"); err == nil {
+			err = os.Chmod(home, 0o755)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(home)
+		return m.Run()
+	}())
+}
+
+// program is the path of the command corral, built for the tests. A machine
+// without Go has it in PATH.
+var program = sync.OnceValues(func() (string, error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return exec.LookPath("corral")
+	}
+	path := filepath.Join(home, "corral")
+	cmd := exec.Command("go", "build", "-o", path, "../cmd/corral")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// job is a command that an engine is given to run, as a test sees it: a tree of
+// processes, one of which is in a session of its own, and one in another that
+// ignores SIGHUP, SIGINT and SIGTERM. The parents of both are gone. What is left
+// of it when the test ends is killed.
+type job struct {
+	*escape.Probe
+	t      *testing.T
+	report string // the file of corral's report
+}
+
+func newJob(t *testing.T) *job {
+	t.Helper()
+	tree := escape.Tree(
+		escape.Node{},
+		escape.Node{Session: true, Orphan: true},
+		escape.Node{Session: true, Orphan: true, Ignore: true},
+	)
+	return &job{escape.NewProbe(t, tree), t, filepath.Join(t.TempDir(), "report")}
+}
+
+// alone is the command line of the tree. It needs no descriptors of the test, and
+// runs in whatever sees the processes of the test and has its user.
+func (j *job) alone() []string {
+	path, args, files := j.Command()
+	script := `exec "$0" "$@"`
+	for i, to := range []string{"3>", "4>", "5<"} {
+		script += fmt.Sprintf(" %s/proc/%d/fd/%d", to, os.Getpid(), files[i].Fd())
+	}
+	return append([]string{"sh", "-c", script, path}, args...)
+}
+
+// corralled is the command line of corral with more flags and the tree.
+func (j *job) corralled(flags ...string) []string {
+	j.t.Helper()
+	return append(j.corral(flags...), j.alone()...)
+}
+
+// corral is the command line of corral up to the command.
+func (j *job) corral(flags ...string) []string {
+	j.t.Helper()
+	path, err := program()
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	args := []string{path, "--grace", grace.String(), "--report", j.report}
+	return append(append(args, flags...), "--")
+}
+
+// complete returns when all of the tree is there.
+func (j *job) complete() {
+	j.t.Helper()
+	ctx, cancel := context.WithTimeout(j.t.Context(), patience)
+	defer cancel()
+	j.Ready(ctx)
+	j.Started()
+}
+
+// goneBy sees that nothing is left of the tree in time, and returns how long it
+// has taken since then.
+func (j *job) goneBy(since time.Time, limit time.Duration) time.Duration {
+	j.t.Helper()
+	ctx, cancel := context.WithDeadline(j.t.Context(), since.Add(limit))
+	defer cancel()
+	if err := j.Gone(ctx); err != nil {
+		j.t.Errorf("%v after: %v", limit, err)
+	}
+	took := time.Since(since)
+	j.t.Logf("all gone after %v", took.Round(10*time.Millisecond))
+	return took
+}
+
+// stays is the control of goneBy: some of the tree is left at the end of the
+// time. That nobody is going to stop them has no event.
+func (j *job) stays(since time.Time, limit time.Duration) {
+	j.t.Helper()
+	time.Sleep(time.Until(since.Add(limit)))
+	left := j.Survivors()
+	j.t.Logf("left after %v: %v", limit, left)
+	if len(left) == 0 {
+		j.t.Errorf("nothing is left without corral either: the test shows nothing")
+	}
+}
+
+// ended reads corral's report when it has been written.
+func (j *job) ended() *corral.Report {
+	j.t.Helper()
+	r := new(corral.Report)
+	eventually(j.t, "there is no report", func() error {
+		text, err := os.ReadFile(j.report)
+		if err == nil {
+			err = json.Unmarshal(text, r)
+		}
+		return err
+	})
+	return r
+}
+
+// eventually waits for what has no event.
+func eventually(t *testing.T, otherwise string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	err := check()
+	for ; err != nil && time.Now().Before(deadline); err = check() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", otherwise, err)
+	}
+}
+
+// quoted is the command line for a shell.
+func quoted(args []string) string {
+	var words []string
+	for _, arg := range args {
+		words = append(words, "'"+strings.ReplaceAll(arg, "'", `'\''`)+"'")
+	}
+	return strings.Join(words, " ")
+}
+
+// need skips the test if a program is not there, and returns its path. Daemons
+// may be in directories that are not in the PATH of ordinary users.
+func need(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if errors.Is(err, exec.ErrNotFound) {
+			path, err = exec.LookPath(filepath.Join(dir, name))
+		}
+	}
+	if err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	return path
+}
