@@ -98,21 +98,16 @@ func (j *job) alone() []string {
 	return append([]string{"sh", "-c", script, path}, args...)
 }
 
-// corralled is the command line of corral with more flags and the tree.
-func (j *job) corralled(flags ...string) []string {
-	j.t.Helper()
-	return append(j.corral(flags...), j.alone()...)
-}
-
-// corral is the command line of corral up to the command.
-func (j *job) corral(flags ...string) []string {
+// corralled is the command line of corral with more flags and a command, which
+// is the tree for the most part.
+func (j *job) corralled(command []string, flags ...string) []string {
 	j.t.Helper()
 	path, err := program()
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	args := []string{path, "--grace", grace.String(), "--report", j.report}
-	return append(append(args, flags...), "--")
+	args := append([]string{path, "--grace", grace.String(), "--report", j.report}, flags...)
+	return append(append(args, "--"), command...)
 }
 
 // complete returns when all of the tree is there.
@@ -124,18 +119,15 @@ func (j *job) complete() {
 	j.Started()
 }
 
-// goneBy sees that nothing is left of the tree in time, and returns how long it
-// has taken since then.
-func (j *job) goneBy(since time.Time, limit time.Duration) time.Duration {
+// goneBy sees that nothing is left of the tree in time.
+func (j *job) goneBy(since time.Time, limit time.Duration) {
 	j.t.Helper()
 	ctx, cancel := context.WithDeadline(j.t.Context(), since.Add(limit))
 	defer cancel()
 	if err := j.Gone(ctx); err != nil {
 		j.t.Errorf("%v after: %v", limit, err)
 	}
-	took := time.Since(since)
-	j.t.Logf("all gone after %v", took.Round(10*time.Millisecond))
-	return took
+	j.t.Logf("all gone after %v", time.Since(since).Round(10*time.Millisecond))
 }
 
 // stays is the control of goneBy: some of the tree is left at the end of the

@@ -240,7 +240,7 @@ func TestSSHLost(t *testing.T) {
 				job := newJob(t)
 				line := job.alone()
 				if tt.flags != nil {
-					line = job.corralled(tt.flags...)
+					line = job.corralled(line, tt.flags...)
 				}
 				client := s.ssh(tt.ssh, line...)
 				lose := lost.start(s, client)

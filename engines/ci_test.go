@@ -1,0 +1,240 @@
+//go:build linux
+
+package engines_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/escape"
+)
+
+// The CI systems are not to be had here, but how they start the script of a job
+// and what they do to cancel it is known: docs/ci.md has the sources. This is the
+// same, in a fraction of the time.
+
+// faster divides what the runners of CI systems wait for.
+const faster = 5
+
+// runners are by the name of the CI system.
+var runners = map[string]struct {
+	// start starts the shell. dir is for files. The terminal is nil if it has none.
+	start func(dir, script string) (shell *exec.Cmd, terminal *os.File, err error)
+	// cancel returns when nothing more is done about the job.
+	cancel func(*step)
+}{
+	// The standard input is closed. The signals are for the shell alone.
+	"GitHub Actions": {
+		func(dir, script string) (*exec.Cmd, *os.File, error) {
+			file := filepath.Join(dir, "step.sh")
+			if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+				return nil, nil, err
+			}
+			shell := exec.Command("bash", "-e", file)
+			return shell, nil, shell.Start()
+		},
+		func(s *step) {
+			_ = s.signal(s.pid, syscall.SIGINT, 7500*time.Millisecond) ||
+				s.signal(s.pid, syscall.SIGTERM, 2500*time.Millisecond) ||
+				s.signal(s.pid, syscall.SIGKILL, 0)
+		},
+	},
+	// The shell reads what is to be done, and the commands get an empty input.
+	"GitLab shell": {
+		func(_, script string) (*exec.Cmd, *os.File, error) {
+			shell := exec.Command("bash", "-l")
+			shell.Stdin = strings.NewReader("trap exit 1 TERM\nset -o pipefail -o errexit\n: | eval " + quoted([]string{script}) + "\nexit 0\n")
+			shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			return shell, nil, shell.Start()
+		},
+		func(s *step) {
+			_ = s.signal(-s.pid, syscall.SIGTERM, 10*time.Minute) ||
+				s.signal(-s.pid, syscall.SIGKILL, 0)
+		},
+	},
+	// The shell has a terminal, which is closed when it has ended.
+	"Buildkite": {
+		func(_, script string) (*exec.Cmd, *os.File, error) {
+			shell := exec.Command("bash", "-e", "-c", script)
+			terminal, err := pty.Start(shell)
+			return shell, terminal, err
+		},
+		func(s *step) {
+			_ = s.signal(-s.pid, syscall.SIGTERM, 9*time.Second) ||
+				s.signal(-s.pid, syscall.SIGKILL, 0)
+			<-s.ended
+			s.terminal.Close()
+		},
+	},
+}
+
+// step is a script that a runner has started.
+type step struct {
+	pid      int
+	terminal *os.File
+	ended    chan struct{} // closed when the shell has ended, which nobody has reaped
+}
+
+func startStep(t *testing.T, runner, script string) *step {
+	t.Helper()
+	shell, terminal, err := runners[runner].start(t.TempDir(), script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &step{shell.Process.Pid, terminal, make(chan struct{})}
+	go func() {
+		defer close(s.ended)
+		for unix.Waitid(unix.P_PID, s.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
+	}()
+	t.Cleanup(func() {
+		shell.Process.Kill()
+		<-s.ended
+		shell.Wait()
+		if terminal != nil {
+			terminal.Close()
+		}
+	})
+	return s
+}
+
+// signal reports whether the shell ends within the runner's time after the
+// signal.
+func (s *step) signal(pid int, sig syscall.Signal, wait time.Duration) bool {
+	unix.Kill(pid, sig) // it is there, at least as a zombie
+	select {
+	case <-s.ended:
+		return true
+	case <-time.After(wait / faster):
+		return false
+	}
+}
+
+// deaf is how the tree is started so that it ignores what Ctrl-C would send.
+func (j *job) deaf() []string {
+	return append([]string{"sh", "-c", `trap "" INT; exec "$@"`, "sh"}, j.alone()...)
+}
+
+// TestCICancelled: a job is cancelled.
+func TestCICancelled(t *testing.T) {
+	need(t, "bash")
+	for _, tt := range []struct {
+		runner, name string
+		script       func(*job) string
+		stays        bool
+		killed       bool // corral, so that there is no report
+		ending       corral.Ending
+	}{
+		{runner: "GitHub Actions", name: "without corral", stays: true,
+			script: func(j *job) string { return quoted(j.alone()) }},
+		{runner: "GitHub Actions", name: "exec, without corral", stays: true,
+			script: func(j *job) string { return "exec " + quoted(j.alone()) }},
+		// Nobody tells it: the shell has the signals.
+		{runner: "GitHub Actions", name: "corral", stays: true,
+			script: func(j *job) string { return quoted(j.corralled(j.alone())) }},
+		{runner: "GitHub Actions", name: "corral --lifeline parent", ending: "lifeline lost",
+			script: func(j *job) string { return quoted(j.corralled(j.alone(), "--lifeline", "parent")) }},
+		// The first signal is the command's, which ends.
+		{runner: "GitHub Actions", name: "exec corral", ending: corral.Exited,
+			script: func(j *job) string { return "exec " + quoted(j.corralled(j.alone())) }},
+		{runner: "GitHub Actions", name: "exec corral, the command ignores SIGINT", ending: corral.Stopped,
+			script: func(j *job) string { return "exec " + quoted(j.corralled(j.deaf(), "--grace", "100ms")) }},
+		{runner: "GitHub Actions", name: "exec corral, with too long a grace period", killed: true,
+			script: func(j *job) string { return "exec " + quoted(j.corralled(j.deaf())) }},
+
+		{runner: "GitLab shell", name: "without corral", stays: true,
+			script: func(j *job) string { return quoted(j.alone()) }},
+		{runner: "GitLab shell", name: "corral", ending: corral.Stopped,
+			script: func(j *job) string { return quoted(j.corralled(j.alone())) }},
+
+		{runner: "Buildkite", name: "without corral", stays: true,
+			script: func(j *job) string { return quoted(j.alone()) }},
+		{runner: "Buildkite", name: "corral", ending: corral.Stopped,
+			script: func(j *job) string { return quoted(j.corralled(j.alone())) }},
+		{runner: "Buildkite", name: "corral, with too long a grace period", killed: true,
+			script: func(j *job) string { return quoted(j.corralled(j.alone(), "--grace", "2s")) }},
+	} {
+		t.Run(tt.runner+"/"+tt.name, func(t *testing.T) {
+			t.Parallel()
+			job := newJob(t)
+			step := startStep(t, tt.runner, tt.script(job))
+			job.complete()
+			began := time.Now()
+			cancelled := make(chan struct{})
+			go func() {
+				defer close(cancelled)
+				runners[tt.runner].cancel(step)
+			}()
+			if tt.stays {
+				<-cancelled
+				job.stays(time.Now(), limit)
+				return
+			}
+			job.goneBy(began, 10*time.Second/faster+limit)
+			<-cancelled
+			if !tt.killed {
+				if r := job.ended(); r.Ending != tt.ending {
+					t.Errorf("corral's report: %s, want %s", r.Ending, tt.ending)
+				}
+			} else if text, err := os.ReadFile(job.report); err != nil || len(text) > 0 {
+				t.Errorf("corral's report, which has not been killed: %s, %v", text, err)
+			}
+		})
+	}
+}
+
+const runnerRole = "runner"
+
+// A runner that is a process of its own, to be killed.
+func init() {
+	escape.Register(runnerRole, func(args []string) {
+		runner, dir, script := args[0], args[1], args[2]
+		shell, _, err := runners[runner].start(dir, script)
+		if err != nil {
+			panic(err)
+		}
+		shell.Wait()
+	})
+}
+
+// TestCIRunnerKilled: nobody is left to cancel the job.
+func TestCIRunnerKilled(t *testing.T) {
+	need(t, "bash")
+	for name := range runners {
+		run := func(kind string, script func(*job) string, judge func(*job, time.Time, time.Duration)) {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				job := newJob(t)
+				path, args := escape.Command(runnerRole, name, t.TempDir(), script(job))
+				runner := exec.Command(path, args...)
+				runner.Stderr = os.Stderr
+				if err := runner.Start(); err != nil {
+					t.Fatal(err)
+				}
+				kill := func() {
+					runner.Process.Kill()
+					runner.Wait()
+				}
+				t.Cleanup(kill)
+				job.complete()
+				began := time.Now()
+				kill()
+				judge(job, began, limit)
+			})
+		}
+		run("without corral", func(j *job) string { return quoted(j.alone()) }, (*job).stays)
+		run("corral", func(j *job) string {
+			// The shell knows its parent.
+			return strings.Replace(quoted(j.corralled(j.alone(), "--lifeline", "pid:$PPID")), "'pid:$PPID'", "pid:$PPID", 1)
+		}, (*job).goneBy)
+	}
+}
