@@ -77,13 +77,20 @@ type job struct {
 	report string // the file of corral's report
 }
 
+var tree = escape.Tree(
+	escape.Node{},
+	escape.Node{Session: true, Orphan: true},
+	escape.Node{Session: true, Orphan: true, Ignore: true},
+)
+
 func newJob(t *testing.T) *job {
 	t.Helper()
-	tree := escape.Tree(
-		escape.Node{},
-		escape.Node{Session: true, Orphan: true},
-		escape.Node{Session: true, Orphan: true, Ignore: true},
-	)
+	return newJobOf(t, tree)
+}
+
+// newJobOf is for another tree.
+func newJobOf(t *testing.T, tree escape.Child) *job {
+	t.Helper()
 	return &job{escape.NewProbe(t, tree), t, filepath.Join(t.TempDir(), "report")}
 }
 

@@ -13,12 +13,15 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/corral-run/corral/internal/escape"
 )
 
 // route is between a client and its server.
@@ -230,11 +233,7 @@ func TestSSHLost(t *testing.T) {
 			{ssh: []string{"-tt"}, stays: true},
 			{ssh: []string{"-tt"}, flags: []string{"--lifeline", "tty"}},
 		} {
-			words := append([]string{"ssh"}, tt.ssh...)
-			if tt.flags != nil {
-				words = append(append(words, "corral"), tt.flags...)
-			}
-			t.Run(lost.name+"/"+strings.Join(words, " "), func(t *testing.T) {
+			t.Run(lost.name+"/"+name(tt.ssh, tt.flags), func(t *testing.T) {
 				t.Parallel()
 				s := startServer(t, lost.route(t))
 				job := newJob(t)
@@ -263,6 +262,15 @@ func TestSSHLost(t *testing.T) {
 	}
 }
 
+// name is that of a test with these flags of ssh and corral.
+func name(ssh, corral []string) string {
+	words := append([]string{"ssh"}, ssh...)
+	if corral != nil {
+		words = append(append(words, "corral"), corral...)
+	}
+	return strings.Join(words, " ")
+}
+
 // open starts a command with a standard input that stays open.
 func open(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
@@ -272,4 +280,61 @@ func open(t *testing.T, cmd *exec.Cmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stdin.Close() })
+}
+
+// TestSSHEnds: the command ends, and something that it has started still holds the
+// output.
+func TestSSHEnds(t *testing.T) {
+	all := escape.All()
+	holder := all[slices.IndexFunc(all, func(c escape.Child) bool { return c.Name == "hold-stdout" })]
+	const output = 1_000_000
+	for _, tt := range []struct {
+		ssh   []string
+		flags []string // corral's; nil: without corral, ssh does not end
+	}{
+		{ssh: nil},
+		{ssh: nil, flags: []string{"--lifeline", "stdin"}},
+		{ssh: []string{"-tt"}, flags: []string{"--lifeline", "tty"}},
+	} {
+		t.Run(name(tt.ssh, tt.flags), func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, loopback(t))
+			job := newJobOf(t, holder)
+			line := append([]string{"sh", "-c", fmt.Sprintf(`head -c %d /dev/zero | tr '\0' '#'; "$@"; exit 7`, output), "sh"}, job.alone()...)
+			if tt.flags != nil {
+				line = job.corralled(line, tt.flags...)
+			}
+			client := s.ssh(tt.ssh, line...)
+			var said bytes.Buffer
+			client.Stdout = &said
+			open(t, client)
+			ended := make(chan error, 1)
+			go func() { ended <- client.Wait() }()
+			t.Cleanup(func() {
+				client.Process.Kill()
+				<-ended
+			})
+			job.complete()
+			job.Release()
+			if tt.flags == nil {
+				select {
+				case err := <-ended:
+					ended <- err
+					t.Errorf("ssh ends without corral too: %v", err)
+				case <-time.After(limit):
+				}
+				return
+			}
+			select {
+			case err := <-ended:
+				ended <- err
+				if n := bytes.Count(said.Bytes(), []byte("#")); n != output || client.ProcessState.ExitCode() != 7 {
+					t.Errorf("%d bytes, %v; want %d, exit status 7", n, err, output)
+				}
+			case <-time.After(patience):
+				t.Error("ssh does not end")
+			}
+			job.goneBy(time.Now(), limit)
+		})
+	}
 }

@@ -1,0 +1,180 @@
+//go:build linux
+
+package engines_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// There is no container engine here. A container is a process which is PID 1 of a
+// namespace, and has a /proc for that. `docker exec -i` and its like start a
+// process in the namespaces, for which the test uses nsenter, and a client copies
+// its own input to that one, for which it uses cat.
+
+const containerRole = "container"
+
+func init() {
+	escape.Register(containerRole, func(args []string) {
+		err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		if err == nil {
+			err = unix.Mount("proc", "/proc", "proc", 0, "")
+		}
+		if err == nil {
+			err = syscall.Exec(args[0], args, os.Environ())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	})
+}
+
+// container is a container, seen from outside.
+type container struct {
+	t    *testing.T
+	init *exec.Cmd
+	own  []proctree.Process // those that it has of itself
+}
+
+// startContainer starts a container whose main process is sleep. command is that,
+// or the init that starts it.
+func startContainer(t *testing.T, command ...string) *container {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: only root can enter the namespaces of others")
+	}
+	path, args := escape.Command(containerRole, command...)
+	c := &container{t: t, init: exec.Command(path, args...)}
+	c.init.Stderr = os.Stderr
+	c.init.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	if err := c.init.Start(); err != nil {
+		t.Skip("SKIPPED: no PID namespaces here: ", err)
+	}
+	t.Cleanup(func() {
+		c.init.Process.Kill() // and the kernel the others
+		c.init.Wait()
+	})
+	eventually(t, "the container does not come up", func() error {
+		c.own = c.processes()
+		if !slices.ContainsFunc(c.own, func(p proctree.Process) bool { return p.Name == "sleep" }) {
+			return errors.New("there is no main process")
+		}
+		return nil
+	})
+	return c
+}
+
+// processes returns those in the container, also if somebody outside has started
+// them. Zombies are among them.
+func (c *container) processes() []proctree.Process {
+	c.t.Helper()
+	table, err := proctree.Snapshot()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	namespace := func(pid int) string {
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+		return link
+	}
+	here := namespace(c.init.Process.Pid)
+	return slices.DeleteFunc(table, func(p proctree.Process) bool { return namespace(p.PID) != here })
+}
+
+// without returns the processes that are not among others, or not alive in both.
+func without(processes, others []proctree.Process) []proctree.Process {
+	return slices.DeleteFunc(slices.Clone(processes), func(p proctree.Process) bool {
+		return slices.ContainsFunc(others, func(o proctree.Process) bool { return o.ID == p.ID && o.Alive() && p.Alive() })
+	})
+}
+
+// exec starts a command in the container, and returns what kills the client.
+func (c *container) exec(files []*os.File, command ...string) (kill func()) {
+	c.t.Helper()
+	theirs, input, err := os.Pipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	client := exec.Command("cat")
+	client.Stdout = input
+	typing, err := client.StdinPipe() // nobody does
+	if err := errors.Join(err, client.Start(), input.Close()); err != nil {
+		c.t.Fatal(err)
+	}
+	kill = func() {
+		client.Process.Kill()
+		client.Wait()
+	}
+	enter := exec.Command(need(c.t, "nsenter"), append([]string{"-t", strconv.Itoa(c.init.Process.Pid), "-p", "-m"}, command...)...)
+	enter.Stdin, enter.Stderr, enter.ExtraFiles = theirs, os.Stderr, files
+	if err := errors.Join(enter.Start(), theirs.Close()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		typing.Close()
+		kill()
+		enter.Process.Kill()
+		enter.Wait()
+	})
+	return kill
+}
+
+// TestExecLost: the client of a second command in a container is killed.
+func TestExecLost(t *testing.T) {
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleep := []string{need(t, "sleep"), strconv.Itoa(int(escape.Lifetime.Seconds()))}
+	for name, main := range map[string][]string{
+		"sleep":       sleep,
+		"corral init": append([]string{path, "init", "--"}, sleep...),
+	} {
+		run := func(kind string, line func(*job, []string) []string, judge func(*job, *container, time.Time)) {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				job := newJob(t)
+				c := startContainer(t, main...)
+				path, args, files := job.Command()
+				kill := c.exec(files, line(job, append([]string{path}, args...))...)
+				job.complete()
+				since := time.Now()
+				kill()
+				judge(job, c, since)
+			})
+		}
+		run("without corral", func(_ *job, tree []string) []string { return tree }, func(j *job, c *container, since time.Time) {
+			// The job knows the PIDs that they have inside.
+			time.Sleep(time.Until(since.Add(limit)))
+			left := slices.DeleteFunc(without(c.processes(), c.own), func(p proctree.Process) bool { return !p.Alive() })
+			if len(left) < tree.Members {
+				j.t.Errorf("without corral, all should be left: %v", left)
+			}
+		})
+		run("corral", func(j *job, tree []string) []string { return j.corralled(tree, "--lifeline", "stdin") }, func(j *job, c *container, since time.Time) {
+			j.goneBy(since, limit)
+			if r := j.ended(); r.Ending != "lifeline lost" {
+				j.t.Errorf("corral's report: %s", r.Ending)
+			}
+			eventually(j.t, "corral or a zombie is left", func() error {
+				if left := without(c.processes(), c.own); len(left) > 0 {
+					return fmt.Errorf("%v", left)
+				}
+				return nil
+			})
+			if lost := without(c.own, c.processes()); len(lost) > 0 {
+				j.t.Errorf("the container has lost %v", lost)
+			}
+		})
+	}
+}
