@@ -101,10 +101,14 @@ type server struct {
 func startServer(t *testing.T, r *route) *server {
 	t.Helper()
 	sshd, keygen := need(t, "sshd"), need(t, "ssh-keygen")
+	// A server that may not read the passwords takes an account for locked, unless
+	// PAM says what it is.
+	pam := "yes"
 	if me, err := user.Current(); err != nil {
 		t.Fatal(err)
 	} else if me.Uid == "0" {
-		// The root of its unprivileged half.
+		pam = "no"
+		// The root directory of its unprivileged half.
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -124,12 +128,12 @@ HostKey %s/host
 AuthorizedKeysFile %s.pub
 PidFile none
 StrictModes no
-UsePAM no
+UsePAM %s
 PermitRootLogin yes
 ClientAliveInterval 1
 ClientAliveCountMax 2
 LogLevel VERBOSE
-`, r.address, r.port, dir, s.key)
+`, r.address, r.port, dir, s.key, pam)
 	file := filepath.Join(dir, "config")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -175,6 +179,9 @@ func (s *server) says(text string) {
 // ssh returns a client which runs the command line on the server.
 func (s *server) ssh(flags []string, line ...string) *exec.Cmd {
 	s.t.Helper()
+	if slices.Contains(flags, "-tt") && os.Geteuid() != 0 {
+		s.t.Skip("SKIPPED: a server that is not root's may have no terminals to give")
+	}
 	args := []string{need(s.t, "ssh"), "-F", "none", "-i", s.key, "-p", strconv.Itoa(s.port),
 		"-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"}
