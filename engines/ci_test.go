@@ -3,6 +3,7 @@
 package engines_test
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,14 @@ import (
 // same, in a fraction of the time.
 
 // faster divides what the runners of CI systems wait for.
-const faster = 5
+const faster = 3
+
+// longest is what they wait for at most, but for GitLab, and short is well below
+// what any of them does.
+const (
+	longest = 10 * time.Second
+	short   = 200 * time.Millisecond
+)
 
 // runners are by the name of the CI system.
 var runners = map[string]struct {
@@ -119,54 +127,45 @@ func (s *step) signal(pid int, sig syscall.Signal, wait time.Duration) bool {
 	}
 }
 
-// deaf is how the tree is started so that it ignores what Ctrl-C would send.
-func (j *job) deaf() []string {
-	return append([]string{"sh", "-c", `trap "" INT; exec "$@"`, "sh"}, j.alone()...)
-}
-
 // TestCICancelled: a job is cancelled.
 func TestCICancelled(t *testing.T) {
 	need(t, "bash")
 	for _, tt := range []struct {
 		runner, name string
-		script       func(*job) string
-		stays        bool
-		killed       bool // corral, so that there is no report
-		ending       corral.Ending
+		before       string // before the command line, in the script
+		deaf         bool
+		flags        []string      // corral's; nil: without corral
+		grace        time.Duration // 0: something is left
+		ending       corral.Ending // empty: corral is killed before it can say so
 	}{
-		{runner: "GitHub Actions", name: "without corral", stays: true,
-			script: func(j *job) string { return quoted(j.alone()) }},
-		{runner: "GitHub Actions", name: "exec, without corral", stays: true,
-			script: func(j *job) string { return "exec " + quoted(j.alone()) }},
-		// Nobody tells it: the shell has the signals.
-		{runner: "GitHub Actions", name: "corral", stays: true,
-			script: func(j *job) string { return quoted(j.corralled(j.alone())) }},
-		{runner: "GitHub Actions", name: "corral --lifeline parent", ending: "lifeline lost",
-			script: func(j *job) string { return quoted(j.corralled(j.alone(), "--lifeline", "parent")) }},
+		{runner: "GitHub Actions", name: "without corral"},
+		{runner: "GitHub Actions", name: "exec without corral", before: "exec "},
+		// The shell alone is told.
+		{runner: "GitHub Actions", name: "corral", flags: []string{}},
+		{runner: "GitHub Actions", name: "corral --lifeline parent", flags: []string{"--lifeline", "parent"}, grace: grace, ending: "lifeline lost"},
 		// The first signal is the command's, which ends.
-		{runner: "GitHub Actions", name: "exec corral", ending: corral.Exited,
-			script: func(j *job) string { return "exec " + quoted(j.corralled(j.alone())) }},
-		{runner: "GitHub Actions", name: "exec corral, the command ignores SIGINT", ending: corral.Stopped,
-			script: func(j *job) string { return "exec " + quoted(j.corralled(j.deaf(), "--grace", "100ms")) }},
-		{runner: "GitHub Actions", name: "exec corral, with too long a grace period", killed: true,
-			script: func(j *job) string { return "exec " + quoted(j.corralled(j.deaf())) }},
+		{runner: "GitHub Actions", name: "exec corral", before: "exec ", flags: []string{}, grace: short, ending: corral.Exited},
+		{runner: "GitHub Actions", name: "exec corral with SIGINT ignored", before: "exec ", deaf: true, flags: []string{}, grace: short, ending: corral.Stopped},
+		{runner: "GitHub Actions", name: "exec corral with too long a grace period", before: "exec ", deaf: true, flags: []string{}, grace: 2 * time.Second},
 
-		{runner: "GitLab shell", name: "without corral", stays: true,
-			script: func(j *job) string { return quoted(j.alone()) }},
-		{runner: "GitLab shell", name: "corral", ending: corral.Stopped,
-			script: func(j *job) string { return quoted(j.corralled(j.alone())) }},
+		{runner: "GitLab shell", name: "without corral"},
+		{runner: "GitLab shell", name: "corral", flags: []string{}, grace: grace, ending: corral.Stopped},
 
-		{runner: "Buildkite", name: "without corral", stays: true,
-			script: func(j *job) string { return quoted(j.alone()) }},
-		{runner: "Buildkite", name: "corral", ending: corral.Stopped,
-			script: func(j *job) string { return quoted(j.corralled(j.alone())) }},
-		{runner: "Buildkite", name: "corral, with too long a grace period", killed: true,
-			script: func(j *job) string { return quoted(j.corralled(j.alone(), "--grace", "2s")) }},
+		{runner: "Buildkite", name: "without corral"},
+		{runner: "Buildkite", name: "corral", flags: []string{}, grace: short, ending: corral.Stopped},
+		{runner: "Buildkite", name: "corral with too long a grace period", flags: []string{}, grace: 4 * time.Second},
 	} {
 		t.Run(tt.runner+"/"+tt.name, func(t *testing.T) {
 			t.Parallel()
 			job := newJob(t)
-			step := startStep(t, tt.runner, tt.script(job))
+			line := job.alone()
+			if tt.deaf {
+				line = append([]string{"sh", "-c", `trap "" INT; exec "$@"`, "sh"}, line...)
+			}
+			if tt.flags != nil {
+				line = job.corralled(line, append([]string{"--grace", cmp.Or(tt.grace, grace).String()}, tt.flags...)...)
+			}
+			step := startStep(t, tt.runner, tt.before+quoted(line))
 			job.complete()
 			began := time.Now()
 			cancelled := make(chan struct{})
@@ -174,19 +173,19 @@ func TestCICancelled(t *testing.T) {
 				defer close(cancelled)
 				runners[tt.runner].cancel(step)
 			}()
-			if tt.stays {
+			if tt.grace == 0 {
 				<-cancelled
 				job.stays(time.Now(), limit)
 				return
 			}
-			job.goneBy(began, 10*time.Second/faster+limit)
+			job.goneBy(began, longest/faster+tt.grace+time.Second)
 			<-cancelled
-			if !tt.killed {
+			if tt.ending != "" {
 				if r := job.ended(); r.Ending != tt.ending {
 					t.Errorf("corral's report: %s, want %s", r.Ending, tt.ending)
 				}
 			} else if text, err := os.ReadFile(job.report); err != nil || len(text) > 0 {
-				t.Errorf("corral's report, which has not been killed: %s, %v", text, err)
+				t.Errorf("corral has not been killed, and reports %s, %v", text, err)
 			}
 		})
 	}

@@ -137,7 +137,7 @@ func TestExecLost(t *testing.T) {
 	}
 	sleep := []string{need(t, "sleep"), strconv.Itoa(int(escape.Lifetime.Seconds()))}
 	for name, main := range map[string][]string{
-		"sleep":       sleep,
+		"sleep": sleep,
 		// As in most containers, it has no control groups. It could not remove one
 		// after itself.
 		"corral init": append([]string{path, "init", "--containment", "keeper", "--"}, sleep...),
