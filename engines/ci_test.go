@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -94,7 +95,11 @@ type step struct {
 
 func startStep(t *testing.T, runner, script string) *step {
 	t.Helper()
+	// Whoever runs the tests may have ignored it, which is inherited.
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, syscall.SIGINT)
 	shell, terminal, err := runners[runner].start(t.TempDir(), script)
+	signal.Stop(interrupted)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func (j *job) corralled(command []string, flags ...string) []string {
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	args := append([]string{path, "--grace", grace.String(), "--report", j.report}, flags...)
+	args := append([]string{path, "--quiet", "--grace", grace.String(), "--report", j.report}, flags...)
 	return append(append(args, "--"), command...)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -98,6 +99,12 @@ func without(processes, others []proctree.Process) []proctree.Process {
 	})
 }
 
+// enter returns a command in the container.
+func (c *container) enter(command ...string) *exec.Cmd {
+	c.t.Helper()
+	return exec.Command(need(c.t, "nsenter"), append([]string{"-t", strconv.Itoa(c.init.Process.Pid), "-p", "-m"}, command...)...)
+}
+
 // exec starts a command in the container, and returns what kills the client.
 func (c *container) exec(files []*os.File, command ...string) (kill func()) {
 	c.t.Helper()
@@ -115,7 +122,7 @@ func (c *container) exec(files []*os.File, command ...string) (kill func()) {
 		client.Process.Kill()
 		client.Wait()
 	}
-	enter := exec.Command(need(c.t, "nsenter"), append([]string{"-t", strconv.Itoa(c.init.Process.Pid), "-p", "-m"}, command...)...)
+	enter := c.enter(command...)
 	enter.Stdin, enter.Stderr, enter.ExtraFiles = theirs, os.Stderr, files
 	if err := errors.Join(enter.Start(), theirs.Close()); err != nil {
 		c.t.Fatal(err)
@@ -129,13 +136,18 @@ func (c *container) exec(files []*os.File, command ...string) (kill func()) {
 	return kill
 }
 
+func sleep(t *testing.T) []string {
+	t.Helper()
+	return []string{need(t, "sleep"), strconv.Itoa(int(escape.Lifetime.Seconds()))}
+}
+
 // TestExecLost: the client of a second command in a container is killed.
 func TestExecLost(t *testing.T) {
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	sleep := []string{need(t, "sleep"), strconv.Itoa(int(escape.Lifetime.Seconds()))}
+	sleep := sleep(t)
 	for name, main := range map[string][]string{
 		"sleep": sleep,
 		// As in most containers, it has no control groups. It could not remove one
@@ -172,7 +184,11 @@ func TestExecLost(t *testing.T) {
 					j.t.Errorf("corral's report: %s", r.Ending)
 				}
 				eventually(j.t, "corral or a zombie is left", func() error {
-					if left := without(c.processes(), c.own); len(left) > 0 {
+					// The guard of control groups outlives corral, and sleep reaps nobody.
+					left := slices.DeleteFunc(without(c.processes(), c.own), func(p proctree.Process) bool {
+						return name == "sleep" && p.Name == "corral-guard" && !p.Alive()
+					})
+					if len(left) > 0 {
 						return fmt.Errorf("%v", left)
 					}
 					return nil
@@ -182,5 +198,23 @@ func TestExecLost(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestExecRefused: a second command has no parent in the container, and without -i
+// no input that could end.
+func TestExecRefused(t *testing.T) {
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := startContainer(t, sleep(t)...)
+	for _, lifeline := range []string{"parent", "stdin"} {
+		said, err := c.enter(path, "--lifeline", lifeline, "--", "echo", "started").CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 125 || !strings.HasPrefix(string(said), "corral: lifeline "+lifeline+": ") {
+			t.Errorf("%s: %v, %s", lifeline, err, said)
+		}
+		t.Logf("%s", said)
 	}
 }
