@@ -238,7 +238,8 @@ func TestCIRunnerKilled(t *testing.T) {
 		run("without corral", func(j *job) string { return quoted(j.alone()) }, (*job).stays)
 		run("corral", func(j *job) string {
 			// The shell knows its parent.
-			return strings.Replace(quoted(j.corralled(j.alone(), "--lifeline", "pid:$PPID")), "'pid:$PPID'", "pid:$PPID", 1)
+			line := quoted(j.corralled(j.alone(), "--lifeline", "parent", "--lifeline", "pid:$PPID"))
+			return strings.Replace(line, "'pid:$PPID'", "pid:$PPID", 1)
 		}, (*job).goneBy)
 	}
 }
