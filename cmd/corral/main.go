@@ -107,7 +107,7 @@ func newRoot() *cobra.Command {
 	asRoot(root).SetHelpCommand(newHelp())
 	run := newRun("run [flags] [--] COMMAND [ARG...]", nil)
 	run.Short = "Run a command, whatever it is called"
-	root.AddCommand(run, newTimeout(corral.Auto), newInit(), newKill(), newTree(), newDoctor(), newCompletion(), newMan())
+	root.AddCommand(run, newTimeout(corral.Auto), newInit(), newKill(), newTree(), newDoctor(), newReport(), newCompletion(), newMan())
 	return root
 }
 

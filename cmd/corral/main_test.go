@@ -55,6 +55,10 @@ func TestBadCommandLine(t *testing.T) {
 		"init --exit-zero-on 256 true":           "an exit status is a number from 0 to 255",
 		"init --rewrite TERM true":               "use two signals with a colon, such as TERM:QUIT",
 		"init --rewrite TERM:BANG true":          "BANG: there is no such signal here",
+		"report":                                 "report needs a command, such as merge; see 'corral report --help'",
+		"report split":                           "report needs a command",
+		"report merge":                           "no file given; see 'corral report merge --help'",
+		"report merge --yaml x":                  "unknown flag: --yaml; see 'corral report merge --help'",
 		"completion tcsh":                        "completion needs one of bash, fish, powershell, zsh; see 'corral completion --help'",
 		"completion":                             "completion needs one of",
 	} {
@@ -76,7 +80,7 @@ func TestBadCommandLine(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, line := range []string{"--help", "-h", "help", "help kill", "kill --help", "tree -h", "run --help", "timeout --help", "timeout --version", "completion --help", "--version"} {
+	for _, line := range []string{"--help", "-h", "help", "help kill", "kill --help", "tree -h", "run --help", "report --help", "help report merge", "timeout --help", "timeout --version", "completion --help", "--version"} {
 		var stdout, stderr bytes.Buffer
 		if status := run(strings.Fields(line), &stdout, &stderr); status != 0 || stdout.Len() == 0 || stderr.Len() > 0 {
 			t.Errorf("corral %s: status %d, stdout %q, stderr %q", line, status, stdout.String(), stderr.String())
@@ -116,6 +120,8 @@ func TestCompletions(t *testing.T) {
 		{[]string{"--timeout", "5s", "ls", "--"}, ":0", "--leftovers"},
 		{[]string{"--timeout", "5s", "ls", "ki"}, ":0", "kill"},
 		{[]string{"run", ""}, ":0", "tree"},
+		{[]string{"report", ""}, "merge\t", "tree"},
+		{[]string{"report", "merge", ""}, ":0", "tree"},
 	} {
 		got := completions(t, tt.words...)
 		if !strings.Contains(got, tt.want) || strings.Contains("\n"+got, tt.not) {

@@ -39,12 +39,12 @@ func newMan() *cobra.Command {
 	}
 }
 
-// documented lists the commands that have a man page.
-func documented(root *cobra.Command) []*cobra.Command {
-	list := []*cobra.Command{root}
-	for _, c := range root.Commands() {
-		if c.IsAvailableCommand() && c.Name() != "help" {
-			list = append(list, c)
+// documented lists the commands that have a man page: c, and those below it.
+func documented(c *cobra.Command) []*cobra.Command {
+	list := []*cobra.Command{c}
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "help" {
+			list = append(list, documented(sub)...)
 		}
 	}
 	return list

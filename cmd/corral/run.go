@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -286,19 +285,6 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	}
 	return &exit{status: status}
 }
-
-func writeReport(w io.WriteCloser, r *corral.Report) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(b, '\n'))
-	return errors.Join(err, w.Close())
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
 
 // startError turns an error of Start into the status that env(1) and timeout(1)
 // give, and a shell.

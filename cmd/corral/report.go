@@ -1,0 +1,213 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/corral-run/corral"
+)
+
+// record is what --report writes: the library's report, and what tells it from
+// those of other hosts.
+type record struct {
+	Host string `json:"host,omitempty"`
+	*corral.Report
+
+	// File is where merge has read it.
+	File string `json:"file,omitempty"`
+	// raw is the report as it was read, with whatever a later corral has put in.
+	raw json.RawMessage
+}
+
+func writeReport(w io.WriteCloser, r *corral.Report) error {
+	host, _ := os.Hostname() // a report without it is better than none
+	b, err := json.MarshalIndent(record{Host: host, Report: r}, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return errors.Join(err, w.Close())
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+func newReport() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "report COMMAND",
+		Short: "Work with the reports that --report has written",
+		Long:  `Work with the reports that corral --report has written.`,
+		Annotations: map[string]string{exitStatuses: `125	bad arguments
+`},
+		DisableFlagsInUseLine: true,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("report needs a command, such as merge")
+		},
+	}
+	c.AddCommand(newMerge())
+	return c
+}
+
+func newMerge() *cobra.Command {
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "merge [flags] FILE...",
+		Short: "Put the reports of many runs into one table",
+		Long: `Write one table of all reports in the FILEs, a line for each, in their order. They
+are what corral --report has written, on whatever hosts. A FILE may hold several,
+one after another, or what merge --json has written; - is standard input.
+
+STATUS is the exit status of the command, or the signal that ended it. FORCED is
+whether the grace period was not enough, and something had to be killed.
+
+A FILE that cannot be read, or is not all reports, is named on standard error. All
+reports before that, and those of the other files, are written all the same.`,
+		Example: `  corral report merge reports/*.json
+  corral report merge --json reports/*.json | jq '.[] | select(.exit_code != 0)'`,
+		Annotations: map[string]string{exitStatuses: `0	all reports have been read and written, whatever they say
+125	bad arguments, not all could be read, or the table cannot be written
+`},
+		DisableFlagsInUseLine: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("no file given")
+			}
+			return nil
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			var all []record
+			status := 0
+			for _, name := range args {
+				records, err := readReports(name, c.InOrStdin())
+				all = append(all, records...)
+				if err != nil {
+					say(c.ErrOrStderr(), "%v", err)
+					status = statusOwn
+				}
+			}
+			write := writeTable
+			if asJSON {
+				write = writeRecords
+			}
+			if err := write(c.OutOrStdout(), all); err != nil {
+				return &exit{statusOwn, err}
+			}
+			return &exit{status: status}
+		},
+	}
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&asJSON, "json", false, "write a JSON list of the reports, each with its file")
+	return c
+}
+
+// readReports returns the reports in a file, up to the first thing that is none:
+// that is an error, which names the file.
+func readReports(name string, stdin io.Reader) (records []record, err error) {
+	from := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the report: %w", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	add := func(raw json.RawMessage) error {
+		r := record{raw: raw}
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return err
+		}
+		if r.Report == nil || r.Ending == "" || len(r.Command) == 0 {
+			return errors.New("it has no ending, or no command")
+		}
+		if r.File == "" {
+			r.File = name
+			file, err := json.Marshal(name)
+			if err != nil {
+				return err
+			}
+			r.raw = slices.Concat([]byte(`{"file":`), file, []byte(","), bytes.TrimPrefix(raw, []byte("{")))
+		}
+		records = append(records, r)
+		return nil
+	}
+	in := json.NewDecoder(from)
+	for {
+		var raw json.RawMessage
+		err := in.Decode(&raw)
+		if err == io.EOF {
+			break
+		}
+		list := []json.RawMessage{raw}
+		if err == nil && raw[0] == '[' {
+			err = json.Unmarshal(raw, &list)
+		}
+		for i := 0; err == nil && i < len(list); i++ {
+			err = add(list[i])
+		}
+		var path *fs.PathError
+		switch {
+		case err == nil:
+		case errors.As(err, &path):
+			return records, fmt.Errorf("cannot read the report: %w", err)
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return records, fmt.Errorf("%s: report %d is cut off", name, len(records)+1)
+		default:
+			return records, fmt.Errorf("%s: item %d is no report that corral has written: %w", name, len(records)+1, err)
+		}
+	}
+	if len(records) == 0 {
+		// --report makes the file when the run begins.
+		return nil, fmt.Errorf("%s: there is no report in it: the run is not over, or its corral was killed", name)
+	}
+	return records, nil
+}
+
+func writeRecords(w io.Writer, all []record) error {
+	list := []json.RawMessage{} // not null if there is none
+	for _, r := range all {
+		list = append(list, r.raw)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(list)
+}
+
+func writeTable(w io.Writer, all []record) error {
+	table := newTable(w)
+	table.row("HOST", "COMMAND", "ENDING", "STATUS", "CONTAINMENT", "ELAPSED", "FORCED", "LEFTOVERS", "FILE")
+	for _, r := range all {
+		status, forced := strconv.Itoa(r.ExitCode), "no"
+		if r.Signal != "" {
+			status = r.Signal
+		}
+		if r.Forced {
+			forced = "yes"
+		}
+		leftovers := fates(r.Leftovers, "")
+		if leftovers == "" {
+			leftovers = "none"
+		}
+		table.row(r.Host, commandOf(corral.Process{Command: r.Command}), string(r.Ending), status, string(r.Containment),
+			time.Duration(r.Elapsed).Round(time.Millisecond).String(), forced, leftovers, r.File)
+	}
+	return table.Flush()
+}
