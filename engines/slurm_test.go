@@ -1,0 +1,406 @@
+//go:build linux
+
+package engines_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral"
+)
+
+const (
+	// killWait is how long Slurm waits between its SIGTERM and its SIGKILL. It is
+	// longer than corral's grace, so that corral is the first.
+	killWait = 5 * time.Second
+	// inactive is when Slurm gives up a job whose srun does not answer.
+	inactive = 30 * time.Second
+	// period is how often the controller looks at that, and at time limits.
+	period = 30 * time.Second
+
+	freezer = "/sys/fs/cgroup/freezer"
+)
+
+// tracks are the ways in which Slurm can know what there is of a job. The last
+// one is Slurm's default: it sees all, needs root, and here version 1 of control
+// groups.
+var tracks = []string{"pgid", "linuxproc", "cgroup"}
+
+// cluster is a Slurm of the test's own, all nodes of which are this machine.
+type cluster struct {
+	t     *testing.T
+	dir   string
+	nodes int
+	used  atomic.Int32 // nodes
+}
+
+func startCluster(t *testing.T, track string, nodes int) *cluster {
+	t.Helper()
+	for _, name := range []string{"munged", "munge", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "squeue", "scontrol"} {
+		need(t, name)
+	}
+	if track == "cgroup" && unix.Access(freezer, unix.W_OK) != nil {
+		t.Skipf("SKIPPED: %s is not to be had", freezer)
+	}
+	me, err1 := user.Current()
+	host, err2 := os.Hostname()
+	dir, err3 := os.MkdirTemp(home, "slurm-")
+	if err := errors.Join(err1, err2, err3, os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "state"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	host, _, _ = strings.Cut(host, ".")
+	c := &cluster{t: t, dir: dir, nodes: nodes}
+	config := fmt.Sprintf(`
+ClusterName=corral
+SlurmctldHost=%s(127.0.0.1)
+SlurmctldPort=%d
+SlurmUser=%s
+SlurmdUser=%[3]s
+AuthType=auth/munge
+AuthInfo=socket=%[4]s/munge
+CredType=cred/munge
+StateSaveLocation=%[4]s/state
+SlurmctldPidFile=%[4]s/slurmctld.pid
+SlurmdPidFile=%[4]s/%%n.pid
+SlurmdSpoolDir=%[4]s/%%n
+ProctrackType=proctrack/%[7]s
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SwitchType=switch/none
+MpiDefault=none
+SchedulerType=sched/builtin
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+ReturnToService=2
+KillWait=%.0[5]f
+InactiveLimit=%.0[6]f
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+`, host, freePort(t), me.Username, dir, killWait.Seconds(), inactive.Seconds(), track)
+	for i := range nodes {
+		config += fmt.Sprintf("NodeName=%s NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=64\n", c.node(i), host, freePort(t))
+	}
+	key := strings.Repeat("a key that is none. ", 10)
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "key"), []byte(key), 0o600),
+		os.WriteFile(filepath.Join(dir, "slurm.conf"), []byte(config), 0o644),
+		os.WriteFile(filepath.Join(dir, "cgroup.conf"), []byte("CgroupPlugin=cgroup/v1\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Slurm leaves its directories.
+		mine, _ := filepath.Glob(filepath.Join(freezer, "slurm_"+c.node(0)[:len(c.node(0))-1]+"*"))
+		for _, dir := range mine {
+			exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
+		}
+	})
+	in := func(name string) string { return filepath.Join(dir, name) }
+	c.daemon("munged", "--foreground", "--key-file="+in("key"), "--socket="+in("munge"), "--pid-file="+in("munged.pid"),
+		"--seed-file="+in("munge.seed"), "--log-file="+in("munge.log"))
+	eventually(t, "munged does not answer", func() error { return exec.Command("munge", "-n", "-S", in("munge"), "-o", "/dev/null").Run() })
+	c.daemon("slurmctld", "-D")
+	for i := range nodes {
+		c.daemon("slurmd", "-D", "-N", c.node(i))
+	}
+	eventually(t, "slurmctld does not answer", func() error { return c.command("scontrol", "ping").Run() })
+	// It waits for the nodes.
+	if err := c.command("srun", "--quiet", fmt.Sprint("--nodes=", nodes), "true").Run(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var lastPort atomic.Int32
+
+// freePort returns a port that it returns once, and which is none of those that
+// clients get: a node of Slurm is long in coming.
+func freePort(t *testing.T) int {
+	t.Helper()
+	lastPort.CompareAndSwap(0, 16000)
+	for range 1000 {
+		port := int(lastPort.Add(1))
+		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
+// daemon starts one. With all that it has started it is stopped when the test
+// ends: what is left of a job without corral is left of it as well.
+func (c *cluster) daemon(name string, args ...string) {
+	c.t.Helper()
+	log, err := os.CreateTemp(c.dir, name+"-")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := corral.Wrap(c.command(name, args...))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.StopPlan = corral.StopPlan{} // there is nothing to save
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		go cmd.Stop(context.Background())
+		cmd.Wait()
+		if c.t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			c.t.Logf("%s: %s", name, text)
+		}
+	})
+}
+
+// command is one of Slurm's, for this cluster.
+func (c *cluster) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(need(c.t, name), args...)
+	cmd.Env = append(os.Environ(), "SLURM_CONF="+filepath.Join(c.dir, "slurm.conf"))
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// node is the name of a node. No other cluster of this machine has it.
+func (c *cluster) node(i int) string { return fmt.Sprintf("%s-%d", filepath.Base(c.dir), i) }
+
+// on says that a job is to run on a node that no other job has used.
+func (c *cluster) on(t *testing.T) string {
+	t.Helper()
+	n := int(c.used.Add(1)) - 1
+	if n >= c.nodes {
+		t.Fatal("there are too few nodes")
+	}
+	return "--nodelist=" + c.node(n)
+}
+
+// over waits until Slurm has done with a job all that it is going to do, and the
+// node is free.
+func (c *cluster) over(t *testing.T, name string, within time.Duration) {
+	t.Helper()
+	for late := time.After(within); ; {
+		left, err := c.command("squeue", "--noheader", "--name="+name).Output()
+		if err == nil && len(left) == 0 {
+			return
+		}
+		select {
+		case <-late:
+			t.Fatalf("the job is not over: %s, %v", left, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// TestSlurm: a job is taken away.
+func TestSlurm(t *testing.T) {
+	for _, track := range tracks {
+		t.Run(track, func(t *testing.T) {
+			t.Parallel()
+			c := startCluster(t, track, 8)
+			for _, tt := range []struct {
+				name   string
+				srun   []string
+				end    func(*testing.T, *exec.Cmd, string) // nil: Slurm does it
+				within time.Duration                       // until Slurm ends it, after that
+				killed bool                                // by SIGKILL at once
+				slow   bool
+			}{
+				{name: "cancelled", end: c.cancel},
+				// srun has a process that ends the job when srun is gone.
+				{name: "srun killed", killed: true, end: func(_ *testing.T, srun *exec.Cmd, _ string) {
+					srun.Process.Kill()
+				}},
+				// As if the machine of srun were gone.
+				{name: "srun and its own killed", slow: true, within: inactive + period, end: func(_ *testing.T, srun *exec.Cmd, _ string) {
+					syscall.Kill(-srun.Process.Pid, syscall.SIGKILL)
+				}},
+				{name: "time limit", slow: true, within: time.Minute + period, srun: []string{"--time=1"}},
+			} {
+				t.Run(tt.name, func(t *testing.T) {
+					if tt.slow && (testing.Short() || track != tracks[0]) {
+						t.Skip("it takes its time")
+					}
+					// start returns when all of the tree is there.
+					start := func(t *testing.T, job *job, line []string) (srun *exec.Cmd, name string) {
+						name = strings.ReplaceAll(t.Name(), " ", "-")
+						args := append([]string{"--quiet", c.on(t), "--job-name=" + name}, tt.srun...)
+						srun = c.command("srun", append(args, line...)...)
+						srun.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+						open(t, srun)
+						t.Cleanup(func() {
+							srun.Process.Kill()
+							srun.Wait()
+						})
+						job.complete()
+						return srun, name
+					}
+					t.Run("corral", func(t *testing.T) {
+						t.Parallel()
+						job := newJob(t)
+						srun, name := start(t, job, job.corralled(job.alone()))
+						since := time.Now()
+						if tt.end != nil {
+							tt.end(t, srun, name)
+						}
+						job.goneBy(since, tt.within+limit)
+						c.over(t, name, patience)
+						if tt.killed {
+							return
+						}
+						obeyed(t, job.ended())
+						if srun.Wait(); srun.ProcessState.ExitCode() >= 0 && srun.ProcessState.ExitCode() != 143 {
+							t.Errorf("srun ends with %v; want 143, of SIGTERM", srun.ProcessState)
+						}
+					})
+					t.Run("alone", func(t *testing.T) {
+						t.Parallel()
+						job := newJob(t)
+						srun, name := start(t, job, job.alone())
+						since := time.Now()
+						if tt.end != nil {
+							tt.end(t, srun, name)
+						}
+						if track == "cgroup" {
+							job.goneBy(since, tt.within+killWait+time.Second)
+							return
+						}
+						c.over(t, name, tt.within+killWait+patience)
+						job.stays(time.Now(), 0)
+					})
+				})
+			}
+		})
+	}
+}
+
+// TestSlurmArray: 50 jobs at once, each on its own.
+func TestSlurmArray(t *testing.T) {
+	c := startCluster(t, "pgid", 3)
+	for _, tt := range []struct {
+		name, before  string // the command line
+		corral, obeys bool
+	}{
+		{"exec corral", "exec ", true, true},
+		// The script ends by SIGTERM, and Slurm kills what it has not waited for.
+		{"corral", "", true, false},
+		{"alone", "exec ", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			jobs := make([]*job, 50)
+			dir := t.TempDir()
+			for i := range jobs {
+				jobs[i] = newJob(t)
+				line := jobs[i].alone()
+				if tt.corral {
+					line = jobs[i].corralled(line)
+				}
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(tt.before+quoted(line)+"\nexit\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			name := strings.ReplaceAll(t.Name(), " ", "-")
+			batch := c.command("sbatch", "--quiet", c.on(t), "--job-name="+name, fmt.Sprintf("--array=0-%d", len(jobs)-1), "--output=/dev/null")
+			batch.Stdin = strings.NewReader("#!/bin/sh\nexec sh " + dir + "/$SLURM_ARRAY_TASK_ID\n")
+			if err := batch.Run(); err != nil {
+				t.Fatal(err)
+			}
+			for _, job := range jobs {
+				job.complete()
+			}
+			since := time.Now()
+			c.cancel(t, nil, name)
+			if !tt.corral {
+				c.over(t, name, killWait+patience)
+				for _, job := range jobs {
+					job.stays(time.Now(), 0)
+				}
+				return
+			}
+			var reports []string
+			for _, job := range jobs {
+				job.goneBy(since, patience)
+				if reports = append(reports, job.report); tt.obeys {
+					obeyed(t, job.ended())
+				}
+			}
+			c.over(t, name, patience)
+			merge := exec.Command(jobs[0].corralled(nil)[0], append([]string{"report", "merge", "--json"}, reports...)...)
+			out, err := merge.Output()
+			var merged []corral.Report
+			if err := json.Unmarshal(out, &merged); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(merged); tt.obeys && (n != len(jobs) || err != nil) || !tt.obeys && n != 0 {
+				t.Errorf("%d reports, %v", n, err)
+			}
+		})
+	}
+}
+
+// TestSlurmStatus: what Slurm is told of how the command has ended.
+func TestSlurmStatus(t *testing.T) {
+	c := startCluster(t, "pgid", 1)
+	for _, tt := range []struct {
+		flags  []string
+		script string
+		status int
+	}{
+		{nil, "exit 0", 0},
+		{nil, "exit 7", 7},
+		{nil, "kill -KILL $$", 137},
+		{[]string{"--timeout", "100ms"}, "exec sleep 60", 124},
+		{[]string{"--leftovers", "fail"}, "setsid sleep 60 >&- 2>&- & exit 0", 123},
+	} {
+		t.Run(tt.script, func(t *testing.T) {
+			job := newJob(t)
+			name := fmt.Sprint("status-", tt.status)
+			srun := c.command("srun", append([]string{"--quiet", "--job-name=" + name}, job.corralled([]string{"sh", "-c", tt.script}, tt.flags...)...)...)
+			srun.Run()
+			if got := srun.ProcessState.ExitCode(); got != tt.status {
+				t.Errorf("srun has status %d; want %d", got, tt.status)
+			}
+			said, err := c.command("scontrol", "show", "job", "-o").Output()
+			if err != nil || !regexp.MustCompile(fmt.Sprintf(`JobName=%s .* ExitCode=%d:0 `, name, tt.status)).Match(said) {
+				t.Errorf("Slurm says %s; %v", said, err)
+			}
+		})
+	}
+}
+
+// cancel cancels the jobs of that name.
+func (c *cluster) cancel(t *testing.T, _ *exec.Cmd, name string) {
+	t.Helper()
+	if err := c.command("scancel", "--name="+name).Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// obeyed says that the whole grace was given: who obeys SIGTERM has ended by it,
+// and only who does not was killed, by corral, before Slurm did it. Slurm sends
+// the first SIGTERM to the leader as well, which may have ended by the time that
+// corral stops the run.
+func obeyed(t *testing.T, r *corral.Report) {
+	t.Helper()
+	fates := make(map[corral.Fate]int)
+	for _, l := range r.Leftovers {
+		fates[l.Fate]++
+	}
+	if r.Signal != "SIGTERM" || fates[corral.Forced] != 1 || fates[corral.Signalled] == 0 || len(fates) != 2 {
+		t.Errorf("the run %s, by %q, and its members are %v", r.Ending, r.Signal, fates)
+	}
+}
