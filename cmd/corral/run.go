@@ -347,7 +347,9 @@ const (
 // by several, and is not asking again.
 func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 	stop := sync.OnceFunc(func() { go cmd.Stop(context.Background()) })
+	const atOnce = time.Second
 	interrupted, asked := false, false
+	var terminated time.Time
 	insist := func() {
 		if asked {
 			cmd.Signal(os.Kill)
@@ -360,7 +362,10 @@ func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 	for sig := range signals {
 		switch reactionTo(sig) {
 		case terminate:
-			insist()
+			if time.Since(terminated) > atOnce {
+				terminated = time.Now()
+				insist()
+			}
 		case interrupt:
 			if interrupted {
 				insist()
