@@ -111,7 +111,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 		}
 	})
 	in := func(name string) string { return filepath.Join(dir, name) }
-	c.daemon("munged", "--foreground", "--key-file="+in("key"), "--socket="+in("munge"), "--pid-file="+in("munged.pid"),
+	c.daemon("munged", "--foreground", "--force", "--key-file="+in("key"), "--socket="+in("munge"), "--pid-file="+in("munged.pid"),
 		"--seed-file="+in("munge.seed"), "--log-file="+in("munge.log"))
 	eventually(t, "munged does not answer", func() error { return exec.Command("munge", "-n", "-S", in("munge"), "-o", "/dev/null").Run() })
 	c.daemon("slurmctld", "-D")
