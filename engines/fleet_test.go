@@ -155,7 +155,13 @@ func TestFleetLost(t *testing.T) {
 			}
 			front := run("exec sh " + dir + "/$HOST")
 			if tt.under {
-				front = command(jobs[0].corralled(nil), front.Args...)
+				path, err := program()
+				if err != nil {
+					t.Fatal(err)
+				}
+				env := front.Env
+				front = exec.Command(path, append([]string{"--grace", grace.String(), "--"}, front.Args...)...)
+				front.Env = env
 			}
 			front.Stderr = os.Stderr
 			input, err := front.StdinPipe()
