@@ -168,7 +168,11 @@ func (s *stopper) look(fate Fate, signal string) (none bool) {
 			l.Fate, l.Signal = fate, signal
 		}
 	}
-	members = slices.DeleteFunc(members, func(m proctree.Process) bool { return !alive[m.ID] })
+	members = slices.DeleteFunc(members, func(m proctree.Process) bool {
+		isNew := alive[m.ID]
+		delete(alive, m.ID) // it may be listed twice
+		return !isNew
+	})
 	for _, p := range describe(members) {
 		s.leftovers = append(s.leftovers, Leftover{Process: p})
 	}

@@ -27,6 +27,7 @@ type fakeMember struct {
 	obeys   map[syscall.Signal]time.Duration
 	denied  bool // it belongs to somebody else
 	forksTo int  // when it ends, it leaves this member behind
+	twice   bool // it is listed twice: it ends between the two looks that a list is made of
 }
 
 // fakeContainment holds members that live in virtual time.
@@ -123,8 +124,11 @@ func (f *fakeContainment) members() ([]proctree.Process, error) {
 		return nil, err
 	}
 	var all []proctree.Process
-	for pid := range f.alive {
-		all = append(all, proctree.Process{ID: proctree.ID{PID: pid, Start: uint64(pid)}, Args: fakeCommand})
+	for pid, m := range f.alive {
+		p := proctree.Process{ID: proctree.ID{PID: pid, Start: uint64(pid)}, Args: fakeCommand}
+		if all = append(all, p); m.twice {
+			all = append(all, p)
+		}
 	}
 	return all, nil
 }
@@ -195,6 +199,14 @@ func TestStopper(t *testing.T) {
 			leftovers: []Leftover{
 				fate(101, Signalled, "SIGTERM"), fate(102, Signalled, "SIGTERM"),
 			},
+		},
+		{
+			name:      "one is listed twice",
+			members:   []*fakeMember{{pid: 101, twice: true, obeys: member(101, time.Second).obeys}},
+			plan:      term,
+			calls:     []string{"signal SIGTERM", "signal SIGCONT"},
+			took:      time.Second,
+			leftovers: []Leftover{fate(101, Signalled, "SIGTERM")},
 		},
 		{
 			name:      "the leader obeys and another does not",
