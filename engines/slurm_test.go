@@ -215,6 +215,7 @@ func TestSlurm(t *testing.T) {
 			c := startCluster(t, track, 8)
 			for _, tt := range []struct {
 				name   string
+				flags  []string // corral's
 				end    func(*testing.T, *exec.Cmd, string)
 				within time.Duration // until Slurm sees it
 				killed bool          // by SIGKILL at once
@@ -225,16 +226,17 @@ func TestSlurm(t *testing.T) {
 				{name: "srun killed", killed: true, end: func(_ *testing.T, srun *exec.Cmd, _ string) {
 					srun.Process.Kill()
 				}},
-				// As if the machine of srun were gone.
-				{name: "srun and its own killed", slow: true, within: inactive + period, end: func(_ *testing.T, srun *exec.Cmd, _ string) {
+				// As if the machine of srun were gone. The standard input of the command
+				// stays open.
+				{name: "srun and its own killed", slow: true, within: inactive + period, flags: []string{"--lifeline", "stdin"}, end: func(_ *testing.T, srun *exec.Cmd, _ string) {
 					syscall.Kill(-srun.Process.Pid, syscall.SIGKILL)
 				}},
 				// The shortest is a minute, which the tree does not live for: the end is
 				// brought forward.
 				{name: "time limit", slow: true, within: period, end: func(t *testing.T, _ *exec.Cmd, name string) {
-					if err := c.command("scontrol", "update", "JobName="+name, "EndTime=now").Run(); err != nil {
-						t.Fatal(err)
-					}
+					eventually(t, "the job keeps its end", func() error {
+						return c.command("scontrol", "update", "JobName="+name, "EndTime=now").Run()
+					})
 				}},
 			} {
 				t.Run(tt.name, func(t *testing.T) {
@@ -258,7 +260,7 @@ func TestSlurm(t *testing.T) {
 					t.Run("corral", func(t *testing.T) {
 						t.Parallel()
 						job := newJob(t)
-						srun, name := start(t, job, job.corralled(job.alone()))
+						srun, name := start(t, job, job.corralled(job.alone(), tt.flags...))
 						since := time.Now()
 						tt.end(t, srun, name)
 						job.goneBy(since, tt.within+limit)
@@ -402,7 +404,7 @@ func obeyed(t *testing.T, r *corral.Report) {
 	for _, l := range r.Leftovers {
 		fates[l.Fate]++
 	}
-	if r.Signal != "SIGTERM" || fates[corral.Forced] != 1 || fates[corral.Signalled] != len(r.Leftovers)-1 {
+	if r.Ending == corral.LifelineLost || r.Signal != "SIGTERM" || fates[corral.Forced] != 1 || fates[corral.Signalled] != len(r.Leftovers)-1 {
 		text, _ := json.MarshalIndent(r, "", "  ")
 		t.Errorf("corral's report is %s", text)
 	}
