@@ -725,7 +725,8 @@ func TestNested(t *testing.T) {
 			levels := []corral.Containment{corral.Cgroup, corral.Keeper}
 			forEach(t, levels, func(t *testing.T, outerCont corral.Containment) {
 				forEach(t, levels, func(t *testing.T, innerCont corral.Containment) {
-					// The stop reaches the inner guard as well, maybe before it ignores it.
+					// The stop reaches the inner guard as well, maybe before it ignores it. Where
+					// it is to clean up, it has to be up.
 					nest := newNest(t, tt.then == "stop")
 					probe := escape.NewProbe(t, child("setsid"))
 					path, args, _ := probe.Command()
@@ -734,6 +735,9 @@ func TestNested(t *testing.T) {
 					outer := startOwner(t, nest, probe, program{Containment: outerCont, Argv: inner.argv(), Then: tt.then})
 					outer.comesTo("started")
 					probe.Ready(t.Context())
+					if innerCont == corral.Cgroup && tt.then != "stop" {
+						outer.below(func(row proctree.Process) bool { return row.Name == "corral-guard" && row.PPID != outer.id.PID })
+					}
 					tt.end(outer, outer.below(func(row proctree.Process) bool {
 						return len(row.Args) > 1 && row.Args[1] == "escape:"+programRole
 					}), probe)

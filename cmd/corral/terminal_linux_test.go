@@ -333,7 +333,7 @@ func TestCtrlZ(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		events := newFIFO(t)
 		s := bash(t)
-		s.types(corral + " sh -c 'child -log " + events.path + " -echo INT -last USR1 & wait; wait'\n")
+		s.types(corral + " sh -c 'child -log " + events.path + " -echo INT -last TERM & wait; wait'\n")
 		pid := events.ready()
 		child, err := proctree.Lookup(pid)
 		if err != nil {
@@ -352,6 +352,7 @@ func TestCtrlZ(t *testing.T) {
 		}
 		s.types("\x03") // ends the shell; the child is left over and stopped
 		events.expect("got INT")
+		events.expect("got TERM")
 		s.expect("stopped 1 leftover process")
 		s.expect("ready> ")
 		s.types("echo status $?\n")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"sync"
@@ -92,9 +93,12 @@ func (t *terminal) restore(succeeded bool) {
 
 // delivered reports whether a signal that the terminal has sent to corral has
 // reached the leader as well: it goes to every process of the terminal's
-// foreground group.
+// foreground group. A leader that is no more was in corral's, where it is born.
 func delivered(leader int) bool {
 	group, err := unix.Getpgid(leader)
+	if errors.Is(err, unix.ESRCH) {
+		group, err = unix.Getpgrp(), nil
+	}
 	if err != nil || group != unix.Getpgrp() {
 		return false
 	}
