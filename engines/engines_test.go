@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,7 +30,11 @@ const grace = time.Second
 
 // limit is the time in which nothing may be left, from the moment at which the
 // connection is lost.
-const limit = grace + time.Second
+var limit time.Duration
+
+func init() {
+	flag.DurationVar(&limit, "limit", grace+time.Second, "the time in which nothing may be left, for machines that are emulated")
+}
 
 // patience is for what is to happen at once.
 const patience = 20 * time.Second
