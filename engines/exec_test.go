@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
 )
@@ -180,7 +181,7 @@ func TestExecLost(t *testing.T) {
 				return j.corralled(tree, "--lifeline", "stdin", "--containment", containment)
 			}, func(j *job, c *container, since time.Time) {
 				j.goneBy(since, limit)
-				if r := j.ended(); r.Ending != "lifeline lost" {
+				if r := j.ended(); r.Ending != corral.LifelineLost {
 					j.t.Errorf("corral's report: %s", r.Ending)
 				}
 				eventually(j.t, "corral or a zombie is left", func() error {

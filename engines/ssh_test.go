@@ -21,6 +21,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
 )
 
@@ -261,7 +262,7 @@ func TestSSHLost(t *testing.T) {
 					return
 				}
 				job.goneBy(since, limit)
-				if r := job.ended(); r.Ending != "lifeline lost" {
+				if r := job.ended(); r.Ending != corral.LifelineLost {
 					t.Errorf("corral's report: %s", r.Ending)
 				}
 			})
