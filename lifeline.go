@@ -20,9 +20,10 @@ type Lifeline string
 
 const (
 	// LifelineStdin is Cmd.Stdin. It is lost at end-of-file: what has been read
-	// before is the command's, which has got it then, and the end. It is also lost
-	// if the other end of a pipe or socket has been closed and the command has read
-	// nothing for a second.
+	// before is the command's, which has got it then, and the end, by which many
+	// end themselves, so it has half a second for that. It is also lost if the other
+	// end of a pipe or socket has been closed and the command has read nothing for a
+	// second.
 	//
 	// The command reads a pipe, as from any Stdin that is not an *os.File. A file
 	// of which no end tells anything is an error: a regular one, a device, a
@@ -216,7 +217,7 @@ func (l *inputLine) pass(to io.Writer, end func() error) {
 // lost returns nil when the input has come to its end, or to where it will never
 // get to.
 func (l *inputLine) lost(ctx context.Context) error {
-	const patience = time.Second
+	const patience, farewell = time.Second, 500 * time.Millisecond
 	hungUp := make(chan error, 1)
 	sub, cancel := context.WithCancel(ctx)
 	defer func() {
@@ -229,15 +230,15 @@ func (l *inputLine) lost(ctx context.Context) error {
 	}()
 	var stuck <-chan time.Time
 	var passed <-chan struct{}
-	closed := hungUp
+	closed, ended := hungUp, l.ended
 	for {
 		select {
-		case <-l.ended:
-			return nil
+		case <-ended:
+			ended, stuck, passed = nil, time.After(farewell), nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case err := <-closed:
-			if closed = nil; err == nil {
+			if closed = nil; err == nil && ended != nil {
 				stuck, passed = time.After(patience), l.passed
 			}
 		case <-passed:

@@ -131,7 +131,7 @@ other	the exit status of the command
 	}
 	flags.Var(containment, "containment", "hold the run with this `MECHANISM`: "+strings.Join(containment.names(), ", "))
 	flags.Var(require, "require", "do not start with a weaker `MECHANISM` than this")
-	flags.StringArrayVar(&o.lifelines, "lifeline", nil, "stop the run when this `LIFELINE` is lost: stdin, tty, parent, fd:N, pid:N; may be repeated")
+	flags.StringSliceVar(&o.lifelines, "lifeline", nil, "stop the run when this `LIFELINE` is lost: stdin, tty, parent, fd:N, pid:N; may be repeated")
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
 	flags.Var(&o.outputLimit, "output-limit", "pass on the first and the last half of `SIZE` bytes of each output; 0: all")
 	flags.StringVar(&o.report, "report", "", "write a report to `FILE`, as JSON; -: to standard error")
