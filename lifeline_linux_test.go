@@ -63,7 +63,9 @@ func links(t *testing.T) map[string]func() link {
 		"socket": func() link {
 			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			must(err)
-			return link{name: ours(os.NewFile(uintptr(fds[0]), "socket")), cut: func() { unix.Close(fds[1]) }}
+			far := os.NewFile(uintptr(fds[1]), "socket")
+			t.Cleanup(func() { far.Close() })
+			return link{name: ours(os.NewFile(uintptr(fds[0]), "socket")), cut: func() { far.Close() }}
 		},
 		"connection": func() link {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
