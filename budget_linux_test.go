@@ -131,7 +131,12 @@ func countCalls(path string, args ...string) (calls int, names map[uint64]int, e
 		return 0, nil, err
 	}
 	owner := cmd.Process.Pid
-	defer cmd.Process.Release()
+	defer func() {
+		if err != nil { // else it has been waited for
+			cmd.Process.Kill()
+			cmd.Process.Wait()
+		}
+	}()
 	names = make(map[uint64]int)
 	counting := false
 	for first := true; ; {

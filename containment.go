@@ -161,6 +161,16 @@ func strength(c Containment) (int, error) {
 	return 0, fmt.Errorf("corral: unknown containment %q", string(c))
 }
 
+// inTurn sends one signal after the other, until one cannot be sent.
+func inTurn(sigs []os.Signal, send func(os.Signal) error) error {
+	for _, sig := range sigs {
+		if err := send(sig); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func processOf(p proctree.Process) Process {
 	command := p.Args
 	if len(command) == 0 {

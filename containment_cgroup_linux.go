@@ -56,7 +56,6 @@ type cgroupContainment struct {
 	leader *os.Process
 	id     proctree.ID
 	ended  atomic.Bool // the leader has
-	vacant atomic.Bool // nobody is left
 
 	stopped   atomic.Bool // a signal has been sent
 	untouched bool
@@ -128,11 +127,8 @@ func (c *cgroupContainment) exited(ctx context.Context) (held bool, err error) {
 }
 
 func (c *cgroupContainment) members() ([]proctree.Process, error) {
-	ended := c.ended.Load()
 	// A leader that has ended may be listed a little longer.
-	rows, err := c.except(func(p proctree.Process) bool { return p.ID == c.id && ended })
-	c.vacant.Store(ended && err == nil && len(rows) == 0)
-	return rows, err
+	return c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
 }
 
 func (c *cgroupContainment) helper() int {
@@ -148,7 +144,7 @@ func (c *cgroupContainment) close() error {
 	if c.dir == nil {
 		return nil
 	}
-	return c.pens.give(c.dir, c.plan, c.vacant.Load(), c.untouched)
+	return c.pens.give(c.dir, c.plan, c.untouched)
 }
 
 // reap also finds out whether the directory can be used again: where a member
@@ -267,11 +263,8 @@ func (p *pens) add(plan string) (*cgroup.Dir, error) {
 
 // give takes back the directory of a run that is over. Who is in it still, was
 // kept or cannot be killed, and goes to where it would have been without us.
-func (p *pens) give(dir *cgroup.Dir, plan string, vacant, reusable bool) error {
-	populated, err := false, error(nil)
-	if !vacant {
-		populated, err = dir.Populated()
-	}
+func (p *pens) give(dir *cgroup.Dir, plan string, reusable bool) error {
+	populated, err := dir.Populated()
 	if populated && err == nil {
 		if own, oerr := cgroup.Open(p.parent); oerr == nil {
 			err = dir.MoveTo(own)
@@ -282,7 +275,7 @@ func (p *pens) give(dir *cgroup.Dir, plan string, vacant, reusable bool) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if reusable && !populated && len(p.free[plan]) < mostFree {
+	if reusable && !populated && err == nil && len(p.free[plan]) < mostFree {
 		p.free[plan] = append(p.free[plan], dir)
 	} else {
 		err = errors.Join(err, p.discard(dir))

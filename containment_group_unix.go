@@ -65,14 +65,7 @@ func (g *groupContainment) exited(ctx context.Context) (held bool, err error) {
 	return g.group.NeedsLeader(), err
 }
 
-func (g *groupContainment) signal(sigs ...os.Signal) (err error) {
-	for _, sig := range sigs {
-		if err = g.signalOne(sig); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (g *groupContainment) signal(sigs ...os.Signal) error { return inTurn(sigs, g.signalOne) }
 
 func (g *groupContainment) signalOne(sig os.Signal) error {
 	number, ok := sig.(syscall.Signal)

@@ -183,14 +183,7 @@ func (j *jobContainment) has(id proctree.ID) bool {
 	return ok == 0 || in != 0
 }
 
-func (j *jobContainment) signal(sigs ...os.Signal) (err error) {
-	for _, sig := range sigs {
-		if err = j.signalOne(sig); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (j *jobContainment) signal(sigs ...os.Signal) error { return inTurn(sigs, j.signalOne) }
 
 func (j *jobContainment) signalOne(sig os.Signal) error {
 	if sig == os.Kill {

@@ -67,10 +67,14 @@ var expected = map[corral.Containment]map[string]outcome{
 // grace is what the members get to obey SIGTERM.
 const grace = 300 * time.Millisecond
 
+// atEnd is called when all tests are over.
+var atEnd = func() {}
+
 func TestMain(m *testing.M) {
 	escape.Register("owner", owner)
 	escape.Main()
 	code := m.Run()
+	atEnd()
 	if code == 0 {
 		if err := escape.CheckUsed(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

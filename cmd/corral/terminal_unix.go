@@ -93,7 +93,9 @@ func (t *terminal) restore(succeeded bool) {
 
 // delivered reports whether a signal that the terminal has sent to corral has
 // reached the leader as well: it goes to every process of the terminal's
-// foreground group. A leader that is no more was in corral's, where it is born.
+// foreground group. A leader that is no more is taken for one that was in corral's,
+// where it is born but under group containment: what it has left has got the signal
+// there, and is being stopped anyway.
 func delivered(leader int) bool {
 	group, err := unix.Getpgid(leader)
 	if errors.Is(err, unix.ESRCH) {

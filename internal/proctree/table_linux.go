@@ -229,13 +229,16 @@ func (proc *procfs) walk(pid int, zombies map[int]bool) (found []Process, moved 
 	}
 }
 
-func childPIDs(pid int) ([]int, error) {
+func childPIDs(pid int) ([]int, error) { return childrenOf(pid, 0) }
+
+// childrenOf is procfs.children, or does without.
+func childrenOf(pid, threads int) ([]int, error) {
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
 	}
 	defer proc.close()
-	pids, err := proc.children(pid, 0)
+	pids, err := proc.children(pid, threads)
 	if errors.Is(err, errNoChildren) {
 		return childPIDsByTable(pid)
 	}
@@ -246,18 +249,9 @@ func childPIDs(pid int) ([]int, error) {
 // zombies included. These are all if no other thread has started any: what the
 // process adopts goes to the main one (find_new_reaper in the kernel's kernel/exit.c).
 func MainThreadChildren() ([]int, error) {
-	pid := os.Getpid()
-	proc, err := openProc()
-	var pids []int
-	if err == nil {
-		defer proc.close()
-		pids, err = proc.children(pid, 1)
-	}
-	if errors.Is(err, errNoChildren) {
-		pids, err = childPIDsByTable(pid)
-	}
+	pids, err := childrenOf(os.Getpid(), 1)
 	if err != nil {
-		return nil, fmt.Errorf("proctree: children of process %d: %w", pid, err)
+		return nil, fmt.Errorf("proctree: children of this process: %w", err)
 	}
 	return pids, nil
 }
