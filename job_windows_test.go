@@ -144,6 +144,40 @@ func TestExitCodeWindows(t *testing.T) {
 	}
 }
 
+// TestLifelineWindows: a process is a lifeline, and the parent; the others are
+// unsupported.
+func TestLifelineWindows(t *testing.T) {
+	far := command("obey")
+	if err := far.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer far.Wait()
+	defer far.Process.Kill()
+	cmd := inJob("obey", "another")
+	cmd.StopPlan = corral.StopPlan{}
+	lost := corral.LifelinePID(far.Process.Pid)
+	cmd.Lifelines = []corral.Lifeline{lost}
+	if os.Getppid() > 0 { // a program that has been started from outside of Wine has none
+		cmd.Lifelines = append(cmd.Lifelines, corral.LifelineParent)
+	}
+	out := ready(t, cmd)
+	far.Process.Kill()
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Error(err)
+	}
+	var lifeline *corral.LifelineError
+	if err := cmd.Wait(); !errors.As(err, &lifeline) || lifeline.Lifeline != lost || cmd.Report().Ending != corral.LifelineLost {
+		t.Errorf("%v, %+v", err, cmd.Report())
+	}
+	for _, line := range []corral.Lifeline{corral.LifelineStdin, corral.LifelineTTY, corral.LifelineFD(0)} {
+		cmd := inJob("exit", "0")
+		cmd.Stdin, cmd.Lifelines = os.Stdin, []corral.Lifeline{line}
+		if err := cmd.Start(); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
 // TestNamesWindows: what is not ASCII, has spaces or quotes gets through, in the
 // path, the directory, the arguments, the environment and the output.
 func TestNamesWindows(t *testing.T) {

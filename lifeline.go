@@ -139,16 +139,18 @@ func watchParent() (lost func(context.Context) error, close func() error, err er
 	parent := os.Getppid()
 	switch parent {
 	case 0:
-		return nil, nil, errors.New("it is in another PID namespace, and not to be seen from here")
+		return nil, nil, errors.New("it is not to be seen from here, but in another PID namespace")
 	case 1:
 		return nil, nil, errors.New("it has ended, or is PID 1, whose end would not be noticed here")
 	}
 	if lost, close, err = watchProcess(parent); err != nil {
 		return nil, nil, err
 	}
-	if os.Getppid() != parent {
-		close()
-		return nil, nil, &LifelineError{LifelineParent}
+	// The PID may be another one's by now, which on Windows is not told otherwise.
+	self, err1 := proctree.Identify(os.Getpid())
+	id, err2 := proctree.Identify(parent)
+	if os.Getppid() != parent || err1 == nil && err2 == nil && id.Start > self.Start {
+		lost = func(context.Context) error { return nil }
 	}
 	return lost, close, nil
 }

@@ -604,6 +604,16 @@ func TestInitEntered(t *testing.T) {
 	})
 }
 
+// TestLifelineParentIsInit: PID 1 is no parent to hang on.
+func TestLifelineParentIsInit(t *testing.T) {
+	needNamespaces(t)
+	out, err := asPID1("sh", "-c", "corral --lifeline parent -- echo started; echo status $?").CombinedOutput()
+	const want = "corral: lifeline parent: it has ended, or is PID 1, whose end would not be noticed here\nstatus 125\n"
+	if err != nil || string(out) != want {
+		t.Errorf("%v, %q; want %q", err, out, want)
+	}
+}
+
 // TestInitTerminal: in `docker run -it`, PID 1 leads the session of the terminal.
 // The command can read from it; Ctrl-C is the command's, once; and so is a SIGINT
 // that is sent to PID 1.
