@@ -63,14 +63,6 @@ const marker = 1 << 30
 // its threads and memory, and allocations. A budget is what it takes and a little more; to
 // go over it should be a decision.
 func TestBudget(t *testing.T) {
-	switch {
-	case raceEnabled:
-		t.Skip("SKIPPED: the race detector allocates too")
-	case testing.Short(): // as in the virtual machine: without a vDSO, and on older kernels, it takes other calls
-		t.Skip("SKIPPED: -short")
-	case !proctree.EventDriven():
-		t.Skip("SKIPPED: without pidfds it takes other calls")
-	}
 	for _, tt := range []struct {
 		runs        string
 		calls       float64
@@ -82,10 +74,18 @@ func TestBudget(t *testing.T) {
 		{string(corral.Keeper), 130, 115}, // 64 to ask which signals are ignored
 	} {
 		t.Run(tt.runs, func(t *testing.T) {
+			path, args := escape.Command("spender", tt.runs)
 			if tt.runs != "exec" {
 				need(t, corral.Containment(tt.runs))
 			}
-			path, args := escape.Command("spender", tt.runs)
+			switch {
+			case raceEnabled:
+				t.Skip("SKIPPED: the race detector allocates too")
+			case testing.Short(): // as in the virtual machine: without a vDSO, and on older kernels, it takes other calls
+				t.Skip("SKIPPED: -short")
+			case !proctree.EventDriven():
+				t.Skip("SKIPPED: without pidfds it takes other calls")
+			}
 			out, err := exec.Command(path, args...).Output()
 			allocations, aerr := strconv.Atoi(strings.TrimSpace(string(out)))
 			if err != nil || aerr != nil {
