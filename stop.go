@@ -21,8 +21,9 @@ type StopPlan []StopStep
 
 // StopStep is one step of a StopPlan.
 type StopStep struct {
-	// Signal is sent to every member once, and after it what makes stopped
-	// members run again (SIGCONT), so that they can obey.
+	// Signal is sent to every member once, and right after it what makes stopped
+	// members run again (SIGCONT), so that they can obey. A member with handlers for
+	// both may be in the second one first.
 	//
 	// Windows has no signals. There, syscall.SIGTERM stands for CTRL_BREAK, and
 	// os.Interrupt for Ctrl-C where the run has a console of its own (by
