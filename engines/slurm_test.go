@@ -60,7 +60,7 @@ func startCluster(t *testing.T, track string, nodes int) *cluster {
 	}
 	me, err1 := user.Current()
 	host, err2 := os.Hostname()
-	dir, err3 := os.MkdirTemp(home, "slurm-")
+	dir, err3 := os.MkdirTemp(home, "s-") // short: a socket in it has twice the name of a node, and 107 bytes at most
 	if err := errors.Join(err1, err2, err3, os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "state"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
