@@ -23,7 +23,7 @@ func (k *keeperContainment) watch() {
 	if proctree.EventDriven() {
 		k.watchLeader()
 	} else {
-		k.watchByPID()
+		k.reading.Go(k.watchByPID) // nothing but the keeper's end ends it
 	}
 }
 
