@@ -20,17 +20,22 @@ import (
 // got instead, as the subreaper above (see Cmd.AdoptOrphans).
 type adopting struct {
 	containment
-	leader  atomic.Int64 // its PID, if it is a child of the owner
+	kept    bool         // the keeper is the leader's parent
+	leader  atomic.Int64 // its PID
+	ended   atomic.Bool  // the leader has, and its children are the owner's
 	killing atomic.Bool  // whatever turns up is killed
 	died    chan os.Signal
 	reaping sync.WaitGroup
+
+	children proctree.MainThreadChildren
 }
 
 func adopt(inner containment) (containment, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
-	return &adopting{containment: inner, died: make(chan os.Signal, 1)}, nil
+	_, kept := inner.(*keeperContainment)
+	return &adopting{containment: inner, kept: kept, died: make(chan os.Signal, 1)}, nil
 }
 
 func (a *adopting) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
@@ -46,6 +51,14 @@ func (a *adopting) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		})
 	}
 	return leader, id, err
+}
+
+func (a *adopting) exited(ctx context.Context) (held bool, err error) {
+	held, err = a.containment.exited(ctx)
+	if err == nil {
+		a.ended.Store(true)
+	}
+	return held, err
 }
 
 // bury reaps the orphans that have ended, whosever they were: PID 1 of a
@@ -66,7 +79,7 @@ func (a *adopting) bury() {
 			break
 		}
 	}
-	pids, _ := proctree.ChildPIDs(os.Getpid())
+	pids, _ := a.children.List()
 	for _, pid := range pids {
 		if !a.known(pid) {
 			reap(pid)
@@ -90,7 +103,11 @@ func (a *adopting) helper() int {
 // strays are the owner's descendants that are neither the helper's nor the
 // containment's.
 func (a *adopting) strays() ([]proctree.Process, error) {
-	rows, err := proctree.Below(os.Getpid())
+	var others []int // that a thread has started which may not be the main one
+	if leader := int(a.leader.Load()); leader != 0 && !a.kept && !a.ended.Load() {
+		others = append(others, leader)
+	}
+	rows, err := proctree.BelowMainThread(os.Getpid(), others...)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
@@ -170,5 +187,6 @@ func (a *adopting) close() error {
 	close(a.died)
 	a.reaping.Wait()
 	a.bury()
+	a.children.Close()
 	return a.containment.close()
 }

@@ -18,4 +18,6 @@ func dieWithKeeper(attr *syscall.SysProcAttr) {
 }
 
 // held returns the members that the keeper has.
-func (k *keeperContainment) held() ([]proctree.Process, error) { return proctree.Below(k.proc.Pid) }
+func (k *keeperContainment) held() ([]proctree.Process, error) {
+	return proctree.BelowMainThread(k.proc.Pid)
+}

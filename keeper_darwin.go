@@ -16,6 +16,7 @@ import (
 
 type keeper struct {
 	keeperState
+	events
 	table   *track.System
 	tracker *track.Tracker
 	home    int          // the session that the leader is started in
@@ -69,8 +70,6 @@ func (k *keeper) count() int {
 	}
 	return len(rows)
 }
-
-func (k *keeper) calm() {}
 
 // rest returns how many members are left, the leader aside if it has ended, and
 // kills them if that is what is to be done.

@@ -13,7 +13,10 @@ import (
 // whose parent ends becomes its child, and the kernel knows what is below it,
 // and can signal all of that, those that are being forked included.
 
-type keeper struct{ keeperState }
+type keeper struct {
+	keeperState
+	events
+}
 
 const anyChild = 0 // for wait4(2)
 
@@ -48,8 +51,6 @@ func peek(pid int) (got int, status syscall.WaitStatus, usage syscall.Rusage, er
 	// kern_exit.c), as wait4(2) has it.
 	return int(r), syscall.WaitStatus(number), used.self, nil
 }
-
-func (k *keeper) calm() {}
 
 // rest returns how many members are left, the leader aside if it has ended, and
 // kills them if that is what is to be done.

@@ -1,8 +1,11 @@
 package corral
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +23,11 @@ type keeper struct {
 	killedChildren map[int]bool
 	killed         map[proctree.ID]bool
 	generations    int // of children that have been killed
+
+	children proctree.MainThreadChildren
+
+	fds   [2]unix.PollFd
+	quiet time.Duration // the last pause, if nothing has happened in it
 }
 
 func (k *keeper) settle(spec *keeperSpec) error {
@@ -69,49 +77,114 @@ func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
 	return int(field(0)), status
 }
 
-// calm waits without goroutines, which with all that they need take as long to get
-// going as a short command lives, until there are leftovers or the owner wants
-// something that is not the usual.
-//
-// SIGCHLD interrupts poll(2): the kernel gives it to the main thread, which this
-// is, if that sleeps (complete_signal in its kernel/signal.c). Should it come a moment
-// before, an orphan stays a zombie until the next event, or for a second.
-func (k *keeper) calm() {
+// What wakes a keeper up, by their places in keeper.fds.
+const (
+	fdLine   = iota // the owner has said something, or is gone
+	fdLeader        // the leader has ended
+)
+
+// serve has no goroutine beside this one, on the main thread, and no signal
+// handling: with all that they need they take as long to get going as a short command
+// lives.
+func (k *keeper) serve(spec *keeperSpec) {
 	pidfd, err := unix.PidfdOpen(k.leader.PID, 0)
 	if err != nil {
-		return
+		pidfd = -1
 	}
-	defer unix.Close(pidfd)
-	const line, leader = 0, 1
-	fds := []unix.PollFd{{Fd: 0, Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
-	for timeout := 1000; ; {
-		n, err := unix.Poll(fds, timeout)
-		timeout = 1000
-		switch {
-		case n == 0 && err == nil:
-			timeout = -1
-		case err == unix.EINTR:
-		case err != nil:
-			return
-		case fds[line].Revents != 0:
-			var request [1]byte
-			if !k.empty {
-				return
-			}
-			if n, err := unix.Read(0, request[:]); n == 1 && err == nil {
-				k.obey(request[0])
-			} else if err != unix.EINTR {
-				k.end()
-			}
-			continue
-		}
-		if k.look(); k.ended != nil {
-			if !k.empty {
-				return
-			}
-			fds[leader].Fd, timeout = -1, -1
+	k.fds = [2]unix.PollFd{fdLine: {Fd: 0, Events: unix.POLLIN}, fdLeader: {Fd: int32(pidfd), Events: unix.POLLIN}}
+	for k.look(); k.fds[fdLine].Fd >= 0; {
+		k.wait(-1)
+	}
+	if !k.empty && !(k.ended != nil && spec.keep) {
+		stopper := newStopper(brood{k}, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
+		stopper.silent = true
+		stopper.run()
+	}
+	k.end()
+}
+
+// wait waits for something to happen, at most that long if it is not negative,
+// and sees to it.
+//
+// SIGCHLD interrupts poll(2): the kernel gives it to the main thread, which this
+// is, whenever it can (complete_signal in its kernel/signal.c). It may come a moment
+// before the call. So there is another look soon after each event, and then after pauses
+// that double: whoever has ended at that moment is noticed after twice the time. Of the
+// leader's end its pidfd tells: as long as nobody waits for others, one look is enough,
+// for orphans that have ended.
+func (k *keeper) wait(limit time.Duration) {
+	const shortest, longest = time.Millisecond, time.Second
+	pause := max(shortest, 2*k.quiet)
+	switch {
+	case k.empty:
+		pause = -1
+	case k.killing:
+		pause = min(pause, longest) // a child of one that may not be killed is adopted without an event
+	case k.ended == nil && k.fds[fdLeader].Fd >= 0:
+		if pause = longest; k.quiet >= longest {
+			pause = -1
 		}
 	}
+	if limit >= 0 && (pause < 0 || limit < pause) {
+		pause = limit
+	}
+	var timeout *unix.Timespec
+	if pause >= 0 {
+		t := unix.NsecToTimespec(int64(pause))
+		timeout = &t
+	}
+	n, err := unix.Ppoll(k.fds[:], timeout, nil)
+	if err != nil && err != unix.EINTR { // no memory
+		n, err = 0, nil
+		time.Sleep(shortest)
+	}
+	if n == 0 && err == nil {
+		k.quiet, k.stalled = pause, k.killing && pause >= 16*shortest
+	} else {
+		k.quiet = 0
+	}
+	if n > 0 && k.fds[fdLine].Revents != 0 {
+		k.listen()
+	}
+	k.look()
+	if k.ended != nil && k.fds[fdLeader].Fd >= 0 {
+		unix.Close(int(k.fds[fdLeader].Fd))
+		k.fds[fdLeader].Fd = -1
+	}
+}
+
+// listen does what the owner says.
+func (k *keeper) listen() {
+	var request [1]byte
+	switch n, err := unix.Read(0, request[:]); {
+	case n == 1:
+		k.obey(request[0])
+	case err != unix.EINTR:
+		k.fds[fdLine].Fd = -1
+	}
+}
+
+// brood is the run as a stopper in the keeper's process sees it.
+type brood struct{ k *keeper }
+
+func (b brood) signal(sigs ...os.Signal) error       { return signalEach(b.k.members, sigs...) }
+func (b brood) members() ([]proctree.Process, error) { return b.k.members() }
+
+func (b brood) kill() error {
+	b.k.killing = true
+	return nil
+}
+
+func (b brood) empty(ctx context.Context) error {
+	deadline, _ := ctx.Deadline()
+	for b.k.look(); !b.k.empty; {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return context.DeadlineExceeded
+		}
+		b.k.wait(left)
+	}
+	return nil
 }
 
 // rest returns how many members are left, the leader aside if it has ended, and
@@ -130,7 +203,7 @@ func (k *keeper) rest() int {
 		if err == unix.ECHILD {
 			return 0
 		}
-		pids, err := proctree.MainThreadChildren()
+		pids, err := k.children.List()
 		if err != nil {
 			return 1 // as far as we know
 		}
@@ -166,7 +239,7 @@ func (k *keeper) rest() int {
 			return left
 		}
 		k.stalled = false
-		rows, err := proctree.Below(os.Getpid())
+		rows, err := k.members()
 		if err != nil {
 			return 1
 		}

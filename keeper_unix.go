@@ -3,18 +3,14 @@
 package corral
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
-	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +29,8 @@ import (
 //
 //	settle   makes the process ready to be the leader's parent
 //	follow   is told the leader
-//	calm     does all that is to be done as long as nothing is out of the ordinary
+//	serve    keeps the run until the owner says that it has no more use for it, or
+//	         is gone and the run has been stopped
 //	observe  takes in what has happened: k.ended is set once the leader has ended
 //	rest     counts who is left but for an ended leader, and kills if k.killing
 //	members  lists the live members, for any goroutine
@@ -73,11 +70,6 @@ type keeperState struct {
 	// killing: whatever turns up is killed, until nothing does. stalled: nothing has
 	// happened for a while though somebody is left.
 	killing, stalled bool
-
-	// Set by the system's file where SIGCHLD is not enough: news says that there
-	// is something to observe, and blind that somebody may end without any.
-	news  <-chan struct{}
-	blind bool
 }
 
 func keeperMain() {
@@ -177,63 +169,6 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 	return os.Chdir("/")
 }
 
-// serve keeps the run until the owner says that it has no more use for it, or is
-// gone and the run has been stopped.
-func (k *keeper) serve(spec *keeperSpec) {
-	k.calm()
-	died := make(chan os.Signal, 1)
-	signal.Notify(died, syscall.SIGCHLD)
-	requests := make(chan byte)
-	go func() {
-		defer close(requests)
-		for b := make([]byte, 1); ; {
-			if n, err := k.line.Read(b); n != 1 || err != nil {
-				return
-			}
-			requests <- b[0]
-		}
-	}()
-	own := &brood{look: k.members, killing: make(chan struct{}), emptied: make(chan struct{})}
-	stopper := newStopper(own, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
-	stopper.silent = true
-	killing := own.killing
-	var stopped chan struct{}
-	var again <-chan time.Time
-	pause := time.Millisecond
-	for {
-		k.look()
-		if k.empty {
-			own.emptyOnce.Do(func() { close(own.emptied) })
-		}
-		again = nil
-		if (k.killing || k.blind) && !k.empty {
-			// A child of one that may not be killed is adopted without an event.
-			again = time.After(pause)
-			pause = min(2*pause, time.Second)
-		}
-		select {
-		case <-died:
-		case <-k.news:
-		case <-again:
-			k.stalled = true
-		case <-killing:
-			k.killing, killing = true, nil
-		case <-stopped:
-			k.end()
-		case request, ok := <-requests:
-			switch {
-			case ok:
-				k.obey(request)
-			case k.empty, k.ended != nil && spec.keep:
-				k.end()
-			default:
-				requests, stopped = nil, stopper.done
-				go stopper.run()
-			}
-		}
-	}
-}
-
 func (k *keeper) obey(request byte) {
 	switch request {
 	case keeperKill:
@@ -288,35 +223,5 @@ func (k *keeper) look() {
 		k.tell(k.ended)
 	case k.empty:
 		k.tell(&keeperEvent{kind: eventEmpty})
-	}
-}
-
-// brood is the run as a stopper in the keeper's process sees it.
-type brood struct {
-	look                func() ([]proctree.Process, error)
-	killOnce, emptyOnce sync.Once
-	killing, emptied    chan struct{}
-}
-
-func (b *brood) signal(sigs ...os.Signal) error { return signalEach(b.look, sigs...) }
-
-func (b *brood) kill() error {
-	b.killOnce.Do(func() { close(b.killing) })
-	return nil
-}
-
-func (b *brood) members() ([]proctree.Process, error) {
-	return seen(func() ([]proctree.Process, bool, error) {
-		rows, err := b.look()
-		return rows, isClosed(b.emptied), err
-	})
-}
-
-func (b *brood) empty(ctx context.Context) error {
-	select {
-	case <-b.emptied:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

@@ -240,7 +240,7 @@ func (s *stopper) kill() bool {
 func (s *stopper) empty(d time.Duration, cut <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	if cut != nil {
+	if cut != nil && d > 0 {
 		stop := make(chan struct{})
 		defer close(stop)
 		go func() {

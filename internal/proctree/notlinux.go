@@ -11,3 +11,6 @@ func details(rows []Process) {
 		}
 	}
 }
+
+// BelowMainThread is Below: no thread of a process has children of its own.
+func BelowMainThread(pid int) ([]Process, error) { return Below(pid) }

@@ -150,11 +150,15 @@ func Below(pid int) ([]Process, error) {
 	if !possible(pid) {
 		return nil, nil
 	}
-	table, err := descendants(pid)
+	rows, err := descendants(pid)
+	return living(pid, rows, err)
+}
+
+func living(pid int, rows []Process, err error) ([]Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proctree: descendants of process %d: %w", pid, err)
 	}
-	return slices.DeleteFunc(table, func(p Process) bool { return !p.Alive() }), nil
+	return slices.DeleteFunc(rows, func(p Process) bool { return !p.Alive() }), nil
 }
 
 // descendantsByTable and childPIDsByTable need no more than a survey, a snapshot

@@ -731,7 +731,7 @@ func TestBelow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-	if err := cmd.Start(); err != nil {
+	if err := onOtherThread(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadFull(stdout, make([]byte, 2)); err != nil {
@@ -779,6 +779,17 @@ func TestBelow(t *testing.T) {
 	if orphans != 1 || !slices.Contains(pids, cmd.Process.Pid) {
 		t.Errorf("children %v, %d orphans; want the shell and one", pids, orphans)
 	}
+	if adopted, err := BelowMainThread(os.Getpid()); err != nil || len(adopted) != 1 || adopted[0].Name != "sleep" {
+		t.Errorf("adopted: %+v, error %v", adopted, err)
+	}
+	if all, err := BelowMainThread(os.Getpid(), cmd.Process.Pid); err != nil || count(all, "sh") != 2 || count(all, "sleep") != 2 {
+		t.Errorf("below the shell as well: %+v, error %v", all, err)
+	}
+	var adopted MainThreadChildren
+	defer adopted.Close()
+	if now, err := adopted.List(); err != nil || len(now) != 1 || now[0] == cmd.Process.Pid || !slices.Contains(pids, now[0]) {
+		t.Errorf("adopted: %v, error %v", now, err)
+	}
 	for _, row := range rows {
 		h, err := Open(row.ID)
 		if err == nil {
@@ -795,6 +806,33 @@ func TestBelow(t *testing.T) {
 			unix.Wait4(pid, nil, 0, nil)
 		}
 	}
+	for len(pids) > 0 && err == nil { // the one that waited is adopted when the shell has ended
+		if pids, err = adopted.List(); len(pids) > 0 {
+			unix.Wait4(pids[0], nil, 0, nil)
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	before := len(descriptors(t))
+	if err := adopted.Close(); err != nil || len(descriptors(t)) != before-1 {
+		t.Errorf("%d descriptors before, %d after, error %v", before, len(descriptors(t)), err)
+	}
+}
+
+// onOtherThread calls f on a thread that is not the main one.
+func onOtherThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // as long as this one has the thread, another one does not
+		defer runtime.UnlockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			done <- onOtherThread(f)
+		} else {
+			done <- f()
+		}
+	}()
+	return <-done
 }
 
 // TestTasksGone: a process that ends while its threads are about to be listed is

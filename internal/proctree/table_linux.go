@@ -173,6 +173,26 @@ func (proc *procfs) group(pgid int, zombies map[int]bool) (members []Process, mo
 // have happened, but not when, so it counts only if the walk before did not have
 // it.
 func descendants(pid int) ([]Process, error) {
+	return descend(pid, func(proc *procfs) ([]int, error) { return proc.children(pid, 0) })
+}
+
+// BelowMainThread is Below where only the main thread of pid has children that
+// count, but for others that the caller knows. What a process adopts goes to the main
+// thread, and so does what a thread has started that has ended (find_new_reaper in the
+// kernel's kernel/exit.c). Without CONFIG_PROC_CHILDREN it is Below.
+func BelowMainThread(pid int, others ...int) ([]Process, error) {
+	if !possible(pid) {
+		return nil, nil
+	}
+	rows, err := descend(pid, func(proc *procfs) ([]int, error) {
+		pids, err := proc.children(pid, 1)
+		return append(pids, others...), err
+	})
+	return living(pid, rows, err)
+}
+
+// descend walks down from pid, whose children are listed by first.
+func descend(pid int, first func(*procfs) ([]int, error)) ([]Process, error) {
 	const most = 10 // for a tree that changes all the time
 	proc, err := openProc()
 	if err != nil {
@@ -181,7 +201,7 @@ func descendants(pid int) ([]Process, error) {
 	defer proc.close()
 	zombies := make(map[int]bool)
 	for range most - 1 {
-		found, moved, err := proc.walk(pid, zombies)
+		found, moved, err := proc.walk(pid, first, zombies)
 		switch {
 		case errors.Is(err, errNoChildren):
 			return descendantsByTable(pid)
@@ -189,16 +209,16 @@ func descendants(pid int) ([]Process, error) {
 			return found, err
 		}
 	}
-	found, _, err := proc.walk(pid, zombies)
+	found, _, err := proc.walk(pid, first, zombies)
 	return found, err
 }
 
 // walk returns the descendants of pid that it comes across. moved says that
 // there may be others. It adds to zombies those that it sees.
-func (proc *procfs) walk(pid int, zombies map[int]bool) (found []Process, moved bool, err error) {
+func (proc *procfs) walk(pid int, first func(*procfs) ([]int, error), zombies map[int]bool) (found []Process, moved bool, err error) {
 	known := map[int]bool{pid: true}
-	for parent, threads, i := pid, 0, 0; ; i++ {
-		children, err := proc.children(parent, threads)
+	children, err := first(proc)
+	for i := 0; ; i++ {
 		switch {
 		case errors.Is(err, ErrGone):
 			moved = true
@@ -225,35 +245,69 @@ func (proc *procfs) walk(pid int, zombies map[int]bool) (found []Process, moved 
 		if i == len(found) {
 			return found, moved, nil
 		}
-		parent, threads = found[i].PID, found[i].Threads
+		children, err = proc.children(found[i].PID, found[i].Threads)
 	}
 }
 
-func childPIDs(pid int) ([]int, error) { return childrenOf(pid, 0) }
-
-// childrenOf is procfs.children, or does without.
-func childrenOf(pid, threads int) ([]int, error) {
+func childPIDs(pid int) ([]int, error) {
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
 	}
 	defer proc.close()
-	pids, err := proc.children(pid, threads)
+	pids, err := proc.children(pid, 0)
 	if errors.Is(err, errNoChildren) {
 		return childPIDsByTable(pid)
 	}
 	return pids, err
 }
 
-// MainThreadChildren returns the children of the calling process's main thread,
-// zombies included. These are all if no other thread has started any: what the
-// process adopts goes to the main one (find_new_reaper in the kernel's kernel/exit.c).
-func MainThreadChildren() ([]int, error) {
-	pids, err := childrenOf(os.Getpid(), 1)
+// MainThreadChildren are the children of the calling process's main thread: see
+// BelowMainThread. The zero value is ready for use, by one goroutine. Its file stays
+// open, which spares most of what a look costs.
+type MainThreadChildren struct {
+	file int    // below 0 if there is none
+	buf  []byte // nil before the first look
+}
+
+// List returns the children's PIDs, zombies included.
+func (c *MainThreadChildren) List() ([]int, error) {
+	pids, err := c.list()
+	if errors.Is(err, errNoChildren) {
+		pids, err = childPIDsByTable(os.Getpid())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("proctree: children of this process: %w", err)
 	}
 	return pids, nil
+}
+
+// Close closes the file.
+func (c *MainThreadChildren) Close() error {
+	if c.buf == nil || c.file < 0 {
+		return nil
+	}
+	c.buf = nil
+	return os.NewSyscallError("close", unix.Close(c.file))
+}
+
+func (c *MainThreadChildren) list() ([]int, error) {
+	if c.buf == nil {
+		proc, err := openProc()
+		if err != nil {
+			return nil, err
+		}
+		defer proc.close()
+		id := strconv.Itoa(os.Getpid())
+		if c.file, err = proc.openChildren(id, id); err != nil && !errors.Is(err, errNoChildren) {
+			return nil, err
+		}
+		c.buf = make([]byte, 1<<10)
+	}
+	if c.file < 0 {
+		return nil, errNoChildren
+	}
+	return readChildren(nil, c.file, c.buf)
 }
 
 // errNoChildren: the kernel has been built without CONFIG_PROC_CHILDREN.
@@ -286,27 +340,38 @@ func (proc *procfs) children(pid, threads int) ([]int, error) {
 }
 
 func (proc *procfs) childrenOf(pids []int, pid, tid string) ([]int, error) {
-	path := pid + "/task/" + tid + "/children"
-	fd, err := unix.Openat(proc.fd, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err == unix.ENOENT && unix.Faccessat(proc.fd, pid+"/task/"+tid, unix.F_OK, 0) == nil &&
-		unix.Faccessat(unix.AT_FDCWD, "/proc/thread-self/children", unix.F_OK, 0) != nil {
-		return pids, errNoChildren
-	}
+	fd, err := proc.openChildren(pid, tid)
 	if err != nil {
-		return pids, procError("open", path, err)
+		return pids, err
 	}
 	defer unix.Close(fd)
+	return readChildren(pids, fd, proc.buf)
+}
+
+func (proc *procfs) openChildren(pid, tid string) (fd int, err error) {
+	path := pid + "/task/" + tid + "/children"
+	fd, err = unix.Openat(proc.fd, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT && unix.Faccessat(proc.fd, pid+"/task/"+tid, unix.F_OK, 0) == nil &&
+		unix.Faccessat(unix.AT_FDCWD, "/proc/thread-self/children", unix.F_OK, 0) != nil {
+		return -1, errNoChildren
+	}
+	if err != nil {
+		return -1, procError("open", path, err)
+	}
+	return fd, nil
+}
+
+func readChildren(pids []int, fd int, buf []byte) ([]int, error) {
 	// Unlike the others, this file does not come whole.
-	var list []byte
-	for {
-		n, err := unix.Read(fd, proc.buf)
+	for list := []byte(nil); ; {
+		n, err := unix.Pread(fd, buf, int64(len(list)))
 		if err != nil {
-			return pids, procError("read", path, err)
+			return pids, procError("read", "children", err)
 		}
 		if n == 0 {
 			return parseChildren(pids, list), nil
 		}
-		list = append(list, proc.buf[:n]...)
+		list = append(list, buf[:n]...)
 	}
 }
 

@@ -1,0 +1,106 @@
+//go:build darwin || freebsd
+
+package corral
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// events is what a keeper waits for beside SIGCHLD: news says that there is
+// something to observe, and blind that somebody may end without any.
+type events struct {
+	news  <-chan struct{}
+	blind bool
+}
+
+func (k *keeper) serve(spec *keeperSpec) {
+	died := make(chan os.Signal, 1)
+	signal.Notify(died, syscall.SIGCHLD)
+	requests := make(chan byte)
+	go func() {
+		defer close(requests)
+		for b := make([]byte, 1); ; {
+			if n, err := k.line.Read(b); n != 1 || err != nil {
+				return
+			}
+			requests <- b[0]
+		}
+	}()
+	own := &brood{look: k.members, killing: make(chan struct{}), emptied: make(chan struct{})}
+	stopper := newStopper(own, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
+	stopper.silent = true
+	killing := own.killing
+	var stopped chan struct{}
+	var again <-chan time.Time
+	pause := time.Millisecond
+	for {
+		k.look()
+		if k.empty {
+			own.emptyOnce.Do(func() { close(own.emptied) })
+		}
+		again = nil
+		if (k.killing || k.blind) && !k.empty {
+			// A child of one that may not be killed is adopted without an event.
+			again = time.After(pause)
+			pause = min(2*pause, time.Second)
+		}
+		select {
+		case <-died:
+		case <-k.news:
+		case <-again:
+			k.stalled = true
+		case <-killing:
+			k.killing, killing = true, nil
+		case <-stopped:
+			k.end()
+		case request, ok := <-requests:
+			switch {
+			case ok:
+				k.obey(request)
+			case k.empty, k.ended != nil && spec.keep:
+				k.end()
+			default:
+				requests, stopped = nil, stopper.done
+				go stopper.run()
+			}
+		}
+	}
+}
+
+// brood is the run as a stopper in the keeper's process sees it.
+type brood struct {
+	look                func() ([]proctree.Process, error)
+	killOnce, emptyOnce sync.Once
+	killing, emptied    chan struct{}
+}
+
+func (b *brood) signal(sigs ...os.Signal) error { return signalEach(b.look, sigs...) }
+
+func (b *brood) kill() error {
+	b.killOnce.Do(func() { close(b.killing) })
+	return nil
+}
+
+func (b *brood) members() ([]proctree.Process, error) {
+	return seen(func() ([]proctree.Process, bool, error) {
+		rows, err := b.look()
+		return rows, isClosed(b.emptied), err
+	})
+}
+
+func (b *brood) empty(ctx context.Context) error {
+	select {
+	case <-b.emptied:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
