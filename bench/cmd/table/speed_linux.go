@@ -60,12 +60,20 @@ func (p *program) path() (string, error) {
 			p.err = fmt.Errorf("where is the source of %s? %w: run this in the directory bench", p.name, p.err)
 			return
 		}
-		build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/"+p.name)
+		linked := path + ".linked"
+		build := exec.Command("go", "build", "-trimpath", "-o", linked, "./cmd/"+p.name)
 		build.Dir = strings.TrimSpace(string(root))
 		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as docs/containers.md builds it
 		var out []byte
 		if out, p.err = build.CombinedOutput(); p.err != nil {
 			p.err = fmt.Errorf("%w: %s", p.err, out)
+			return
+		}
+		// As an installation does it. A file that the linker has written, page by page,
+		// is in the cache in pages, and starts a tenth slower than one written at once.
+		var b []byte
+		if b, p.err = os.ReadFile(linked); p.err == nil {
+			p.err = os.WriteFile(path, b, 0o755)
 		}
 	})
 	return path, p.err
