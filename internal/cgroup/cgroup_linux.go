@@ -329,8 +329,9 @@ func (d *Dir) pidSet() (map[int]bool, error) {
 const (
 	// maxPasses bounds the looks for members that were not there before.
 	maxPasses = 20
-	// maxHandles bounds the descriptors that are taken from the program at a time.
-	maxHandles = 64
+	// maxHandles bounds the descriptors that are taken from the program at a time. For
+	// as many of them all members are listed once more.
+	maxHandles = 512
 )
 
 // Signal sends the signals, in this order, to every live member, once, also to
@@ -380,11 +381,12 @@ func (d *Dir) signal(sigs ...os.Signal) (sent int, denied, err error) {
 			return s.sent, s.denied, err
 		}
 		settled := true
-		for batch := range slices.Chunk(pids, maxHandles) {
-			old, err := s.pass(d, batch)
+		for len(pids) > 0 {
+			done, old, err := s.pass(d, pids[:min(len(pids), maxHandles)])
 			if err != nil {
 				return s.sent, s.denied, err
 			}
+			pids = pids[done:]
 			settled = settled && old
 		}
 		if settled {
@@ -406,15 +408,17 @@ type signaling struct {
 	denied error
 }
 
-// pass signals those of the listed members that have not been seen. It reports
-// whether all had been: otherwise there may be children of theirs by now, also
-// of those that have ended.
-func (s *signaling) pass(d *Dir, listed []int) (settled bool, err error) {
+// pass signals those of the listed members that have not been seen, as many as
+// there are descriptors for. It returns how many of the list are done with, and
+// whether all of those had been seen: otherwise there may be children of theirs by now,
+// also of those that have ended.
+func (s *signaling) pass(d *Dir, listed []int) (done int, settled bool, err error) {
 	type member struct {
-		pid  int
+		at   int // in listed
 		mark proctree.Mark
 		*proctree.Handle
 	}
+	const spare = 8 // descriptors, for another look
 	var fresh []member
 	defer func() {
 		for _, m := range fresh {
@@ -422,34 +426,44 @@ func (s *signaling) pass(d *Dir, listed []int) (settled bool, err error) {
 		}
 	}()
 	settled = true
-	for _, pid := range listed {
+holding:
+	for done < len(listed) {
+		pid := listed[done]
 		h, mark, err := proctree.Hold(pid)
 		switch {
+		case len(fresh) > spare && (errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)):
+			for _, m := range fresh[len(fresh)-spare:] {
+				m.Close()
+			}
+			fresh = fresh[:len(fresh)-spare]
+			done = fresh[len(fresh)-1].at + 1
+			break holding
 		case err == nil && s.seen[mark]:
 			h.Close()
-			continue
 		case err == nil:
-			fresh = append(fresh, member{pid, mark, h})
-		case errors.Is(err, os.ErrPermission) && s.hidden[pid]:
-			continue
+			fresh, settled = append(fresh, member{done, mark, h}), false
 		case errors.Is(err, os.ErrPermission):
-			s.hidden[pid], s.denied = true, err
-		case !errors.Is(err, proctree.ErrGone):
-			return false, err
+			if !s.hidden[pid] {
+				s.hidden[pid], s.denied, settled = true, err, false
+			}
+		case errors.Is(err, proctree.ErrGone):
+			settled = false
+		default:
+			return done, false, err
 		}
-		settled = false
+		done++
 	}
 	if len(fresh) == 0 {
-		return settled, nil
+		return done, settled, nil
 	}
 	// A PID that is listed now is that of the process that was opened before, or
 	// that one has ended and its handle reaches nobody.
 	still, err := d.pidSet()
 	if err != nil {
-		return false, err
+		return done, false, err
 	}
 	for _, m := range fresh {
-		if !still[m.pid] {
+		if !still[listed[m.at]] {
 			continue
 		}
 		switch err := m.Signal(s.sigs...); {
@@ -459,10 +473,10 @@ func (s *signaling) pass(d *Dir, listed []int) (settled bool, err error) {
 		case errors.Is(err, os.ErrPermission):
 			s.seen[m.mark], s.denied = true, err
 		case !errors.Is(err, proctree.ErrGone):
-			return false, err
+			return done, false, err
 		}
 	}
-	return false, nil
+	return done, false, nil
 }
 
 // killFile is a variable so that a test can take the file away.

@@ -389,6 +389,26 @@ func TestSignalMany(t *testing.T) {
 	empty(t, d)
 }
 
+// TestSignalFewDescriptors: there are not as many as members.
+func TestSignalFewDescriptors(t *testing.T) {
+	d := create(t)
+	const many = 50
+	start(t, d, "i=1; while [ $i -lt "+strconv.Itoa(many)+" ]; do sleep 60 & i=$((i+1)); done; echo ready; exec sleep 60")
+	next, err := unix.Dup(0) // the lowest number that is free
+	ok(t, err)
+	ok(t, unix.Close(next))
+	var before unix.Rlimit
+	ok(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	few := before
+	few.Cur = uint64(next) + 20
+	ok(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	sent, denied, err := d.signal(syscall.Signal(0))
+	ok(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
+	if sent != many || denied != nil || err != nil {
+		t.Errorf("sent %d, denied %v, error %v", sent, denied, err)
+	}
+}
+
 // TestSignalMeanwhile: those that are born upon the signal get it too.
 func TestSignalMeanwhile(t *testing.T) {
 	d := create(t)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -104,14 +105,21 @@ func Hold(pid int) (*Handle, Mark, error) {
 // fs/pidfs.c), and none has that of another before or after it. It takes a tenth of
 // the time of a look into /proc.
 func pidfdNumber(fd int) (number uint64, ok bool) {
-	const pidfs = 0x50494446
-	var fs unix.Statfs_t
-	var st unix.Stat_t
-	if unix.Fstatfs(fd, &fs) != nil || fs.Type != pidfs || unix.Fstat(fd, &st) != nil {
-		return 0, false
+	if !pidfsSeen.Load() {
+		const pidfs = 0x50494446
+		var fs unix.Statfs_t
+		if unix.Fstatfs(fd, &fs) != nil || fs.Type != pidfs {
+			return 0, false
+		}
+		pidfsSeen.Store(true)
 	}
-	return uint64(st.Ino), unsafe.Sizeof(st.Ino) == 8
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	return uint64(st.Ino), err == nil && unsafe.Sizeof(st.Ino) == 8
 }
+
+// pidfsSeen says that one pidfd had that file system, and so have all.
+var pidfsSeen atomic.Bool
 
 // pidfdHandle is handed to Go's poller when somebody waits, as most are for a
 // signal and no more.
