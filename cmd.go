@@ -132,7 +132,7 @@ type Cmd struct {
 	// that has left its process group. It reaps them, on SIGCHLD.
 	//
 	// It is for a program that starts nothing but one run at a time, as the
-	// command corral is: other children would be taken for members as well.
+	// command corral is: other children may be taken for members as well.
 	// Elsewhere than on Linux, Start returns an errors.ErrUnsupported.
 	AdoptOrphans bool
 

@@ -19,11 +19,13 @@ func fillIn(attr *syscall.SysProcAttr, leader int) {
 	}
 }
 
+// watch sees to it that a member that stops the keeper does not hide the leader's
+// end. Without pidfds it does so on the side, as what it waits for is the keeper's end.
 func (k *keeperContainment) watch() {
 	if proctree.EventDriven() {
 		k.watchLeader()
 	} else {
-		k.reading.Go(k.watchByPID) // nothing but the keeper's end ends it
+		k.reading.Go(k.watchByPID)
 	}
 }
 

@@ -360,7 +360,7 @@ func (k *keeperContainment) exited(ctx context.Context) (held bool, err error) {
 	select {
 	case <-soon.C:
 		stop := context.AfterFunc(ctx, k.stopWatch)
-		k.watch() // if that takes long, up to the leader's end
+		k.watch()
 		stop()
 	case <-k.ended:
 	case <-ctx.Done():
