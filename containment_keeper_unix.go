@@ -7,11 +7,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +38,8 @@ type keeperContainment struct {
 	stopWatch context.CancelFunc
 
 	inquiry inquiry
+	pong    chan struct{} // has an element if the keeper has said that it is there
+	killed  atomic.Bool   // the run has been
 
 	ended   chan struct{} // closed when the leader has, or the keeper
 	emptied chan struct{} // closed when nothing is left that is known
@@ -73,6 +77,7 @@ func openKeeper(req request) (containment, error) {
 	}
 	k := &keeperContainment{
 		req: req, inquiry: inquiry{answers: make(chan []proctree.ID, 1), silent: make(chan struct{})},
+		pong:  make(chan struct{}, 1),
 		ended: make(chan struct{}), emptied: make(chan struct{}),
 	}
 	k.ctx, k.stopWatch = context.WithCancel(context.Background())
@@ -105,8 +110,11 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	}
 	event, err := k.hire(spec, files)
 	if err == nil && event.kind == eventFailed {
-		k.abandon()
+		k.abandon(nil)
 		return nil, k.id, event.err()
+	}
+	if err == nil && event.kind != eventStarted {
+		err = errors.New("the keeper says what nobody has asked")
 	}
 	k.id = proctree.ID{PID: event.pid, Start: event.start}
 	if err == nil && k.pidns != nil {
@@ -116,8 +124,7 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		k.leader, err = foreignProcess(k.id.PID)
 	}
 	if err != nil {
-		k.abandon()
-		return failed(err)
+		return failed(k.abandon(err))
 	}
 	if cmd.SysProcAttr != nil {
 		fillIn(cmd.SysProcAttr, k.id.PID)
@@ -139,10 +146,10 @@ func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keep
 		// The leader may stop the keeper before that has said that there is a leader.
 		told := make(chan struct{})
 		defer close(told)
-		defer time.AfterFunc(firstRouse, func() { k.rouse(told) }).Stop()
+		defer time.AfterFunc(firstRouse, func() { k.rouse(told, nil) }).Stop()
 		// It takes a millisecond, on a machine that has one to spare.
 		k.line.SetReadDeadline(time.Now().Add(time.Minute))
-		err = receive(k.line, &event)
+		err = receive(k.line, &event, maxEvent)
 		k.line.SetReadDeadline(time.Time{})
 	}
 	if err != nil {
@@ -152,11 +159,38 @@ func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keep
 }
 
 // abandon takes a start back. A leader that there may be gets SIGKILL with the
-// keeper.
-func (k *keeperContainment) abandon() {
-	k.proc.Kill()
+// keeper. If somebody has killed the keeper before it had told of the start, the
+// error says so: only the command can have done that, which may have left others.
+func (k *keeperContainment) abandon(err error) error {
+	silent := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	if silent && k.awaitKeeper(answerTime) {
+		state, _ := k.proc.Wait()
+		if state != nil && endedBy(state) != "" {
+			err = ErrKeeperLost
+		}
+	} else if k.proc.Kill(); k.awaitKeeper(killPatience) {
+		k.proc.Wait()
+	}
 	k.line.Close()
-	k.proc.Wait()
+	return err
+}
+
+// answerTime is how long a keeper may take to answer, woken up now and then.
+const answerTime = 2 * time.Second
+
+// awaitKeeper reports whether the keeper ends within that time. It does not reap it.
+// The init of a PID namespace does not end before all members have.
+func (k *keeperContainment) awaitKeeper(limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return awaitExit(ctx, k.proc) == nil
+}
+
+// say tells the keeper something. It does not wait for one that does not listen.
+func (k *keeperContainment) say(what byte) error {
+	k.line.SetWriteDeadline(time.Now().Add(answerTime))
+	_, err := k.line.Write([]byte{what})
+	return err
 }
 
 // spec is what os/exec would do, for somebody else to do.
@@ -229,26 +263,62 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 // leader has ended: nobody would get to know that.
 func (k *keeperContainment) watchLeader() {
 	leader, err := proctree.Open(k.id)
-	if err != nil && !errors.Is(err, proctree.ErrGone) {
-		return
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		defer leader.Close()
 		leader.Wait(k.ctx)
+	case !errors.Is(err, proctree.ErrGone): // no descriptor to watch it with
+		k.rouse(k.ended, nil)
+		return
 	}
 	if k.ctx.Err() != nil {
 		return
 	}
-	k.rouse(k.ended)
+	const patience = 5 * time.Second
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	k.rouse(k.ended, late.C)
+}
+
+// answers reports whether the keeper does.
+func (k *keeperContainment) answers() bool {
+	select {
+	case <-k.pong: // from another time
+	default:
+	}
+	k.wake()
+	if k.say(keeperPing) != nil {
+		return false
+	}
+	select {
+	case <-k.pong:
+		return true
+	case <-k.inquiry.silent:
+	case <-time.After(answerTime):
+	}
+	return false
+}
+
+// takeOver kills the run without the keeper, which does not answer: somebody keeps it
+// from that. First those that it has adopted, as long as that shows, then the keeper.
+func (k *keeperContainment) takeOver() {
+	if k.pidns == nil {
+		signalEach(k.look, os.Kill)
+	}
+	k.proc.Kill() // in a PID namespace the kernel kills all with it
 }
 
 // rouse makes the keeper run, should a member have stopped it, until enough is
-// closed.
-func (k *keeperContainment) rouse(enough <-chan struct{}) {
+// closed. One that does not answer when it is late is given up.
+func (k *keeperContainment) rouse(enough <-chan struct{}, late <-chan time.Time) {
 	for pause := firstRouse; ; pause = min(2*pause, time.Second) {
 		select {
 		case <-time.After(pause):
 			k.wake()
+		case <-late:
+			if !k.answers() {
+				k.takeOver()
+			}
 		case <-enough:
 			return
 		case <-k.ctx.Done():
@@ -263,43 +333,72 @@ const firstRouse = 50 * time.Millisecond
 func (k *keeperContainment) listen() {
 	for {
 		event := new(keeperEvent)
-		if receive(k.line, event) != nil {
+		if receive(k.line, event, maxEvent) != nil || !k.takeIn(event) {
 			break
-		}
-		// In this order: who waits for the leader should find the run empty if it is.
-		if event.empty || event.kind == eventEmpty {
-			close(k.emptied)
-		}
-		switch event.kind {
-		case eventEnded:
-			k.mu.Lock()
-			k.end = event
-			k.freed = k.req.wait && !event.empty && processKnown
-			freed := k.freed
-			k.mu.Unlock()
-			if freed {
-				markDone(k.leader)
-				k.line.Write([]byte{keeperReap})
-			}
-			close(k.ended)
-			k.stopWatch()
-		case eventUsed:
-			k.end.rusage = event.rusage // nobody looks at it before this has returned
-		case eventMembers:
-			select {
-			case k.inquiry.answers <- event.members:
-			default: // nobody has waited for it
-			}
 		}
 	}
 	close(k.inquiry.silent)
 	k.mu.Lock()
-	k.lost = !k.over && !isClosed(k.emptied) // with nothing left to keep, nothing is lost
+	over := k.over
+	k.mu.Unlock()
+	if over || isClosed(k.emptied) { // with nothing left to keep, nothing is lost
+		return
+	}
+	// The kernel closes the line before it gives the orphans away.
+	k.proc.Kill()
+	k.awaitKeeper(killPatience)
+	k.mu.Lock()
+	k.lost = !k.over
 	lost := k.lost
 	k.mu.Unlock()
 	if lost {
 		k.clean()
 	}
+}
+
+// takeIn returns false if the event is none that a keeper tells of: nothing else that
+// comes over the line is to be believed then.
+func (k *keeperContainment) takeIn(event *keeperEvent) bool {
+	told := k.end != nil // only this goroutine writes it
+	// In this order: who waits for the leader should find the run empty if it is.
+	if (event.kind == eventEnded && event.empty || event.kind == eventEmpty && told) && !isClosed(k.emptied) {
+		close(k.emptied)
+	}
+	switch event.kind {
+	case eventEnded:
+		if told {
+			return true
+		}
+		k.mu.Lock()
+		k.end = event
+		k.freed = k.req.wait && !event.empty && processKnown
+		freed := k.freed
+		k.mu.Unlock()
+		if freed {
+			markDone(k.leader)
+			k.say(keeperReap)
+		}
+		close(k.ended)
+		k.stopWatch()
+	case eventEmpty:
+	case eventUsed:
+		if told {
+			k.end.rusage = event.rusage // nobody looks at it before listen has returned
+		}
+	case eventMembers:
+		select {
+		case k.inquiry.answers <- event.members:
+		default: // nobody has waited for it
+		}
+	case eventHere:
+		select {
+		case k.pong <- struct{}{}:
+		default:
+		}
+	default:
+		return false
+	}
+	return true
 }
 
 // clean does what can be done without the keeper: it kills the leader, which
@@ -311,7 +410,7 @@ func (k *keeperContainment) clean() {
 	k.mu.Unlock()
 	look := func() (rows []proctree.Process, err error) {
 		if !freed {
-			rows, err = proctree.Below(k.id.PID)
+			rows, err = below(k.id)
 		}
 		for _, id := range append(k.lastSeen(), k.id) {
 			if row, lookErr := proctree.Lookup(id.PID); lookErr == nil && row.ID == id && row.Alive() {
@@ -321,7 +420,7 @@ func (k *keeperContainment) clean() {
 		return rows, err
 	}
 	signalEach(look, os.Kill)
-	if !freed {
+	if !freed && isHeldBy(k.id) {
 		if group, err := pgroup.Open(k.id.PID); err == nil {
 			group.Signal(syscall.SIGKILL)
 			group.Close()
@@ -337,6 +436,26 @@ func (k *keeperContainment) clean() {
 		close(k.ended)
 		k.stopWatch()
 	}
+}
+
+// isHeldBy reports whether the PID is that process's. The leader is reaped by whoever
+// adopts it when the keeper is gone, and its PID may be another's then.
+func isHeldBy(id proctree.ID) bool {
+	now, err := proctree.Identify(id.PID)
+	return err == nil && now == id
+}
+
+// below returns the descendants of that process, and not those of another one that has
+// its PID.
+func below(id proctree.ID) ([]proctree.Process, error) {
+	if !isHeldBy(id) {
+		return nil, nil
+	}
+	rows, err := proctree.Below(id.PID)
+	if err != nil || !isHeldBy(id) {
+		return nil, err
+	}
+	return rows, nil
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -384,7 +503,7 @@ func (k *keeperContainment) ask() ([]proctree.Process, error) {
 	default:
 	}
 	k.wake()
-	k.line.Write([]byte{keeperMembers}) // if it cannot be asked, it is silent, too
+	k.say(keeperMembers) // if it cannot be asked, it is silent, too
 	var members []proctree.ID
 	select {
 	case members = <-k.inquiry.answers:
@@ -442,11 +561,27 @@ func (k *keeperContainment) isLost() bool {
 	return k.lost
 }
 
-func (k *keeperContainment) signal(sigs ...os.Signal) error { return signalEach(k.look, sigs...) }
+// signal has the keeper do it where the owner cannot look, for want of descriptors
+// most likely. Who gets them then is not known.
+func (k *keeperContainment) signal(sigs ...os.Signal) error {
+	err := signalEach(k.look, sigs...)
+	if err == nil || errors.Is(err, os.ErrProcessDone) || errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	k.wake()
+	for _, sig := range sigs {
+		number, ok := sig.(syscall.Signal)
+		if !ok || number <= 0 || number >= keeperSignal || k.say(keeperSignal+byte(number)) != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (k *keeperContainment) kill() error {
 	k.wake()
-	if _, err := k.line.Write([]byte{keeperKill}); err != nil && !isClosed(k.emptied) {
+	k.killed.Store(true)
+	if err := k.say(keeperKill); err != nil && !isClosed(k.emptied) {
 		return signalEach(k.look, os.Kill)
 	}
 	return nil
@@ -455,13 +590,26 @@ func (k *keeperContainment) kill() error {
 // wake makes a keeper run that a member has stopped.
 func (k *keeperContainment) wake() { k.proc.Signal(syscall.SIGCONT) }
 
+// empty takes over a run that has been killed if the keeper does not answer.
 func (k *keeperContainment) empty(ctx context.Context) error {
 	k.wake()
-	select {
-	case <-k.emptied:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	var late <-chan time.Time
+	if k.killed.Load() {
+		timer := time.NewTimer(answerTime / 2)
+		defer timer.Stop()
+		late = timer.C
+	}
+	for {
+		select {
+		case <-k.emptied:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-late:
+			if late = nil; !k.answers() {
+				k.takeOver()
+			}
+		}
 	}
 }
 
@@ -471,9 +619,15 @@ func (k *keeperContainment) reap() (*os.ProcessState, error) {
 	end, lost := k.end, k.lost
 	k.mu.Unlock()
 	markDone(k.leader) // as long as the keeper holds its PID
-	k.line.Write([]byte{keeperFinish})
 	k.stopWatch()
+	if !k.dismiss() {
+		// It is the init of a PID namespace in which somebody cannot be killed.
+		k.line.Close()
+		k.reading.Wait()
+		return nil, fmt.Errorf("corral: the keeper, process %d, cannot be made to end", k.proc.Pid)
+	}
 	keeper, err := k.proc.Wait()
+	k.line.SetReadDeadline(time.Now().Add(time.Second)) // another process may have its end of the line
 	k.reading.Wait()
 	if err != nil {
 		return nil, err
@@ -489,6 +643,24 @@ func (k *keeperContainment) reap() (*os.ProcessState, error) {
 		err = join(err, ErrKeeperLost)
 	}
 	return state, err
+}
+
+// dismiss has the keeper end, and reports whether it does.
+func (k *keeperContainment) dismiss() bool {
+	k.say(keeperFinish)
+	for pause, waited := firstRouse, time.Duration(0); waited < answerTime; pause *= 2 {
+		timer := time.NewTimer(pause)
+		select {
+		case <-k.inquiry.silent:
+			timer.Stop()
+			return k.pidns == nil || k.awaitKeeper(killPatience)
+		case <-timer.C:
+		}
+		k.wake()
+		waited += pause
+	}
+	k.proc.Kill()
+	return k.awaitKeeper(killPatience)
 }
 
 func (k *keeperContainment) close() error {

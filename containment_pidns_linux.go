@@ -24,6 +24,9 @@ import (
 // user and group than the owner's, so that set-user-ID programs are none.
 
 func openPIDNS(req request) (containment, error) {
+	if req.keep {
+		return nil, errors.New("leftovers cannot be kept: they end with their PID namespace, and that with the run")
+	}
 	if err := pidnsProbe(); err != nil {
 		return nil, err
 	}
@@ -37,6 +40,9 @@ func openPIDNS(req request) (containment, error) {
 // pidnsProbe is nil if this process may make the namespaces and mount a /proc in
 // them, found out by doing.
 var pidnsProbe = sync.OnceValue(func() error {
+	if pid, err := inner("self", os.Getpid()); err != nil || !pid {
+		return errors.Join(errors.New("/proc does not tell the PIDs of other namespaces (NSpid)"), err)
+	}
 	k, err := openKeeper(request{})
 	if err != nil {
 		return err
@@ -91,24 +97,39 @@ func mountProc() error {
 	return nil
 }
 
+// killNamespace kills everybody in the PID namespace but its init, which this process
+// is. The kernel does it in one go, so that nobody forks away from it (kill(2)).
+func (k *keeper) killNamespace() {
+	if k.init && os.Getpid() == 1 {
+		unix.Kill(-1, unix.SIGKILL)
+	}
+}
+
 // translate finds the child of the keeper whose identity in the namespace is
 // the given one.
 func translate(keeper int, inside proctree.ID) (proctree.ID, error) {
 	pids, err := proctree.ChildPIDs(keeper)
 	for _, pid := range pids {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			continue
-		}
-		for line := range bytes.Lines(status) {
-			if rest, ok := bytes.CutPrefix(line, []byte("NSpid:")); ok {
-				numbers := bytes.Fields(rest)
-				// The leader may live in a namespace further down.
-				if slices.ContainsFunc(numbers[1:], func(n []byte) bool { return string(n) == strconv.Itoa(inside.PID) }) {
-					return proctree.Identify(pid)
-				}
-			}
+		if found, err := inner(strconv.Itoa(pid), inside.PID); err == nil && found {
+			return proctree.Identify(pid)
 		}
 	}
 	return proctree.ID{}, errors.Join(fmt.Errorf("the leader, %d inside, is not among the keeper's children", inside.PID), err)
+}
+
+// inner reports whether the process has the PID in its own namespace or in one
+// further out, for which it is a member.
+func inner(process string, pid int) (bool, error) {
+	status, err := os.ReadFile("/proc/" + process + "/status")
+	if err != nil {
+		return false, err
+	}
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("NSpid:")); ok {
+			numbers := bytes.Fields(rest)
+			// The leader may live in a namespace further down.
+			return slices.ContainsFunc(numbers[min(1, len(numbers)-1):], func(n []byte) bool { return string(n) == strconv.Itoa(pid) }), nil
+		}
+	}
+	return false, nil
 }

@@ -1,7 +1,6 @@
 package corral
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -22,7 +21,7 @@ import (
 // It lives in the directory itself, and in a session of its own, so that no terminal and no kill of the owner's
 // group reaches it.
 
-func guardMain() {
+func guardMain(owner ownerProcess) {
 	const homeFD = 3
 	unix.CloseOnExec(homeFD)
 	closeInherited()
@@ -30,7 +29,7 @@ func guardMain() {
 	home := cgroup.FromFD(homeFD, os.Args[1])
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { sweep(home.Path()) })
-	io.Copy(io.Discard, os.NewFile(0, guardRole))
+	owner.await(0)
 	leave(home)
 	clear(home)
 	sweeping.Wait()

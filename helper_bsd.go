@@ -2,11 +2,92 @@
 
 package corral
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
 // helperMain is what a helper does, nil if role is not the name of one. There
 // are no control groups to guard.
-func helperMain(role string) func() {
+func helperMain(role string) func(ownerProcess) {
 	if role == keeperRole {
 		return keeperMain
 	}
 	return nil
 }
+
+// distrusted returns why the kernel would not trust this process with what its
+// parent hands to it: it may have rights that the parent does not have.
+func distrusted() error {
+	if tainted, _, errno := unix.Syscall(unix.SYS_ISSETUGID, 0, 0, 0); errno != 0 || tainted != 0 {
+		return errors.New("the program is set-user-ID or set-group-ID, or has changed its ids (issetugid)")
+	}
+	return mixedIDs()
+}
+
+// mixedIDs returns an error if this process can change between ids.
+func mixedIDs() error {
+	if os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() {
+		return errMixedIDs
+	}
+	return nil
+}
+
+// ownerProcess is the owner as its helper sees it.
+type ownerProcess struct{ pid int }
+
+// gone reports whether the owner has ended: a child has another parent then.
+func (o ownerProcess) gone() bool { return os.Getppid() != o.pid }
+
+// accept returns the owner, if it is one: the process at the other end of the line,
+// with the same ids, whose child this process is, or was before the owner ended.
+// Which program it runs is not asked: the kernel would not trust it less.
+func accept(line int, _ bool) (ownerProcess, error) {
+	pid, uid, err := peerOf(line)
+	if err != nil {
+		return ownerProcess{}, err
+	}
+	if uid != os.Geteuid() {
+		return ownerProcess{}, fmt.Errorf("the owner has another id: user %d", uid)
+	}
+	o := ownerProcess{os.Getppid()}
+	if pid != 0 && pid != o.pid && unix.Kill(pid, 0) != unix.ESRCH {
+		return o, fmt.Errorf("its parent is process %d, not the owner, %d", o.pid, pid)
+	}
+	return o, nil
+}
+
+// end returns a channel that is closed when the owner has ended, as far as the system
+// tells: another process may hold the owner's end of the line.
+func (o ownerProcess) end() <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		if id, err := proctree.Identify(o.pid); err == nil {
+			if h, err := proctree.Open(id); err == nil {
+				err = h.Wait(context.Background())
+				h.Close()
+				if err != nil {
+					return
+				}
+			}
+		}
+		if o.gone() {
+			close(gone)
+		}
+	}()
+	return gone
+}
+
+// protect does nothing: that helpers can be traced by the same user is a limit here.
+func protect() {}
+
+func setDumpable(bool) {}
+
+func mapped(*syscall.SysProcAttr) bool { return false }

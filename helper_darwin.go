@@ -2,6 +2,7 @@ package corral
 
 import (
 	"iter"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,3 +24,18 @@ func socketpair() ([2]int, error) {
 const receiveClosedOnExec = 0 // there is no such flag
 
 func mayBeOpen() iter.Seq[int] { return listed("/dev/fd") }
+
+// peerOf returns who has the other end of the line. The kernel does not keep the ids
+// of who has made a pair of sockets: they are those of the parent, which is asked for.
+func peerOf(line int) (pid, uid int, err error) {
+	const solLocal = 0
+	pid, err = unix.GetsockoptInt(line, solLocal, unix.LOCAL_PEERPID)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("getsockopt LOCAL_PEERPID", err)
+	}
+	parent, err := unix.SysctlKinfoProc("kern.proc.pid", os.Getppid())
+	if err != nil {
+		return 0, 0, os.NewSyscallError("sysctl kern.proc.pid", err)
+	}
+	return pid, int(parent.Eproc.Ucred.Uid), nil
+}

@@ -2,9 +2,25 @@ package corral
 
 import (
 	"iter"
+	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// peerOf returns who has the other end of the line; the PID is 0 where the kernel
+// does not tell (before FreeBSD 13).
+func peerOf(line int) (pid, uid int, err error) {
+	const solLocal = 0
+	peer, err := unix.GetsockoptXucred(line, solLocal, unix.LOCAL_PEERCRED)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("getsockopt LOCAL_PEERCRED", err)
+	}
+	// The last field of struct xucred is a union, of a pointer and cr_pid
+	// (sys/ucred.h).
+	union := unsafe.Add(unsafe.Pointer(peer), unsafe.Sizeof(*peer)-unsafe.Sizeof(uintptr(0)))
+	return int(*(*int32)(union)), int(peer.Uid), nil
+}
 
 func socketpair() ([2]int, error) {
 	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

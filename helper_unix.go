@@ -26,15 +26,23 @@ import (
 //
 // A helper is known by the zeroth argument, and by a Unix socket for standard
 // input, which is its line to the owner: end-of-file says that the owner is
-// gone, however it went.
+// gone, however it went. Anybody can start the program that way, so a role is
+// granted, not claimed: a process that has rights which its parent may not have
+// is never a helper, and the owner has to prove itself (see accept).
 func init() {
 	if len(os.Args) == 0 {
 		return
 	}
 	main := helperMain(os.Args[0])
-	if main == nil || !isSocket(0) {
-		return
+	if main == nil || !isSocket(0) || distrusted() != nil {
+		return // it is the program that somebody has given this name
 	}
+	owner, err := accept(0, slices.Contains(os.Args[1:], namedByOwner))
+	if err != nil {
+		os.Stderr.WriteString("corral: not to be a helper: " + err.Error() + "\n")
+		syscall.Exit(1)
+	}
+	protect()
 	// The main goroutine is on the main thread until the init functions have
 	// returned (runtime.main), which is never: the kernel's parent-death signal
 	// belongs to the thread that forked. To ask for it by runtime.LockOSThread would
@@ -44,7 +52,7 @@ func init() {
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
 		disposition.Ignore(sig)
 	}
-	main()
+	main(owner)
 	syscall.Exit(0) // unlike os.Exit, without what else wants to be done at the end: the race detector waits for a second
 }
 
@@ -54,9 +62,17 @@ func isSocket(fd int) bool {
 	return err == nil && ok
 }
 
+// namedByOwner is the last argument of a helper that is not the owner's program.
+const namedByOwner = "HelperPath"
+
+var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, and a helper would not trust this process: make them the same before")
+
 // helperSource is the program that helpers are started from, or the reason why
 // there is none.
 func helperSource() (string, error) {
+	if err := mixedIDs(); err != nil {
+		return "", err
+	}
 	if HelperPath != "" {
 		_, err := os.Stat(HelperPath)
 		return HelperPath, err
@@ -85,6 +101,9 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 		// the command would have them from the helper.
 		return "", errors.New("the program is set-user-ID or set-group-ID: set corral.HelperPath")
 	}
+	if err == nil {
+		err = distrusted()
+	}
 	return path, err
 })
 
@@ -103,13 +122,17 @@ func startHelper(role string, args []string, attr *syscall.SysProcAttr, extra ..
 	defer theirs.Close()
 	unix.SetNonblock(fds[0], true)
 	ours := os.NewFile(uintptr(fds[0]), role)
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := nowhere()
 	if err != nil {
 		ours.Close()
 		return nil, nil, err
 	}
 	defer null.Close()
-	p, err := os.StartProcess(path, append([]string{role}, args...), &os.ProcAttr{
+	argv := append([]string{role}, args...)
+	if HelperPath != "" {
+		argv = append(argv, namedByOwner)
+	}
+	p, err := os.StartProcess(path, argv, &os.ProcAttr{
 		Env:   helperEnv(),
 		Files: append([]*os.File{theirs, null, null}, extra...),
 		Sys:   attr,
@@ -121,6 +144,37 @@ func startHelper(role string, args []string, attr *syscall.SysProcAttr, extra ..
 	return p, ours, nil
 }
 
+// nowhere is a file for what a helper has no use for. Without the null device it is a
+// pipe that nobody reads: Go's runtime does not start with a closed standard file.
+func nowhere() (*os.File, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err == nil || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return null, err
+	}
+	r, w, err := os.Pipe()
+	if err == nil {
+		r.Close()
+	}
+	return w, err
+}
+
+// holdThreads makes n threads that Go's runtime keeps: it ends the program if it
+// needs another one when there is no room for any, and a helper has its work to do
+// just then.
+func holdThreads(n int) {
+	var met sync.WaitGroup
+	met.Add(n)
+	for range n {
+		go func() {
+			runtime.LockOSThread() // so that each has its own
+			met.Done()
+			met.Wait()
+			runtime.UnlockOSThread() // else it would end with the goroutine
+		}()
+	}
+	met.Wait()
+}
+
 // helperEnv is the owner's environment, which its dynamic linker may need,
 // without what makes Go's runtime behave differently.
 func helperEnv() []string {
@@ -129,7 +183,9 @@ func helperEnv() []string {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(runtimes, name)
 	})
-	return append(env, "GOMAXPROCS=2")
+	// The collector wants threads of its own, at a moment of its choosing: see
+	// holdThreads. What a helper allocates is little.
+	return append(env, "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 
 // sendFiles sends descriptors over a line; receiveFiles gets them, closed on

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -25,6 +27,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
 	requests := make(chan byte)
+	gone := k.owner.end()
 	go func() {
 		defer close(requests)
 		for b := make([]byte, 1); ; {
@@ -47,7 +50,9 @@ func (k *keeper) serve(spec *keeperSpec) {
 			own.emptyOnce.Do(func() { close(own.emptied) })
 		}
 		again = nil
-		if (k.killing || k.blind) && !k.empty {
+		if k.more {
+			again = time.After(0)
+		} else if (k.killing || k.blind) && !k.empty {
 			// A child of one that may not be killed is adopted without an event.
 			again = time.After(pause)
 			pause = min(2*pause, time.Second)
@@ -56,11 +61,14 @@ func (k *keeper) serve(spec *keeperSpec) {
 		case <-died:
 		case <-k.news:
 		case <-again:
-			k.stalled = true
+			k.stalled = !k.more
 		case <-killing:
 			k.killing, killing = true, nil
 		case <-stopped:
 			k.end()
+		case <-gone:
+			gone = nil
+			unix.Shutdown(0, unix.SHUT_RD) // nobody has anything to say any more
 		case request, ok := <-requests:
 			switch {
 			case ok:

@@ -2,6 +2,7 @@ package corral
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"syscall"
@@ -25,8 +26,9 @@ type keeper struct {
 	generations    int // of children that have been killed
 
 	children proctree.MainThreadChildren
+	init     bool // of a PID namespace, so that whoever else is in there is a member
 
-	fds   [2]unix.PollFd
+	fds   [3]unix.PollFd
 	quiet time.Duration // the last pause, if nothing has happened in it
 }
 
@@ -36,9 +38,23 @@ func (k *keeper) settle(spec *keeperSpec) error {
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
 	if spec.init {
-		return mountProc()
+		if os.Getpid() != 1 {
+			return errors.New("the keeper is not the init of a PID namespace")
+		}
+		k.init = true
+		if err := mountProc(); err != nil {
+			return err
+		}
 	}
-	return nil
+	// What is read later is opened now: a member may cover /proc, or see to it that
+	// there are no descriptors to be had.
+	_, err := k.children.List()
+	return err
+}
+
+// mapped reports whether the leader's ids are to be mapped by its parent.
+func mapped(attr *syscall.SysProcAttr) bool {
+	return len(attr.UidMappings) > 0 || len(attr.GidMappings) > 0
 }
 
 // anyChild is for wait4(2): also one that another thread has cloned, and in
@@ -80,6 +96,7 @@ func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
 // What wakes a keeper up, by their places in keeper.fds.
 const (
 	fdLine   = iota // the owner has said something, or is gone
+	fdOwner         // the owner is gone
 	fdLeader        // the leader has ended
 )
 
@@ -91,7 +108,11 @@ func (k *keeper) serve(spec *keeperSpec) {
 	if err != nil {
 		pidfd = -1
 	}
-	k.fds = [2]unix.PollFd{fdLine: {Fd: 0, Events: unix.POLLIN}, fdLeader: {Fd: int32(pidfd), Events: unix.POLLIN}}
+	k.fds = [3]unix.PollFd{
+		fdLine:   {Fd: 0, Events: unix.POLLIN},
+		fdOwner:  {Fd: int32(k.owner.fd), Events: unix.POLLIN},
+		fdLeader: {Fd: int32(pidfd), Events: unix.POLLIN},
+	}
 	for k.look(); k.fds[fdLine].Fd >= 0; {
 		k.wait(-1)
 	}
@@ -116,6 +137,8 @@ func (k *keeper) wait(limit time.Duration) {
 	const shortest, longest = time.Millisecond, time.Second
 	pause := max(shortest, 2*k.quiet)
 	switch {
+	case k.more:
+		pause = 0
 	case k.empty:
 		pause = -1
 	case k.killing:
@@ -128,29 +151,58 @@ func (k *keeper) wait(limit time.Duration) {
 	if limit >= 0 && (pause < 0 || limit < pause) {
 		pause = limit
 	}
-	var timeout *unix.Timespec
-	if pause >= 0 {
-		t := unix.NsecToTimespec(int64(pause))
-		timeout = &t
-	}
-	n, err := unix.Ppoll(k.fds[:], timeout, nil)
-	if err != nil && err != unix.EINTR { // no memory
-		n, err = 0, nil
-		time.Sleep(shortest)
-	}
-	if n == 0 && err == nil {
-		k.quiet, k.stalled = pause, k.killing && pause >= 16*shortest
-	} else {
+	switch happened := k.await(pause); {
+	case happened:
 		k.quiet = 0
-	}
-	if n > 0 && k.fds[fdLine].Revents != 0 {
-		k.listen()
+	case !k.more:
+		k.quiet, k.stalled = pause, k.killing && pause >= 16*shortest
 	}
 	k.look()
 	if k.ended != nil && k.fds[fdLeader].Fd >= 0 {
 		unix.Close(int(k.fds[fdLeader].Fd))
 		k.fds[fdLeader].Fd = -1
 	}
+}
+
+// await waits for something to happen, without end if the limit is negative, and does
+// what the owner says.
+func (k *keeper) await(limit time.Duration) (happened bool) {
+	var timeout *unix.Timespec
+	if limit >= 0 {
+		t := unix.NsecToTimespec(int64(limit))
+		timeout = &t
+	}
+	n, err := unix.Ppoll(k.fds[:], timeout, nil)
+	if err != nil && err != unix.EINTR {
+		return k.awaitLine(limit)
+	}
+	if n > 0 && k.fds[fdLine].Revents != 0 {
+		k.listen()
+	}
+	if n > 0 && k.fds[fdOwner].Revents != 0 {
+		k.orphaned()
+	}
+	return n > 0 || err == unix.EINTR
+}
+
+// awaitLine is await where there is no poll(2): see peekLine.
+func (k *keeper) awaitLine(limit time.Duration) (happened bool) {
+	const longest = 250 * time.Millisecond
+	if limit < 0 || limit > longest {
+		limit = longest
+	}
+	if k.fds[fdLine].Fd < 0 {
+		time.Sleep(limit)
+		return false
+	}
+	ready, eof := peekLine(0, limit)
+	switch {
+	case eof, k.owner.gone():
+		k.orphaned()
+	case ready:
+		k.listen()
+	}
+	return ready || eof
 }
 
 // listen does what the owner says.
@@ -160,9 +212,12 @@ func (k *keeper) listen() {
 	case n == 1:
 		k.obey(request[0])
 	case err != unix.EINTR:
-		k.fds[fdLine].Fd = -1
+		k.orphaned()
 	}
 }
+
+// orphaned: nobody has anything to say any more.
+func (k *keeper) orphaned() { k.fds[fdLine].Fd, k.fds[fdOwner].Fd = -1, -1 }
 
 // brood is the run as a stopper in the keeper's process sees it.
 type brood struct{ k *keeper }
@@ -196,7 +251,10 @@ func (b brood) empty(ctx context.Context) error {
 // from them, which is all it takes mostly. Only if they do not end, or there is no
 // end of them, those further down are looked for.
 func (k *keeper) rest() int {
-	for {
+	if k.killing && k.init {
+		k.killNamespace()
+	}
+	for range passesAtATime {
 		// Asked for what is no end, the kernel says ECHILD if there are only zombies
 		// (wait_consider_task in its kernel/exit.c).
 		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
@@ -220,7 +278,7 @@ func (k *keeper) rest() int {
 			left++
 		}
 		if left == 0 {
-			return 0
+			return 1 // the kernel has said that there is one
 		}
 		for _, pid := range pids {
 			if pid != k.leader.PID && reap(pid) {
@@ -249,6 +307,8 @@ func (k *keeper) rest() int {
 			return max(1, len(rows))
 		}
 	}
+	k.more = true
+	return 1
 }
 
 // killAll kills those that have not been killed, and reports whether there was

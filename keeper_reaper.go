@@ -19,7 +19,7 @@ func (k *keeper) members() ([]proctree.Process, error) { return proctree.BelowMa
 // observe reaps children until none has ended, or the leader has, which stays:
 // from then on the kernel would name it again and again.
 func (k *keeper) observe() {
-	for {
+	for range reapedAtATime {
 		pid, status, usage, err := peek(0)
 		switch {
 		case err == unix.EINTR:
@@ -32,6 +32,7 @@ func (k *keeper) observe() {
 			reap(pid)
 		}
 	}
+	k.more = true
 }
 
 func (k *keeper) release() {

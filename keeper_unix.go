@@ -43,6 +43,10 @@ const (
 	keeperFinish = 'f' // reap the leader and end as it did
 	// keeperMembers asks who the members are, where only the keeper knows.
 	keeperMembers = 'm'
+	keeperPing    = 'p' // asks whether it is there
+	// keeperSignal and the number of a signal, which is below it, has the keeper send
+	// that to every member, should the owner be out of descriptors.
+	keeperSignal = 0x80
 )
 
 func failureOf(err error) *keeperEvent {
@@ -64,17 +68,29 @@ func (e *keeperEvent) err() error {
 // file needs. Only the main goroutine uses it.
 type keeperState struct {
 	line   *os.File
+	owner  ownerProcess
 	leader proctree.ID
 	ended  *keeperEvent // how the leader did, once it has
 	empty  bool
 	// killing: whatever turns up is killed, until nothing does. stalled: nothing has
 	// happened for a while though somebody is left.
 	killing, stalled bool
+	// more: the last look was cut short, as the owner may have something to say, and
+	// another one is due at once.
+	more bool
 }
 
-func keeperMain() {
+// atATime is how many children a look reaps, and how often it goes through them,
+// before it sees to the line again: members that fork and end all the time would keep
+// it for ever.
+const (
+	reapedAtATime = 256
+	passesAtATime = 8
+)
+
+func keeperMain(owner ownerProcess) {
 	k := new(keeper)
-	k.line = os.NewFile(0, keeperRole)
+	k.line, k.owner = os.NewFile(0, keeperRole), owner
 	spec, err := k.prepare()
 	if err == nil {
 		err = k.spawn(spec)
@@ -97,10 +113,12 @@ func (k *keeper) prepare() (*keeperSpec, error) {
 		return nil, err
 	}
 	spec := new(keeperSpec)
-	if err := receive(k.line, spec); err != nil {
+	if err := receive(k.line, spec, maxSpec); err != nil {
 		return nil, err
 	}
 	spec.give(files)
+	// The stop has to do with the threads that there are now.
+	holdThreads(1)
 	return spec, k.settle(spec)
 }
 
@@ -146,7 +164,13 @@ func (k *keeper) spawn(spec *keeperSpec) error {
 	}
 	// Not os.StartProcess, which would start another process to find out about
 	// pidfds.
+	if mapped(spec.sys) {
+		// What a child of a process that is not dumpable has in /proc is root's, and
+		// the child's maps of ids are to be written there.
+		setDumpable(true)
+	}
 	pid, err := syscall.ForkExec(spec.path, spec.args, attr)
+	setDumpable(false)
 	if err != nil {
 		return &fs.PathError{Op: "fork/exec", Path: spec.path, Err: err}
 	}
@@ -177,8 +201,14 @@ func (k *keeper) obey(request byte) {
 		k.release()
 	case keeperMembers:
 		k.answer()
+	case keeperPing:
+		k.tell(&keeperEvent{kind: eventHere})
 	case keeperFinish:
 		k.end()
+	default:
+		if request > keeperSignal {
+			signalEach(k.members, syscall.Signal(request-keeperSignal))
+		}
 	}
 }
 
@@ -210,6 +240,7 @@ func (k *keeper) look() {
 	if k.empty {
 		return
 	}
+	k.more = false
 	known := k.ended != nil
 	if !known {
 		k.observe()

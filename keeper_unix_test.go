@@ -64,14 +64,15 @@ func TestWire(t *testing.T) {
 		&keeperEvent{kind: eventUsed, rusage: used},
 		&keeperEvent{kind: eventMembers, members: []proctree.ID{{PID: 5, Start: 6}, {PID: 7, Start: 1 << 62}}},
 		&keeperEvent{kind: eventEmpty},
+		&keeperEvent{kind: eventHere},
 	} {
 		b := frame(m)
 		heard := reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)
-		if err := receive(bytes.NewReader(b), heard); err != nil || !reflect.DeepEqual(heard, m) {
+		if err := receive(bytes.NewReader(b), heard, maxSpec); err != nil || !reflect.DeepEqual(heard, m) {
 			t.Errorf("%v\nsaid  %+v\nheard %+v", err, m, heard)
 		}
 		for n := range len(b) {
-			if err := receive(bytes.NewReader(b[:n]), heard); err != io.ErrUnexpectedEOF && err != io.EOF {
+			if err := receive(bytes.NewReader(b[:n]), heard, maxSpec); err != io.ErrUnexpectedEOF && err != io.EOF {
 				t.Errorf("%d of %d bytes: %v", n, len(b), err)
 			}
 		}

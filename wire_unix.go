@@ -104,10 +104,20 @@ func frame(m message) []byte {
 	return c.b
 }
 
-func receive(line io.Reader, m message) error {
+// The most that a message may be long. The kernel takes 6 MiB of arguments and
+// environment at most (bprm_stack_limits in its fs/exec.c).
+const (
+	maxSpec  = 16 << 20
+	maxEvent = 4 << 20
+)
+
+func receive(line io.Reader, m message, most uint32) error {
 	var size [4]byte
 	if _, err := io.ReadFull(line, size[:]); err != nil {
 		return err
+	}
+	if binary.NativeEndian.Uint32(size[:]) > most {
+		return errors.New("the message is too long")
 	}
 	c := &coder{b: make([]byte, binary.NativeEndian.Uint32(size[:])), reading: true}
 	if _, err := io.ReadFull(line, c.b); err != nil {
@@ -206,6 +216,7 @@ const (
 	eventEmpty   // after ended, and it stays so
 	eventUsed    // after ended, where what the leader has used is known only once it has been reaped
 	eventMembers // an answer to keeperMembers
+	eventHere    // an answer to keeperPing
 )
 
 func (e *keeperEvent) fields(c *coder) {
