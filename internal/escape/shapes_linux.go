@@ -92,7 +92,7 @@ func headless(p *process) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		p.named(os.Getpid(), "headless")
+		p.named(os.Getpid(), p.role)
 		p.stay()
 	}()
 	// exit(2) ends the thread alone. As a call that may block it lets go of what

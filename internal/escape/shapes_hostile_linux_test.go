@@ -1,0 +1,186 @@
+package escape
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+func init() {
+	checks["undead"] = func(tr *tree) {
+		row := tr.row("zombie")
+		if row.State != proctree.Zombie || row.Threads < 2 || row.SID != row.PID {
+			tr.Errorf("in state %c with %d threads, in session %d", row.State, row.Threads, row.SID)
+		}
+		tr.impolite("zombie")
+		tr.leave("zombie")
+		tr.signal("zombie", syscall.SIGKILL)
+		tr.expect()
+	}
+	checks["clone-parent"] = func(tr *tree) {
+		if row := tr.row("sibling"); row.PPID != os.Getpid() || row.SID != row.PID {
+			tr.Errorf("not a child of this process in a session of its own: %+v", row)
+		}
+		tr.leave("sibling")
+		// It is a child of this process, which os/exec does not know.
+		sibling := tr.all("sibling")[0].PID
+		tr.signal("sibling", syscall.SIGKILL)
+		syscall.Wait4(sibling, nil, 0, nil)
+		tr.expect()
+	}
+	checks["fork-limit"] = func(tr *tree) {
+		table, err := proctree.Snapshot()
+		if err != nil {
+			tr.Fatal(err)
+		}
+		forked := len(proctree.Children(table, tr.row("forker").PID))
+		tr.Logf("%d processes", forked)
+		if forked < mostForks/4 || forked > mostForks {
+			tr.Errorf("%d processes, want %d to %d", forked, mostForks/4, mostForks)
+		}
+		tr.impolite("forker")
+		tr.leave("forker")
+		for _, row := range table {
+			if row.PPID == tr.all("forker")[0].PID {
+				signalRow(row, syscall.SIGKILL)
+			}
+		}
+		tr.signal("forker", syscall.SIGKILL)
+		tr.expect()
+	}
+	for name, role := range attackers {
+		checks[name] = func(tr *tree) {
+			tr.impolite(role)
+			tr.impolite("ignorer")
+			tr.leave(role, "ignorer")
+		}
+	}
+}
+
+var attackers = map[string]string{
+	"stop-helper": "stopper", "trace-helper": "debugger", "starve-helper": "starver", "forge": "forger", "hold-line": "robber",
+}
+
+// fakeKeeper starts a process that is the parent of p's leader, and looks like a
+// keeper. Its standard input is a socket, of which the test has the other end.
+func fakeKeeper(t *testing.T, p *Probe) (keeper *exec.Cmd, line *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, theirs := os.NewFile(uintptr(fds[0]), "line"), os.NewFile(uintptr(fds[1]), "line")
+	defer theirs.Close()
+	t.Cleanup(func() { line.Close() })
+	path, args, files := p.Command()
+	path, args = Command("test-owner", append([]string{path}, args...)...)
+	keeper = exec.Command(path, args...)
+	keeper.Args[0] = "corral-keeper"
+	keeper.Stdin, keeper.Stderr, keeper.ExtraFiles = theirs, os.Stderr, files
+	if err := keeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		keeper.Process.Kill()
+		keeper.Wait()
+	})
+	p.Started()
+	return keeper, line
+}
+
+// TestAttacks: they do what they say to a process that defends itself by nothing.
+func TestAttacks(t *testing.T) {
+	limits := func(pid, resource int) (got unix.Rlimit) {
+		if err := unix.Prlimit(pid, resource, nil, &got); err != nil {
+			t.Error(err)
+		}
+		return got
+	}
+	for name, check := range map[string]func(*testing.T, *exec.Cmd, *os.File){
+		"stop-helper": func(t *testing.T, keeper *exec.Cmd, _ *os.File) {
+			for {
+				row, err := proctree.Lookup(keeper.Process.Pid)
+				if err != nil || row.State == proctree.Stopped {
+					return
+				}
+				if t.Context().Err() != nil {
+					t.Fatal("it does not stop")
+				}
+				time.Sleep(time.Millisecond)
+			}
+		},
+		"trace-helper": func(t *testing.T, keeper *exec.Cmd, _ *os.File) {
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", keeper.Process.Pid))
+			if err != nil || strings.Contains(string(status), "TracerPid:\t0\n") {
+				t.Errorf("not traced: %v", err)
+			}
+		},
+		"starve-helper": func(t *testing.T, keeper *exec.Cmd, _ *os.File) {
+			for _, resource := range []int{unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC} {
+				if got := limits(keeper.Process.Pid, resource); got.Cur != 0 {
+					t.Errorf("limit %d is %d", resource, got.Cur)
+				}
+			}
+		},
+		"forge": func(t *testing.T, _ *exec.Cmd, line *os.File) {
+			got := make([]byte, len(forgedEvents))
+			if _, err := line.Read(got); err != nil || !bytes.Equal(got, forgedEvents) {
+				t.Errorf("the owner gets %v, %v", got, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := NewProbe(t, find(t, name))
+			keeper, line := fakeKeeper(t, p)
+			p.Ready(timeout(t, 30*time.Second))
+			check(t, keeper, line)
+			p.kill() // first: who is traced cannot be waited for before its tracer has ended
+		})
+	}
+}
+
+// TestKillHelper: no parent is killed but one that looks like a keeper, and that
+// the test has started.
+func TestKillHelper(t *testing.T) {
+	p := NewProbe(t, KillHelper())
+	keeper, _ := fakeKeeper(t, p)
+	keeper.Wait()
+	if status := keeper.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+		t.Errorf("the parent: %v", keeper.ProcessState)
+	}
+	if err := p.Gone(timeout(t, 30*time.Second), "leader", "ignorer"); err != nil {
+		t.Error(err)
+	}
+	p = NewProbe(t, KillHelper())
+	tr := launch(t, p)
+	p.Started()
+	tr.ready = tr.Ready(tr.ctx)
+	tr.leave("ignorer") // this process lives
+}
+
+// TestStorm: the chains live as long as they are to.
+func TestStorm(t *testing.T) {
+	const life = time.Second
+	began := time.Now()
+	p := NewProbe(t, Storm(10, life))
+	tr := launch(t, p)
+	p.Started()
+	tr.ready = tr.Ready(tr.ctx)
+	p.Release()
+	tr.waitLeader()
+	if err := tr.Gone(tr.ctx); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took < life || took > life+5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
