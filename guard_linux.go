@@ -22,6 +22,7 @@ import (
 // group reaches it.
 
 func guardMain(owner ownerProcess) {
+	readyToStop()
 	const homeFD = 3
 	unix.CloseOnExec(homeFD)
 	closeInherited()

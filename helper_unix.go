@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,12 +35,16 @@ func init() {
 		return
 	}
 	main := helperMain(os.Args[0])
-	if main == nil || !isSocket(0) || distrusted() != nil {
-		return // it is the program that somebody has given this name
+	if main == nil || !isSocket(0) {
+		return
 	}
-	owner, err := accept(0, slices.Contains(os.Args[1:], namedByOwner))
+	owner, err := ownerProcess{}, distrusted()
+	if err == nil {
+		owner, err = accept(0, slices.Contains(os.Args[1:], namedByOwner))
+	}
 	if err != nil {
-		os.Stderr.WriteString("corral: not to be a helper: " + err.Error() + "\n")
+		// Nor is the program's main for whoever has asked for a helper.
+		os.Stderr.WriteString("corral: refused to be a helper: " + err.Error() + "\n")
 		syscall.Exit(1)
 	}
 	protect()
@@ -158,13 +163,15 @@ func nowhere() (*os.File, error) {
 	return w, err
 }
 
-// holdThreads makes n threads that Go's runtime keeps: it ends the program if it
-// needs another one when there is no room for any, and a helper has its work to do
-// just then.
-func holdThreads(n int) {
+// readyToStop has Go's runtime get what it takes when it needs it, for a stop may come
+// when there is none to be had, and then the runtime ends the program: a thread more
+// than it has, and the descriptors of its poller, which it wants for the first timer.
+func readyToStop() {
+	time.AfterFunc(time.Hour, func() {}).Stop()
+	const threads = 2
 	var met sync.WaitGroup
-	met.Add(n)
-	for range n {
+	met.Add(threads)
+	for range threads {
 		go func() {
 			runtime.LockOSThread() // so that each has its own
 			met.Done()
@@ -184,7 +191,7 @@ func helperEnv() []string {
 		return slices.Contains(runtimes, name)
 	})
 	// The collector wants threads of its own, at a moment of its choosing: see
-	// holdThreads. What a helper allocates is little.
+	// readyToStop. What a helper allocates is little.
 	return append(env, "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 

@@ -176,8 +176,9 @@ func TestOwnerForksWithoutExec(t *testing.T) {
 			return err != nil || row.ID != forked || !row.Alive()
 		}
 		t.Cleanup(func() {
-			if !ended() {
-				send(t, forked, syscall.SIGKILL)
+			if h, err := proctree.Open(forked); err == nil {
+				h.Signal(os.Kill)
+				h.Close()
 			}
 		})
 		o.kill()
@@ -316,12 +317,15 @@ func TestRoleIsGranted(t *testing.T) {
 					cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(tt.uid), Gid: uint32(tt.uid)}}
 				}
 				out, err := cmd.CombinedOutput()
-				if err != nil || !strings.HasPrefix(string(out), "real ") {
-					t.Errorf("it is a helper for a stranger: %v, %s", err, out)
+				if err != nil {
+					t.Fatalf("%v, %s", err, out)
 				}
 				t.Logf("%s", out)
 				if strings.Contains(string(out), "effective 0") != (tt.name == "set-user-ID" || os.Geteuid() == 0 && tt.uid < 0) {
 					t.Skipf("SKIPPED: such programs have no effect here: %s", out)
+				}
+				if !strings.Contains(string(out), "refused to be a helper") {
+					t.Error("it is a helper for a stranger")
 				}
 			})
 		}
@@ -334,9 +338,13 @@ func whoami() []string {
 	return args
 }
 
-// attackHelper executes a program as a helper, on a socket, and prints what it
-// says if it is none.
+// attackHelper executes a program, to see what it is, and then as a helper, on a
+// socket, and prints what it says to that.
 func attackHelper(args []string) {
+	if err := execute(exec.Command(args[0], args[2:]...)); err != nil {
+		fmt.Println("it cannot be executed:", err)
+		os.Exit(1)
+	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		fmt.Println(err)
@@ -346,21 +354,20 @@ func attackHelper(args []string) {
 	victim := exec.Command(args[0], args[2:]...)
 	victim.Args[0] = args[1]
 	victim.Stdin = theirs
-	var said bytes.Buffer
-	victim.Stdout, victim.Stderr = &said, &said
-	if err := victim.Start(); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	theirs.Close()
 	// One that is a helper waits for its line, until that ends.
 	time.AfterFunc(5*time.Second, func() { unix.Close(fds[0]) })
-	err = victim.Wait()
+	err = execute(victim)
+	theirs.Close()
+	fmt.Println(err)
+}
+
+// execute runs a command and prints what it says.
+func execute(cmd *exec.Cmd) error {
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
 	fmt.Print(said.String())
-	if err != nil {
-		fmt.Println("no answer:", err)
-		os.Exit(1)
-	}
+	return err
 }
 
 func copySelf(t *testing.T, path string) {
@@ -388,8 +395,11 @@ func TestHelpersAreNotDumpable(t *testing.T) {
 	}
 	forEach(t, strong, func(t *testing.T, cont corral.Containment) {
 		role := "corral-keeper"
-		if cont == corral.Cgroup {
+		switch cont {
+		case corral.Cgroup:
 			role = "corral-guard"
+		case corral.PIDNS:
+			t.Skip("SKIPPED: whoever has made a user namespace may look into it (user_namespaces(7)); a member may not: TestHostileMember/trace-helper")
 		}
 		o, _ := hostileOwner(t, child("plain"), program{Containment: cont})
 		helper := o.helper(role)

@@ -117,8 +117,7 @@ func (k *keeper) prepare() (*keeperSpec, error) {
 		return nil, err
 	}
 	spec.give(files)
-	// The stop has to do with the threads that there are now.
-	holdThreads(1)
+	readyToStop()
 	return spec, k.settle(spec)
 }
 
