@@ -2,6 +2,7 @@ package corral_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -129,6 +130,13 @@ func TestForkStorm(t *testing.T) {
 						}
 						o, probe := hostileOwner(t, escape.Storm(chains, life), program{Containment: cont, Then: then})
 						began := time.Now()
+						defer func() { // the next trial is to have the machine for itself
+							ctx, cancel := context.WithTimeout(context.Background(), life+10*time.Second)
+							defer cancel()
+							if err := probe.Gone(ctx); err != nil {
+								t.Error(err)
+							}
+						}()
 						switch end {
 						case "ends":
 							probe.Release()
@@ -245,13 +253,20 @@ func TestKeeperKilledAtBirth(t *testing.T) {
 			cmd.Stdout, cmd.Stderr = &leader, os.Stderr
 			_, _, cmd.ExtraFiles = probe.Command()
 			ended := make(chan error, 1)
-			go func() { ended <- cmd.Run() }()
-			probe.Started()
+			go func() {
+				err := cmd.Start()
+				probe.Started()
+				if err == nil {
+					err = cmd.Wait()
+				}
+				ended <- err
+			}()
 			select {
 			case err := <-ended:
 				if err == nil {
 					t.Errorf("the run has succeeded; the leader is %s", &leader)
 				}
+				t.Log(err)
 			case <-time.After(hostileBound):
 				t.Fatalf("Run has not returned after %v", hostileBound)
 			}
