@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,6 +25,7 @@ type keeper struct {
 	killedChildren map[int]bool
 	killed         map[proctree.ID]bool
 	generations    int // of children that have been killed
+	hurried        bool
 
 	children proctree.MainThreadChildren
 	init     bool // of a PID namespace, so that whoever else is in there is a member
@@ -266,7 +268,7 @@ func (k *keeper) rest() int {
 			return 1 // as far as we know
 		}
 		left, fresh, reaped := 0, false, false
-		for _, pid := range pids {
+		for _, pid := range slices.Backward(pids) { // those that have come last are alive, most likely
 			switch {
 			case pid == k.leader.PID && k.ended != nil:
 				delete(k.killedChildren, pid) // the PID may become another one's
@@ -307,8 +309,32 @@ func (k *keeper) rest() int {
 			return max(1, len(rows))
 		}
 	}
+	k.hurry()
 	k.more = true
 	return 1
+}
+
+// hurry has the kernel prefer this process, if it may (CAP_SYS_NICE), to those that
+// it cannot keep up with.
+func (k *keeper) hurry() {
+	if k.hurried {
+		return
+	}
+	k.hurried = true
+	const most = -20
+	unix.Setpriority(unix.PRIO_PROCESS, 0, most)
+	os.WriteFile("/proc/self/autogroup", []byte("-20"), 0) // of its session, where sessions are scheduled as one (sched(7))
+}
+
+// bury reaps the children that have ended, but for the leader, so that nobody looks at
+// them, and they do not fill the table of processes while something else is done.
+func (k *keeper) bury() {
+	pids, _ := k.children.List()
+	for _, pid := range pids {
+		if pid != k.leader.PID {
+			reap(pid)
+		}
+	}
 }
 
 // killAll kills those that have not been killed, and reports whether there was

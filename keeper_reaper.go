@@ -14,7 +14,10 @@ import (
 
 func (k *keeper) follow() error { return nil }
 
-func (k *keeper) members() ([]proctree.Process, error) { return proctree.BelowMainThread(os.Getpid()) }
+func (k *keeper) members() ([]proctree.Process, error) {
+	k.bury()
+	return proctree.BelowMainThread(os.Getpid())
+}
 
 // observe reaps children until none has ended, or the leader has, which stays:
 // from then on the kernel would name it again and again.
