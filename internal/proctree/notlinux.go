@@ -14,3 +14,10 @@ func details(rows []Process) {
 
 // BelowMainThread is Below: no thread of a process has children of its own.
 func BelowMainThread(pid int) ([]Process, error) { return Below(pid) }
+
+func keepOpen() error { return nil }
+
+func usable() error {
+	_, err := survey()
+	return err
+}

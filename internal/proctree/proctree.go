@@ -64,6 +64,26 @@ type Process struct {
 // state Z whose other threads live is alive.
 func (p Process) Alive() bool { return p.State != Zombie || p.Threads > 1 }
 
+// Usable returns nil if the process table can be read, else why it cannot: on
+// Linux, /proc may not be mounted, or be that of another PID namespace.
+func Usable() error {
+	if err := usable(); err != nil {
+		return fmt.Errorf("proctree: %w", err)
+	}
+	return nil
+}
+
+// KeepOpen keeps open what the process table is read from, for good and for
+// everything that this package does: on Linux a descriptor of /proc, so that nothing
+// that is mounted there later is taken for it. It is for processes that belong to
+// Corral.
+func KeepOpen() error {
+	if err := keepOpen(); err != nil {
+		return fmt.Errorf("proctree: %w", err)
+	}
+	return nil
+}
+
 // Snapshot returns the whole process table, sorted by PID, with every field
 // filled that the system tells the caller. Zombies are in it.
 //
@@ -152,6 +172,38 @@ func Below(pid int) ([]Process, error) {
 	}
 	rows, err := descendants(pid)
 	return living(pid, rows, err)
+}
+
+// BelowID is Below for the process id alone: the error wraps ErrGone if its PID is not
+// its own any more, before the look or after it.
+func BelowID(id ID) ([]Process, error) { return belowID(id, Below) }
+
+// BelowMainThreadID is to BelowMainThread as BelowID is to Below.
+func BelowMainThreadID(id ID) ([]Process, error) {
+	return belowID(id, func(pid int) ([]Process, error) { return BelowMainThread(pid) })
+}
+
+func belowID(id ID, below func(pid int) ([]Process, error)) ([]Process, error) {
+	if err := stillIs(id); err != nil {
+		return nil, err
+	}
+	rows, err := below(id.PID)
+	if err != nil {
+		return nil, err
+	}
+	if err := stillIs(id); err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// stillIs returns nil if id's PID is its own, as it is until it has been reaped.
+func stillIs(id ID) error {
+	now, err := Identify(id.PID)
+	if err == nil && now != id {
+		err = fmt.Errorf("proctree: process %d: %w", id.PID, ErrGone)
+	}
+	return err
 }
 
 func living(pid int, rows []Process, err error) ([]Process, error) {

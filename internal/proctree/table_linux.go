@@ -37,7 +37,19 @@ func snapshot() ([]Process, error) {
 	return proc.table(pids, (*procfs).row)
 }
 
-func survey() ([]Process, error) { return snapshot() }
+// survey leaves out what takes the most time, and what a process can make long.
+func survey() ([]Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.close()
+	pids, err := proc.pids()
+	if err != nil {
+		return nil, err
+	}
+	return proc.table(pids, (*procfs).stat)
+}
 
 // Select returns the rows of the given PIDs, which must not be those of threads,
 // without User and Args (see Details). Of a process that the system hides from the
@@ -231,8 +243,8 @@ func (proc *procfs) walk(pid int, first func(*procfs) ([]int, error), zombies ma
 			}
 			p, err := proc.stat(child)
 			switch {
-			case errors.Is(err, os.ErrPermission):
-				continue
+			case errors.Is(err, os.ErrPermission): // its PID is all there is to know
+				p = Process{ID: ID{PID: child}, State: Unknown}
 			case err != nil || !known[p.PPID]: // it has ended, or its parent has
 				moved = true
 				continue
@@ -325,9 +337,8 @@ func (proc *procfs) children(pid, threads int) ([]int, error) {
 	if err != nil {
 		return pids, procError("open", id+"/task", err)
 	}
-	tasks := procfs{fd: fd}
-	defer tasks.close()
-	tids, err := tasks.pids()
+	defer unix.Close(fd)
+	tids, err := numbersIn(fd)
 	for _, tid := range tids {
 		if tid != pid && err == nil {
 			pids, err = proc.childrenOf(pids, id, strconv.Itoa(tid))
@@ -381,26 +392,37 @@ func identify(pid int) (ID, error) {
 }
 
 // glance returns what one file says of pid, without Started and RSS. It is called
-// for every run, so it makes three system calls where stat makes nine.
+// for every run, so it makes four system calls where stat makes ten.
 func glance(pid int) (Process, error) {
-	if !procSeen.Load() {
-		proc, err := openProc()
-		if err != nil {
-			return Process{}, err
-		}
-		proc.close()
+	path := strconv.Itoa(pid) + "/stat"
+	proc := procfs{fd: int(procKept.Load()) - 1, buf: make([]byte, 1<<10)}
+	if proc.fd < 0 {
+		proc.fd, path = unix.AT_FDCWD, "/proc/"+path
 	}
-	proc := procfs{fd: unix.AT_FDCWD, buf: make([]byte, 1<<10)}
-	b, err := proc.readPath("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return Process{}, err
+	b, device, err := proc.readPath(path)
+	if err != nil || proc.fd == unix.AT_FDCWD && device != procDevice.Load() {
+		return stat(pid) // which makes sure of /proc
 	}
-	return parseStat(b)
+	return parseOwnStat(pid, b)
 }
 
-// procSeen says that /proc has been seen to be the one of the caller's PID
-// namespace, which a process cannot leave.
-var procSeen atomic.Bool
+// parseOwnStat is parseStat for a file that has to be about pid: another one may
+// have been mounted in its place.
+func parseOwnStat(pid int, b []byte) (Process, error) {
+	p, err := parseStat(b)
+	if err == nil && p.PID != pid {
+		err = fmt.Errorf("/proc/%d shows process %d", pid, p.PID)
+	}
+	return p, err
+}
+
+// procDevice is the device of the file system that has been seen to be the /proc of
+// the caller's PID namespace, which a process cannot leave, or 0. Somebody may mount
+// another one over it at any time.
+var procDevice atomic.Uint64
+
+// procKept is a descriptor of it, plus 1, or 0: see KeepOpen.
+var procKept atomic.Int32
 
 // stat returns the row of pid without User and Args.
 func stat(pid int) (Process, error) {
@@ -415,6 +437,7 @@ func stat(pid int) (Process, error) {
 // procfs reads /proc, with one descriptor and one buffer for all of it.
 type procfs struct {
 	fd   int
+	kept bool // the descriptor is everybody's
 	buf  []byte
 	page int64
 	boot time.Time
@@ -428,21 +451,69 @@ func openProc() (*procfs, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	proc := &procfs{fd: int(procKept.Load()) - 1, kept: true, buf: make([]byte, 8<<10), page: int64(os.Getpagesize()), boot: boot}
+	if proc.fd >= 0 {
+		return proc, nil
+	}
+	proc.kept = false
+	if proc.fd, err = unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/proc", Err: err}
 	}
-	proc := &procfs{fd: fd, buf: make([]byte, 8<<10), page: int64(os.Getpagesize()), boot: boot}
-	if procSeen.Load() {
-		return proc, nil
+	if err := proc.verify(); err != nil {
+		proc.close()
+		return nil, err
 	}
-	n, err := unix.Readlinkat(fd, "self", proc.buf)
-	if err == nil && string(proc.buf[:n]) == strconv.Itoa(os.Getpid()) {
-		procSeen.Store(true)
-		return proc, nil
+	return proc, nil
+}
+
+// verify returns an error if this is not the root of the right procfs.
+func (proc *procfs) verify() error {
+	const root = 1 // PROC_ROOT_INO
+	var st unix.Stat_t
+	if err := unix.Fstat(proc.fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: "/proc", Err: err}
 	}
-	proc.close()
-	return nil, errors.Join(errors.New("/proc does not show the PID namespace of this process"), err)
+	if st.Ino == root && uint64(st.Dev) == procDevice.Load() {
+		return nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(proc.fd, &fs); err != nil {
+		return &os.PathError{Op: "statfs", Path: "/proc", Err: err}
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC || st.Ino != root {
+		return errors.New("/proc is not mounted, or something else is in its place")
+	}
+	// A process that is not in the namespace has no such link.
+	n, err := unix.Readlinkat(proc.fd, "self", proc.buf)
+	if err != nil || string(proc.buf[:n]) != strconv.Itoa(os.Getpid()) {
+		return errors.New("/proc does not show the PID namespace of this process")
+	}
+	procDevice.Store(uint64(st.Dev))
+	return nil
+}
+
+func usable() error {
+	proc, err := openProc()
+	if err != nil {
+		return err
+	}
+	defer proc.close()
+	_, err = proc.pids()
+	return err
+}
+
+func keepOpen() error {
+	if procKept.Load() > 0 {
+		return nil
+	}
+	proc, err := openProc()
+	if err != nil {
+		return err
+	}
+	if !procKept.CompareAndSwap(0, int32(proc.fd)+1) {
+		proc.close() // somebody else has been faster
+	}
+	return nil
 }
 
 // startNow returns the start time that a process has which is born now, or 0: the
@@ -474,16 +545,39 @@ func (proc *procfs) clone() *procfs {
 	return &other
 }
 
-func (proc *procfs) close() { unix.Close(proc.fd) }
+func (proc *procfs) close() {
+	if !proc.kept {
+		unix.Close(proc.fd)
+	}
+}
 
+// pids returns the PIDs of all processes. The caller is one of them: a list without it
+// is none.
 func (proc *procfs) pids() ([]int, error) {
-	if _, err := unix.Seek(proc.fd, 0, io.SeekStart); err != nil {
+	fd := proc.fd
+	if proc.kept { // its position is everybody's
+		var err error
+		if fd, err = unix.Openat(proc.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			return nil, &os.PathError{Op: "open", Path: "/proc", Err: err}
+		}
+		defer unix.Close(fd)
+	}
+	pids, err := numbersIn(fd)
+	if err == nil && !slices.Contains(pids, os.Getpid()) {
+		err = errors.New("/proc does not list this process")
+	}
+	return pids, err
+}
+
+// numbersIn returns the numbers among the names in a directory.
+func numbersIn(fd int) ([]int, error) {
+	if _, err := unix.Seek(fd, 0, io.SeekStart); err != nil {
 		return nil, procError("seek", "", err)
 	}
 	var pids []int
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := unix.Getdents(proc.fd, buf)
+		n, err := unix.Getdents(fd, buf)
 		if err != nil {
 			return nil, procError("getdents", "", err) // also of a process that is gone
 		}
@@ -545,6 +639,9 @@ func (proc *procfs) row(pid int) (Process, error) {
 		return p, err
 	}
 	p.Args = parseCmdline(args)
+	if len(args) == mostRead {
+		p.Args[len(p.Args)-1] += "…"
+	}
 	return p, nil
 }
 
@@ -553,7 +650,7 @@ func (proc *procfs) stat(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	p, err := parseStat(b)
+	p, err := parseOwnStat(pid, b)
 	if err != nil {
 		return p, fmt.Errorf("process %d: %w", pid, err)
 	}
@@ -575,7 +672,7 @@ func (proc *procfs) slowest(pid int) State {
 	}
 	tasks := procfs{fd: fd, buf: make([]byte, len(proc.buf))}
 	defer tasks.close()
-	tids, _ := tasks.pids()
+	tids, _ := numbersIn(fd)
 	for _, tid := range tids {
 		b, err := tasks.read(tid, "stat")
 		if err != nil {
@@ -588,30 +685,52 @@ func (proc *procfs) slowest(pid int) State {
 	return Stopped
 }
 
-// read returns the content of a file of pid, which is valid until the next
-// call.
+// mostRead is how much is read of a file about a process. What is looked for is
+// at the beginning, but for a command line, which the process itself can make as long
+// as its memory (prctl(2), PR_SET_MM_MAP).
+const mostRead = 4 << 10
+
+// read returns the first mostRead bytes of a file of pid, which are valid until the
+// next call.
 func (proc *procfs) read(pid int, file string) ([]byte, error) {
-	return proc.readPath(strconv.Itoa(pid) + "/" + file)
+	path := strconv.Itoa(pid) + "/" + file
+	b, _, err := proc.readPath(path)
+	// One that is hidden (hidepid=2) looks like one that is gone, but for the kernel. It
+	// may also be a later one that has just been born.
+	if err == ErrGone && exists(pid) {
+		if b, _, err = proc.readPath(path); err == ErrGone && exists(pid) {
+			err = &os.PathError{Op: "open", Path: "/proc/" + path, Err: unix.EACCES}
+		}
+	}
+	return b, err
 }
 
-func (proc *procfs) readPath(path string) ([]byte, error) {
+func exists(pid int) bool {
+	err := unix.Kill(pid, 0)
+	return err == nil || err == unix.EPERM
+}
+
+// readPath returns also the device that the file is on. A buffer that is smaller than
+// mostRead is for a file that fits.
+func (proc *procfs) readPath(path string) (b []byte, device uint64, err error) {
 	fd, err := unix.Openat(proc.fd, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, procError("open", path, err)
+		return nil, 0, procError("open", path, err)
 	}
 	defer unix.Close(fd)
-	for n := 0; ; {
-		m, err := unix.Read(fd, proc.buf[n:])
-		if err != nil {
-			return nil, procError("read", path, err)
+	if proc.fd == unix.AT_FDCWD {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return nil, 0, procError("stat", path, err)
 		}
-		n += m
-		// These files come whole: less than asked for is the end.
-		if n < len(proc.buf) {
-			return proc.buf[:n], nil
-		}
-		proc.buf = append(proc.buf, make([]byte, len(proc.buf))...)
+		device = uint64(st.Dev)
 	}
+	// These files come whole.
+	n, err := unix.Read(fd, proc.buf[:min(len(proc.buf), mostRead)])
+	if err != nil {
+		return nil, 0, procError("read", path, err)
+	}
+	return proc.buf[:n], device, nil
 }
 
 // procError: the file is not there, or nothing can be read from it any more.
