@@ -136,12 +136,17 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 		return nil, fmt.Errorf("corral: containment %s is wanted, but %s is required, which is stronger", wanted, weakest)
 	}
 	var declined []Declined
+	here := canWait()
 	for _, m := range ladder {
 		rank, _ := strength(m.name)
 		if rank < from || rank > to || (m.name == PIDNS && wanted == Auto && weakest != PIDNS) {
 			continue
 		}
-		cont, err := m.open(req)
+		var cont containment
+		err := here
+		if err == nil {
+			cont, err = m.open(req)
+		}
 		if err == nil {
 			return &choice{cont, m.name, declined}, nil
 		}

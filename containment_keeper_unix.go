@@ -72,6 +72,9 @@ func openKeeper(req request) (containment, error) {
 	if _, err := helperSource(); err != nil {
 		return nil, err
 	}
+	if err := proctree.Usable(); err != nil {
+		return nil, err
+	}
 	if req.attr != nil && req.attr.Ptrace {
 		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
 	}
@@ -88,6 +91,9 @@ func (k *keeperContainment) prepare(*exec.Cmd) error { return nil }
 
 func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	failed := func(err error) (*os.Process, proctree.ID, error) {
+		if errors.Is(err, ErrKeeperLost) {
+			return nil, k.id, err
+		}
 		return nil, k.id, fmt.Errorf("corral: keeper containment: %w", err)
 	}
 	spec, files, err := k.spec(cmd)
@@ -166,7 +172,7 @@ func (k *keeperContainment) abandon(err error) error {
 	if silent && k.awaitKeeper(answerTime) {
 		state, _ := k.proc.Wait()
 		if state != nil && endedBy(state) != "" {
-			err = ErrKeeperLost
+			err = errKeeperLostEarly
 		}
 	} else if k.proc.Kill(); k.awaitKeeper(killPatience) {
 		k.proc.Wait()
@@ -174,6 +180,8 @@ func (k *keeperContainment) abandon(err error) error {
 	k.line.Close()
 	return err
 }
+
+var errKeeperLostEarly = fmt.Errorf("%w; it had not told of the start yet", ErrKeeperLost)
 
 // answerTime is how long a keeper may take to answer, woken up now and then.
 const answerTime = 2 * time.Second
@@ -410,7 +418,9 @@ func (k *keeperContainment) clean() {
 	k.mu.Unlock()
 	look := func() (rows []proctree.Process, err error) {
 		if !freed {
-			rows, err = below(k.id)
+			if rows, err = proctree.BelowID(k.id); errors.Is(err, proctree.ErrGone) {
+				err = nil
+			}
 		}
 		for _, id := range append(k.lastSeen(), k.id) {
 			if row, lookErr := proctree.Lookup(id.PID); lookErr == nil && row.ID == id && row.Alive() {
@@ -443,19 +453,6 @@ func (k *keeperContainment) clean() {
 func isHeldBy(id proctree.ID) bool {
 	now, err := proctree.Identify(id.PID)
 	return err == nil && now == id
-}
-
-// below returns the descendants of that process, and not those of another one that has
-// its PID.
-func below(id proctree.ID) ([]proctree.Process, error) {
-	if !isHeldBy(id) {
-		return nil, nil
-	}
-	rows, err := proctree.Below(id.PID)
-	if err != nil || !isHeldBy(id) {
-		return nil, err
-	}
-	return rows, nil
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -620,24 +617,28 @@ func (k *keeperContainment) reap() (*os.ProcessState, error) {
 	k.mu.Unlock()
 	markDone(k.leader) // as long as the keeper holds its PID
 	k.stopWatch()
-	if !k.dismiss() {
+	var keeper *os.ProcessState
+	var err error
+	if k.dismiss() {
+		keeper, err = k.proc.Wait()
+	} else {
 		// It is the init of a PID namespace in which somebody cannot be killed.
-		k.line.Close()
-		k.reading.Wait()
-		return nil, fmt.Errorf("corral: the keeper, process %d, cannot be made to end", k.proc.Pid)
+		err = fmt.Errorf("corral: the keeper, process %d, cannot be made to end", k.proc.Pid)
 	}
-	keeper, err := k.proc.Wait()
 	k.line.SetReadDeadline(time.Now().Add(time.Second)) // another process may have its end of the line
 	k.reading.Wait()
-	if err != nil {
+	if err != nil && end == nil {
 		return nil, err
 	}
 	state := keeper
 	if end != nil {
 		state = stateOf(k.id.PID, end.status, &end.rusage, keeper)
 	}
+	if state == nil {
+		return nil, err
+	}
 	if !state.Success() {
-		err = &exec.ExitError{ProcessState: state}
+		err = join(&exec.ExitError{ProcessState: state}, err)
 	}
 	if lost {
 		err = join(err, ErrKeeperLost)
@@ -663,8 +664,12 @@ func (k *keeperContainment) dismiss() bool {
 	return k.awaitKeeper(killPatience)
 }
 
+// close leaves a keeper that still has members to it: it kills them as soon as it can.
 func (k *keeperContainment) close() error {
 	k.stopWatch()
+	k.mu.Lock()
+	k.over = true
+	k.mu.Unlock()
 	if k.line == nil {
 		return nil
 	}

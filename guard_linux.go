@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // The guard is one process for all runs that an owner has in control groups,
@@ -23,6 +24,7 @@ import (
 
 func guardMain(owner ownerProcess) {
 	readyToStop()
+	proctree.KeepOpen() // without /proc there is less to see, and all the same to kill
 	const homeFD = 3
 	unix.CloseOnExec(homeFD)
 	closeInherited()

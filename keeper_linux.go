@@ -50,6 +50,9 @@ func (k *keeper) settle(spec *keeperSpec) error {
 	}
 	// What is read later is opened now: a member may cover /proc, or see to it that
 	// there are no descriptors to be had.
+	if err := proctree.KeepOpen(); err != nil {
+		return err
+	}
 	_, err := k.children.List()
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -94,5 +96,112 @@ func TestLeaderEndsBySignal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCannotBeKilled: a member that the system does not end, here one in a frozen
+// control group of version 1, is named, and nobody waits for it for ever: neither the
+// keeper's end nor that of the PID namespace, which comes when all its members have.
+func TestCannotBeKilled(t *testing.T) {
+	freezer := "/sys/fs/cgroup/freezer"
+	dir, err := os.MkdirTemp(freezer, "corral-test-")
+	if err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	thaw := func() { os.WriteFile(dir+"/freezer.state", []byte("THAWED"), 0) }
+	t.Cleanup(func() {
+		thaw()
+		eventually(t, "the control group is not empty", func() bool { return os.Remove(dir) == nil })
+	})
+	for _, cont := range []corral.Containment{corral.PIDNS, corral.Keeper, corral.Cgroup} {
+		for _, who := range []string{"leader", "leftover"} {
+			t.Run(string(cont)+"/"+who, func(t *testing.T) {
+				need(t, cont)
+				script := "exec sleep 60"
+				if who == "leftover" {
+					script = "sleep 60 & echo; read x"
+				}
+				cmd := contained(cont, "sh", "-c", script)
+				cmd.StopPlan = corral.StopPlan{}
+				stdin, err := cmd.StdinPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				frozen := cmd.Process.Pid
+				if who == "leftover" {
+					eventually(t, "there is no leftover", func() bool {
+						for _, m := range must(cmd.Members())(t) {
+							if m.PID != cmd.Process.Pid {
+								frozen = m.PID
+							}
+						}
+						return frozen != cmd.Process.Pid
+					})
+				}
+				if err := os.WriteFile(dir+"/cgroup.procs", []byte(strconv.Itoa(frozen)), 0); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(dir+"/freezer.state", []byte("FROZEN"), 0); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "it does not freeze", func() bool {
+					state, err := os.ReadFile(dir + "/freezer.state")
+					return err == nil && string(state) == "FROZEN\n"
+				})
+				defer thaw()
+				if who == "leftover" {
+					stdin.Close()
+				} else if err := cmd.Stop(t.Context()); !errors.As(err, new(*corral.SurvivorError)) {
+					t.Errorf("Stop: %v", err)
+				}
+				ended := make(chan error, 1)
+				go func() { ended <- cmd.Wait() }()
+				select {
+				case err := <-ended:
+					var survivors *corral.SurvivorError
+					if !errors.As(err, &survivors) || len(survivors.Survivors) != 1 || survivors.Survivors[0].PID != frozen && who == "leftover" {
+						t.Errorf("Wait: %v", err)
+					}
+				case <-time.After(30 * time.Second):
+					t.Fatal("Wait has not returned")
+				}
+				// It has been told to end, and does as soon as it can.
+				thaw()
+				eventually(t, "it lives on", func() bool {
+					row, err := proctree.Lookup(frozen)
+					return err != nil || !row.Alive() || row.PPID != cmd.Process.Pid && row.PPID <= 1
+				})
+			})
+		}
+	}
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// TestKeepUnderPIDNS: the kernel ends all members of a PID namespace with its init,
+// so there leftovers are not kept, and the Report does not say so.
+func TestKeepUnderPIDNS(t *testing.T) {
+	need(t, corral.PIDNS)
+	cmd := corral.Command("true")
+	cmd.Containment, cmd.Require, cmd.Leftovers = corral.PIDNS, corral.PIDNS, corral.KeepLeftovers
+	var none *corral.ContainmentError
+	if err := cmd.Run(); !errors.As(err, &none) || !strings.Contains(err.Error(), "cannot be kept") {
+		t.Errorf("Run: %v", err)
+	}
+	cmd = corral.Command("true")
+	cmd.Containment, cmd.Leftovers = corral.PIDNS, corral.KeepLeftovers
+	if err := cmd.Run(); err != nil || cmd.Report().Containment == corral.PIDNS || len(cmd.Report().Declined) == 0 {
+		t.Errorf("Run: %v, %+v", err, cmd.Report())
 	}
 }

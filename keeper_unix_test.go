@@ -134,3 +134,48 @@ func TestBestEffort(t *testing.T) {
 		delete(bestEffort, Group)
 	}
 }
+
+// TestTakeIn: what comes over the line may come from somebody else, and be anything.
+// It ends the keeper's part at most, and not the owner.
+func TestTakeIn(t *testing.T) {
+	ended := &keeperEvent{kind: eventEnded}
+	for name, events := range map[string][]*keeperEvent{
+		"empty before the end":  {{kind: eventEmpty}, {kind: eventEmpty}},
+		"empty twice":           {{kind: eventEnded, empty: true}, {kind: eventEmpty}, {kind: eventEmpty}},
+		"ended twice":           {ended, ended, {kind: eventEnded, status: 256, empty: true}},
+		"used before the end":   {{kind: eventUsed}},
+		"answers to no inquiry": {{kind: eventMembers}, {kind: eventMembers}, {kind: eventHere}, {kind: eventHere}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cont, err := openKeeper(request{})
+			if err != nil {
+				t.Skip("SKIPPED: ", err)
+			}
+			k := cont.(*keeperContainment)
+			for _, e := range events {
+				if !k.takeIn(e) {
+					t.Errorf("%+v is not understood", e)
+				}
+			}
+			if isClosed(k.emptied) && k.end == nil {
+				t.Error("it is believed to be empty")
+			}
+			if k.end != nil && k.end.status != 0 {
+				t.Error("it has ended anew")
+			}
+			for _, kind := range []eventKind{0, eventStarted, eventFailed, 99} {
+				if k.takeIn(&keeperEvent{kind: kind}) {
+					t.Errorf("event %d is taken in", kind)
+				}
+			}
+		})
+	}
+}
+
+// TestTooLong: the length of a message is somebody's word.
+func TestTooLong(t *testing.T) {
+	said := bytes.NewReader([]byte{0xff, 0xff, 0xff, 0xff, 0})
+	if err := receive(said, new(keeperEvent), maxEvent); err == nil || err == io.ErrUnexpectedEOF {
+		t.Errorf("%v", err)
+	}
+}
