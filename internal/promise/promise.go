@@ -26,13 +26,13 @@ type Promise struct {
 
 // all has the strongest first.
 var all = []Promise{
-	{"pidns", "linux", "root or user namespaces; on request", "nothing", "the keeper stops all, the kernel the rest", Tested},
+	{"pidns", "linux", "/proc, root or user namespaces; on request", "nothing", "the keeper stops all, the kernel the rest", Tested},
 	{"job", "windows", "nothing", "nothing", "the kernel kills all", UnderWine},
-	{"cgroup", "linux", "Linux 5.7, a cgroup2 directory to write to", "a privileged member", "the guard stops all", Tested},
-	{"keeper", "linux", "nothing", "nothing, unless the keeper is killed", "the keeper stops all", Tested},
+	{"cgroup", "linux", "/proc, Linux 5.7, a cgroup2 directory to write to", "a privileged member", "the guard stops all", Tested},
+	{"keeper", "linux", "/proc", "nothing, unless the keeper is killed", "the keeper stops all", Tested},
 	{"keeper", "freebsd", "nothing", "nothing, unless the keeper is killed", "the keeper stops all", NotRun},
 	{"keeper", "darwin", "nothing", "a quick double fork", "the keeper stops what it knows", NotRun},
-	{"group", "linux", "nothing", "setsid, setpgid", "only the leader is killed", Tested},
+	{"group", "linux", "/proc", "setsid, setpgid", "only the leader is killed", Tested},
 	{"group", "freebsd", "nothing", "setsid, setpgid", "only the leader is killed", NotRun},
 	{"group", "darwin", "nothing", "setsid, setpgid", "nothing is killed", NotRun},
 }
