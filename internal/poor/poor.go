@@ -1,0 +1,33 @@
+// Package poor makes a process short of what programs take for granted: file
+// descriptors, processes, /proc, system calls, room on the disk. It is for the
+// tests of this module: what runs on such a machine is to work, or to say why it
+// does not.
+package poor
+
+// Machine is what a process lacks. The zero value lacks nothing.
+type Machine struct {
+	Kind Kind
+	// Number is how many there are, of FewFiles and FewProcesses.
+	Number int `json:",omitempty"`
+	// Group is the control group of version 1 that has been made for FewProcesses.
+	// Without one it is a limit of the user's, in a user namespace.
+	Group string `json:",omitempty"`
+}
+
+// Kind is one way to be poor.
+type Kind string
+
+// The kinds. None of them is needed for another.
+const (
+	Rich         Kind = ""
+	FewFiles     Kind = "few descriptors"
+	FewProcesses Kind = "few processes"
+	NoProc       Kind = "no /proc"
+	FullDisk     Kind = "full disk"
+	NoSubreaper  Kind = "no subreaper"
+	NoClone3     Kind = "no clone3"
+	NoPidfds     Kind = "no pidfds"
+)
+
+// Kinds are all but Rich.
+var Kinds = []Kind{FewFiles, FewProcesses, NoProc, FullDisk, NoSubreaper, NoClone3, NoPidfds}
