@@ -55,6 +55,15 @@ var expected = map[corral.Containment]map[string]outcome{
 		"no-pdeathsig": {[]string{"undying"}, []string{"undying"}, []string{"leader", "undying"}},
 		"vfork":        {orphans: []string{"borrower", "suspended"}},
 		"mover":        {[]string{"moved"}, []string{"moved"}, []string{"moved"}},
+		"undead":       {[]string{"zombie"}, []string{"zombie"}, []string{"zombie"}},
+		"clone-parent": {[]string{"sibling"}, []string{"sibling"}, []string{"sibling"}},
+		"fork-limit":   {[]string{"forker"}, []string{"forker"}, []string{"forker"}},
+		// There is no helper to turn on.
+		"stop-helper":   {[]string{"ignorer"}, []string{"ignorer"}, []string{"ignorer", "stopper"}},
+		"trace-helper":  {[]string{"ignorer"}, []string{"ignorer"}, []string{"ignorer", "debugger"}},
+		"starve-helper": {[]string{"ignorer"}, []string{"ignorer"}, []string{"ignorer", "starver"}},
+		"forge":         {[]string{"ignorer"}, []string{"ignorer"}, []string{"ignorer", "forger"}},
+		"hold-line":     {[]string{"ignorer"}, []string{"ignorer"}, []string{"ignorer", "robber"}},
 	},
 	// A privileged member that moves to another control group is a member no
 	// more. When the owner is killed, the guard finds this one all the same,

@@ -119,14 +119,14 @@ var scenarios = []scenario{
 // of Go's, and where those of the package escape cannot tell of themselves.
 // They wait for their release on descriptor 5.
 var scripts = []string{
-	"exec sleep 55",
-	"sleep 55 & sleep 55 & read x <&5",
-	"setsid sleep 55 & read x <&5",
-	"trap '' TERM INT HUP; sleep 55 & setsid sleep 55 & read x <&5; sleep 55",
-	`(setsid sh -c 'trap "" TERM; sleep 55 & exec sleep 55' &); read x <&5`,
+	"exec head -c 1 <&5",
+	"sleep 55 & sleep 55 & head -c 1 <&5",
+	"setsid sleep 55 & head -c 1 <&5",
+	"trap '' TERM INT HUP; sleep 55 & setsid sleep 55 & head -c 1 <&5",
+	`(setsid sh -c 'trap "" TERM; sleep 55 & exec sleep 55' &); head -c 1 <&5`,
 	// As many as there can be.
-	"i=0; while [ $i -lt 100 ]; do sleep 55 & i=$((i+1)); done; read x <&5",
-	"trap '' TERM; i=0; while [ $i -lt 100 ]; do setsid sleep 55 & i=$((i+1)); done; read x <&5; sleep 55",
+	"i=0; while [ $i -lt 100 ]; do sleep 55 & i=$((i+1)); done; head -c 1 <&5",
+	"trap '' TERM; i=0; while [ $i -lt 100 ]; do setsid sleep 55 & i=$((i+1)); done; head -c 1 <&5",
 }
 
 // newTrial returns a trial that is expected to leave nobody.
@@ -345,7 +345,7 @@ func (tr trial) judge(t *testing.T, o *running) string {
 	lines := bytes.Split(bytes.TrimSpace(rest), []byte("\n"))
 	var r result
 	if err := json.Unmarshal(lines[len(lines)-1], &r); err != nil {
-		return tr.inWords(t, "corral: ", said, o.ProcessState)
+		return tr.inWords(t, "owner: ", said, o.ProcessState)
 	}
 	if r.Report == nil || len(r.Report.Survivors()) > 0 {
 		t.Errorf("Wait: %s, %+v", r.Err, r.Report)
