@@ -337,7 +337,11 @@ func forkToLimit(p *process) {
 	if err != nil {
 		p.fail(err)
 	}
-	attr := &syscall.ProcAttr{Files: []uintptr{^uintptr(0), ^uintptr(0), ^uintptr(0), p.oracle.Fd()}}
+	runtime.LockOSThread() // for good: they end with their parent, so that the test need not know them
+	attr := &syscall.ProcAttr{
+		Files: []uintptr{^uintptr(0), ^uintptr(0), ^uintptr(0), p.oracle.Fd()},
+		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+	}
 	for range mostForks {
 		if _, err := syscall.ForkExec(path, argv, attr); err != nil {
 			break

@@ -49,11 +49,6 @@ func init() {
 		}
 		tr.impolite("forker")
 		tr.leave("forker")
-		for _, row := range table {
-			if row.PPID == tr.all("forker")[0].PID {
-				signalRow(row, syscall.SIGKILL)
-			}
-		}
 		tr.signal("forker", syscall.SIGKILL)
 		tr.expect()
 	}
