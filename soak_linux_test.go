@@ -409,7 +409,7 @@ func (o *running) said(t *testing.T) string {
 	if err != nil {
 		t.Error(err)
 	}
-	return string(said)
+	return string(said[:min(len(said), 1000)]) // of a trace the beginning is enough
 }
 
 const poorRole = "poor"
@@ -560,7 +560,7 @@ func TestPoor(t *testing.T) {
 			tr.impoverish(t)
 			path, args := escape.Command(answersRole, string(kind))
 			argv := append([]string{path}, args...)
-			if kind == poor.FewFiles || kind == poor.FewProcesses || kind == poor.NoProc || kind == poor.FullDisk {
+			if poorScripts[kind] != "" {
 				argv = []string{"/bin/sh", "-c", poorScripts[kind]}
 			}
 			argv = on(tr.machine, argv)
@@ -583,6 +583,7 @@ var poorScripts = map[poor.Kind]string{
 	poor.FewFiles:     `[ "$(ulimit -n)$(ulimit -Hn)" = 1515 ] && echo poor`,
 	poor.FewProcesses: `(i=0; while [ $i -lt 30 ]; do sleep 1 & i=$((i+1)); done) 2>/dev/null || echo poor`,
 	poor.NoProc:       `[ -e /proc/self ] || echo poor`,
+	poor.ForeignProc:  `[ -e /proc/uptime ] && ! [ -e /proc/self ] && echo poor`,
 	poor.FullDisk:     `(echo x >"$TMPDIR/x" && echo x >x) 2>/dev/null || echo poor`,
 }
 
@@ -601,4 +602,34 @@ func init() {
 		}
 		fmt.Fprintln(os.Stdout)
 	})
+}
+
+// TestPoorMachines: each kind of poverty under each containment, at both ends. The
+// child is one that takes all processes that there are.
+func TestPoorMachines(t *testing.T) {
+	numbers := map[poor.Kind][]int{poor.FewFiles: {5, 8, 12, 20}, poor.FewProcesses: {12, 25, 50}}
+	forEach(t, strong, func(t *testing.T, cont corral.Containment) {
+		for _, kind := range poor.Kinds {
+			for _, number := range append([]int{0}, numbers[kind]...)[min(1, len(numbers[kind])):] {
+				for _, end := range []string{"stop", "owner killed"} {
+					for _, command := range []bool{false, true} {
+						if testing.Short() && (command != (end == "stop")) {
+							continue
+						}
+						i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == end })
+						tr := trial{
+							cont: cont, script: scripts[len(scripts)-1], scenario: scenarios[i], command: command,
+							machine: poor.Machine{Kind: kind, Number: number}, early: 300 * time.Millisecond,
+						}
+						t.Run(fmt.Sprintf("%s,%d,%s,%s", kind, number, end, tr.owner()), func(t *testing.T) {
+							came := ""
+							tr.run(t, &came)
+							t.Log(came)
+						})
+					}
+				}
+			}
+		}
+	})
+	removeCommand()
 }

@@ -23,6 +23,7 @@ const (
 	FewFiles     Kind = "few descriptors"
 	FewProcesses Kind = "few processes"
 	NoProc       Kind = "no /proc"
+	ForeignProc  Kind = "foreign /proc" // of another PID namespace: this process is not in it
 	FullDisk     Kind = "full disk"
 	NoSubreaper  Kind = "no subreaper"
 	NoClone3     Kind = "no clone3"
@@ -30,4 +31,4 @@ const (
 )
 
 // Kinds are all but Rich.
-var Kinds = []Kind{FewFiles, FewProcesses, NoProc, FullDisk, NoSubreaper, NoClone3, NoPidfds}
+var Kinds = []Kind{FewFiles, FewProcesses, NoProc, ForeignProc, FullDisk, NoSubreaper, NoClone3, NoPidfds}

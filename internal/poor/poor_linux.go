@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -18,7 +19,7 @@ import (
 
 // Attr adds to attr what the process needs to call Become: namespaces of its own.
 func (m Machine) Attr(attr *syscall.SysProcAttr) {
-	mounts := m.Kind == NoProc || m.Kind == FullDisk
+	mounts := m.Kind == NoProc || m.Kind == ForeignProc || m.Kind == FullDisk
 	if mounts {
 		attr.Cloneflags |= unix.CLONE_NEWNS
 	}
@@ -47,6 +48,10 @@ func (m Machine) Exec(argv []string) error {
 		}
 	case NoProc:
 		if err := cover("/proc", "size=4k,mode=555"); err != nil {
+			return err
+		}
+	case ForeignProc:
+		if err := replaceProc(); err != nil {
 			return err
 		}
 	case FullDisk:
@@ -99,6 +104,29 @@ func cover(dir, options string) error {
 		return fmt.Errorf("mount on %s: %w", dir, err)
 	}
 	return nil
+}
+
+// replaceProc mounts the /proc of a PID namespace that has ended. The process that
+// mounts it is this program again, in that namespace.
+func replaceProc() error {
+	const inside = "CORRAL_POOR_INSIDE"
+	if os.Getenv(inside) != "" {
+		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+			return fmt.Errorf("mount /proc: %w", err)
+		}
+		os.Exit(0)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
+	}
+	return cmd.Run()
 }
 
 // fill leaves no room in dir, and makes it the working directory.
