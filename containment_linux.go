@@ -2,7 +2,10 @@ package corral
 
 import (
 	"fmt"
+	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,12 +17,45 @@ var ladder = []mechanism{
 	{Group, openGroup},
 }
 
-// canWait returns why this process cannot learn that a command has ended, nil if it
-// can. A seccomp filter may forbid what it takes.
-var canWait = sync.OnceValue(func() error {
+// canWait returns why this process cannot wait for a run, nil if it can.
+func canWait() error {
+	if err := canWaitID(); err != nil {
+		return err
+	}
+	return startPoller()
+}
+
+// canWaitID: a seccomp filter may forbid it.
+var canWaitID = sync.OnceValue(func() error {
 	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 	if err == nil || err == unix.ECHILD || err == unix.EINTR {
 		return nil
 	}
 	return fmt.Errorf("waitid(2) does not work here: %w", err)
 })
+
+// startPoller has Go's runtime make its poller, which it does for the first timer, and
+// ends the program if there are no descriptors for that. A stop must not be the first
+// to want one.
+func startPoller() error {
+	if pollerStarted.Load() {
+		return nil
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err == nil {
+		unix.Close(event)
+	}
+	unix.Close(epoll)
+	if err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
+	time.AfterFunc(time.Hour, func() {}).Stop()
+	pollerStarted.Store(true)
+	return nil
+}
+
+var pollerStarted atomic.Bool

@@ -28,7 +28,9 @@ const (
 	NoSubreaper  Kind = "no subreaper"
 	NoClone3     Kind = "no clone3"
 	NoPidfds     Kind = "no pidfds"
+	NoWaitid     Kind = "no waitid"
+	NoPoll       Kind = "no ppoll"
 )
 
 // Kinds are all but Rich.
-var Kinds = []Kind{FewFiles, FewProcesses, NoProc, ForeignProc, FullDisk, NoSubreaper, NoClone3, NoPidfds}
+var Kinds = []Kind{FewFiles, FewProcesses, NoProc, ForeignProc, FullDisk, NoSubreaper, NoClone3, NoPidfds, NoWaitid, NoPoll}

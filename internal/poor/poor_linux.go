@@ -184,6 +184,10 @@ func refuse(kind Kind) error {
 		call(unix.SYS_PIDFD_SEND_SIGNAL, unix.ENOSYS)
 		call(unix.SYS_CLONE3, unix.ENOSYS) // which could ask for one
 		with(unix.SYS_WAITID, unix.P_PIDFD, unix.ENOSYS)
+	case NoWaitid:
+		call(unix.SYS_WAITID, unix.EPERM)
+	case NoPoll:
+		call(unix.SYS_PPOLL, unix.EPERM)
 	default:
 		return fmt.Errorf("no such kind: %q", kind)
 	}
