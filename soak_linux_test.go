@@ -594,9 +594,13 @@ func init() {
 		_, pidfd := unix.PidfdOpen(os.Getpid(), 0)
 		_, _, clone3 := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
 		prctl := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-		got := fmt.Sprint(pidfd == unix.ENOSYS, clone3 == unix.ENOSYS, prctl == unix.EPERM)
+		waitid := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG, nil)
+		_, ppoll := unix.Ppoll(nil, new(unix.Timespec), nil)
+		got := fmt.Sprint(pidfd == unix.ENOSYS, clone3 == unix.ENOSYS, prctl == unix.EPERM, waitid == unix.EPERM, ppoll == unix.EPERM)
 		if got == map[poor.Kind]string{
-			poor.NoSubreaper: "false false true", poor.NoClone3: "false true false", poor.NoPidfds: "true true false",
+			poor.NoSubreaper: "false false true false false", poor.NoClone3: "false true false false false",
+			poor.NoPidfds: "true true false false false", poor.NoWaitid: "false false false true false",
+			poor.NoPoll: "false false false false true",
 		}[poor.Kind(args[0])] {
 			fmt.Println("poor")
 		}
