@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -18,78 +21,170 @@ import (
 
 // adopting adds to a containment the members that it has lost and the owner has
 // got instead, as the subreaper above (see Cmd.AdoptOrphans).
+//
+// Whoever descends from the owner is a member, unless it was there before the start, or
+// descends from such a one: a shell may have started others, and then have executed the
+// owner in its own place. What such a process has started since, and has left as an
+// orphan before a look has shown whose it was, cannot be told from a member.
 type adopting struct {
 	containment
 	kept    bool         // the keeper is the leader's parent
 	leader  atomic.Int64 // its PID
-	ended   atomic.Bool  // the leader has, and its children are the owner's
+	thread  atomic.Int64 // the owner's that has started it, and is the parent of what it clones as a sibling
 	killing atomic.Bool  // whatever turns up is killed
 	died    chan os.Signal
 	reaping sync.WaitGroup
+	closing atomic.Bool
 
+	// burying is held by who reaps.
+	burying  sync.Mutex
 	children proctree.MainThreadChildren
+
+	earlier map[int]proctree.ID // the children that were there before
+
+	mu       sync.Mutex
+	others   map[proctree.ID]bool // the descendants that are no members
+	departed bool                 // a lost helper has been waited for
+}
+
+// canAdopt is nil if this process may be a subreaper, else why it may not be. It finds
+// out by setting what is set.
+func canAdopt() error {
+	var now int
+	if err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&now)), 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl PR_GET_CHILD_SUBREAPER", err)
+	}
+	return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(now), 0, 0, 0))
 }
 
 func adopt(inner containment) (containment, error) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if err != nil && os.Getpid() != 1 { // who gets the orphans anyhow
 		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
 	_, kept := inner.(*keeperContainment)
-	return &adopting{containment: inner, kept: kept, died: make(chan os.Signal, 1)}, nil
+	a := &adopting{
+		containment: inner, kept: kept, died: make(chan os.Signal, 1),
+		earlier: make(map[int]proctree.ID), others: make(map[proctree.ID]bool),
+	}
+	return a, a.recognise()
+}
+
+// recognise takes down who is there before the start. An orphan of theirs may have come
+// just now, but none of the run's.
+func (a *adopting) recognise() error {
+	rows, err := proctree.Below(os.Getpid())
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		a.others[row.ID] = true
+	}
+	pids, err := proctree.ChildPIDs(os.Getpid())
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if id, err := proctree.Identify(pid); err == nil {
+			a.earlier[pid] = id
+		}
+	}
+	return nil
 }
 
 func (a *adopting) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	a.thread.Store(int64(unix.Gettid()))
 	leader, id, err := a.containment.start(cmd)
-	if err == nil {
-		a.leader.Store(int64(id.PID))
-		signal.Notify(a.died, syscall.SIGCHLD)
-		a.reaping.Go(func() {
-			a.bury() // PID 1 may have got some before
-			for range a.died {
-				a.bury()
-			}
-		})
+	if err != nil {
+		a.abandon()
+		return leader, id, err
 	}
-	return leader, id, err
+	a.leader.Store(int64(id.PID))
+	signal.Notify(a.died, syscall.SIGCHLD)
+	a.reaping.Go(func() {
+		a.buryAll() // PID 1 may have got some before
+		for range a.died {
+			a.buryAll()
+		}
+	})
+	return leader, id, nil
 }
 
-func (a *adopting) exited(ctx context.Context) (held bool, err error) {
-	held, err = a.containment.exited(ctx)
-	if err == nil {
-		a.ended.Store(true)
+// abandon stops what a keeper has left that has been killed before it could tell of its
+// start.
+func (a *adopting) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), killPatience)
+	defer cancel()
+	a.killing.Store(true)
+	a.drain(ctx)
+}
+
+// burial bounds how long children are reaped at a stretch, by one who wants to do
+// something else.
+const burial = 100 * time.Millisecond
+
+func (a *adopting) buryAll() {
+	for a.bury() && !a.closing.Load() {
 	}
-	return held, err
 }
 
 // bury reaps the orphans that have ended, whosever they were: PID 1 of a
-// namespace also gets those of processes that have entered it.
-func (a *adopting) bury() {
+// namespace also gets those of processes that have entered it. It reports whether there
+// may be more.
+func (a *adopting) bury() (more bool) {
+	if !a.burying.TryLock() {
+		return false // somebody is at it
+	}
+	defer a.burying.Unlock()
+	enough := time.Now().Add(burial)
 	// The kernel names one that has ended. It goes on naming the leader, or the
 	// helper, for as long as that one has not been reaped: then the others are
 	// looked for one by one.
-	for {
+	for time.Now().Before(enough) {
 		pid, _, _, err := peek(0)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil || pid == 0 {
-			return
+			return false
 		}
 		if a.known(pid) || !reap(pid) {
-			break
+			return a.buryListed(enough)
 		}
 	}
+	return true
+}
+
+func (a *adopting) buryListed(enough time.Time) (more bool) {
 	pids, _ := a.children.List()
-	for _, pid := range pids {
+	if tid := int(a.thread.Load()); tid != os.Getpid() {
+		siblings, _ := proctree.ThreadChildPIDs(tid)
+		pids = append(pids, siblings...)
+	}
+	for i, pid := range pids {
+		if i%64 == 63 && time.Now().After(enough) {
+			return true
+		}
 		if !a.known(pid) {
 			reap(pid)
 		}
 	}
+	return false
 }
 
-// known reports whether somebody else reaps the child.
+// known reports whether somebody else reaps the child, or nobody.
 func (a *adopting) known(pid int) bool {
-	return pid == a.helper() || int64(pid) == a.leader.Load()
+	if pid == a.helper() || int64(pid) == a.leader.Load() {
+		return true
+	}
+	before, ok := a.earlier[pid]
+	if !ok {
+		return false
+	}
+	now, err := proctree.Identify(pid)
+	return err != nil || now == before
 }
 
 // helper is the PID of the guard or the keeper, or 0.
@@ -100,14 +195,41 @@ func (a *adopting) helper() int {
 	return 0
 }
 
-// strays are the owner's descendants that are neither the helper's nor the
-// containment's.
-func (a *adopting) strays() ([]proctree.Process, error) {
-	var others []int // that a thread has started which may not be the main one
-	if leader := int(a.leader.Load()); leader != 0 && !a.kept && !a.ended.Load() {
-		others = append(others, leader)
+// helperLost reports whether the helper was the members' parent and is no more.
+func (a *adopting) helperLost() bool {
+	k, ok := a.containment.(*keeperContainment)
+	return ok && k.isLost()
+}
+
+// awaitHelper returns when the helper has ended, of which only the line's end is known:
+// the kernel closes files before it gives the children away.
+func (a *adopting) awaitHelper() {
+	a.mu.Lock()
+	departed := a.departed
+	a.departed = true
+	a.mu.Unlock()
+	if departed {
+		return
 	}
-	rows, err := proctree.BelowMainThread(os.Getpid(), others...)
+	h, _, err := proctree.Hold(a.helper())
+	if err != nil {
+		return
+	}
+	defer h.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	h.Wait(ctx)
+}
+
+// strays are the owner's descendants that are neither the helper's nor the
+// containment's, nor have been there before.
+func (a *adopting) strays() ([]proctree.Process, error) {
+	lost := a.helperLost()
+	if lost {
+		a.awaitHelper()
+	}
+	a.bury() // a look takes ten times as long for one that has ended
+	rows, err := proctree.BelowMainThread(os.Getpid(), int(a.thread.Load()))
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
@@ -117,13 +239,18 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 	for _, p := range held {
 		known[p.ID] = true
 	}
-	helped := map[int]bool{helper: helper != 0}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	helped, apart := make(map[int]bool), make(map[int]bool)
 	var strays []proctree.Process
 	for _, row := range rows { // parents come first
 		switch {
 		case row.PID == helper, helped[row.PPID]:
-			helped[row.PID] = true
-		case !known[row.ID]:
+			helped[row.PID] = !lost
+		case known[row.ID]:
+		case a.others[row.ID], apart[row.PPID]:
+			apart[row.PID], a.others[row.ID] = true, true
+		default:
 			strays = append(strays, row)
 		}
 	}
@@ -157,6 +284,11 @@ func (a *adopting) empty(ctx context.Context) error {
 	if err := a.containment.empty(ctx); err != nil {
 		return err
 	}
+	return a.drain(ctx)
+}
+
+// drain waits until there is no stray.
+func (a *adopting) drain(ctx context.Context) error {
 	moving := 0
 	return pgroup.Drain(ctx, func() ([]proctree.Process, error) {
 		if a.killing.Load() {
@@ -183,6 +315,7 @@ func (a *adopting) reap() (*os.ProcessState, error) {
 }
 
 func (a *adopting) close() error {
+	a.closing.Store(true)
 	signal.Stop(a.died)
 	close(a.died)
 	a.reaping.Wait()

@@ -36,11 +36,13 @@ func seen(look func() (rows []proctree.Process, none bool, err error)) ([]proctr
 // that it returns when it looks again: they have been forked meanwhile. None gets
 // them twice. The errors are those of members.signal.
 func signalEach(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
-	// One that forks and exits all the time has always a new child.
-	const most = 20
+	// One that forks and exits all the time has always a new child, and many of them
+	// make a look take long.
+	const most, long = 20, 300 * time.Millisecond
+	began := time.Now()
 	reached := make(map[proctree.ID]bool)
 	result := os.ErrProcessDone
-	for range most {
+	for i := 0; i < most && time.Since(began) < long; i++ {
 		rows, err := look()
 		if err != nil {
 			return err

@@ -101,6 +101,9 @@ type Report struct {
 	// everywhere, as the package documentation has it, is not said here.
 	BestEffort string     `json:"best_effort,omitempty"`
 	Leftovers  []Leftover `json:"leftovers"`
+	// Unknown says why it is not known whether anything is left beside the Leftovers:
+	// see UnknownError.
+	Unknown string `json:"unknown,omitempty"`
 	// Holders are the processes that held a pipe or the terminal open when
 	// Cmd.WaitDelay had passed: kept ones, or such as are none of the run. It is
 	// what the caller may see of them, and on other systems than Linux nothing.
@@ -159,6 +162,17 @@ type SurvivorError struct{ Survivors []Leftover }
 func (e *SurvivorError) Error() string {
 	return "corral: could not stop " + processes(e.Survivors)
 }
+
+// UnknownError is returned by Wait and Stop when it is not known whether any member
+// is left, or which: the members could not be listed, and the system has not said that
+// there are none. What could be done without that list has been done.
+type UnknownError struct{ Reason error }
+
+func (e *UnknownError) Error() string {
+	return "corral: cannot tell whether anything is left: " + e.Reason.Error()
+}
+
+func (e *UnknownError) Unwrap() error { return e.Reason }
 
 // ContainmentError is returned by Start, before anything has been started, when
 // no containment is to be had here that is wanted and is at least what
@@ -222,10 +236,13 @@ func survivors(all []Leftover) []Leftover {
 	return left
 }
 
-// whyAlive says why p has outlived its kill.
+// whyAlive says why p has outlived its kill, or nothing if it has not.
 func whyAlive(p Process) string {
 	row, err := proctree.Lookup(p.PID)
-	if err == nil && row.State == proctree.Disk {
+	switch {
+	case errors.Is(err, proctree.ErrGone), err == nil && (row.ID != p.id() || !row.Alive()):
+		return ""
+	case err == nil && row.State == proctree.Disk:
 		return "in uninterruptible sleep"
 	}
 	h, err := proctree.Open(p.id())
@@ -234,6 +251,8 @@ func whyAlive(p Process) string {
 		err = h.Signal(noSignal)
 	}
 	switch {
+	case errors.Is(err, proctree.ErrGone):
+		return ""
 	case errors.Is(err, os.ErrPermission):
 		return "not permitted: it belongs to user " + row.User
 	case err != nil:

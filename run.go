@@ -44,7 +44,8 @@ type run struct {
 
 	giveUp      context.CancelFunc // ends the wait for a leader that cannot be killed
 	giveUpCtx   context.Context
-	over        chan struct{} // closed when nothing is left that is to be stopped
+	over        chan struct{} // closed when nothing is left that is to be stopped, and
+	stuck       bool          // that the leader has not ended is known
 	ctxStop     func() bool   // takes the context's watch back
 	ctxHandled  chan struct{} // closed when the context's end has been seen to
 	timeout     *time.Timer
@@ -54,13 +55,16 @@ type run struct {
 	stop        *stopper
 	stopping    chan struct{} // closed when there is one
 	settled     bool          // no stop can begin any more
-	closed      bool          // the containment is
 	ending      Ending
 	endErr      error     // the context's or the timeout's
 	cancelErr   error     // the caller's Cancel's
 	interrupted time.Time // when WaitDelay began to count
 	finished    bool      // the leader has ended, and a stop does not interrupt what the run was for
 	kept        []Leftover
+	unknown     error // why it is not known what has been kept
+
+	using  sync.RWMutex // for reading, by who uses the containment at the caller's request
+	closed bool         // the containment is
 
 	lines    []lifeline
 	watching sync.WaitGroup // of lifelines
@@ -221,8 +225,11 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
 		close(r.stopping)
 		go func() {
 			s.run()
-			if s.leaderAlive {
+			switch {
+			case s.leaderAlive:
 				r.giveUp()
+			case s.unknown != nil: // the leader may be alive; if it is not, there is an event for that
+				time.AfterFunc(lastLookPatience, r.giveUp)
 			}
 		}()
 	}
@@ -261,6 +268,8 @@ func (r *run) supervise() {
 		}
 	case r.giveUpCtx.Err() == nil:
 		r.log.Warn("corral: cannot wait for the command", "error", err)
+	default:
+		r.stuck = true
 	}
 	r.settle()
 }
@@ -276,6 +285,9 @@ func (r *run) settle() {
 	if !stopping {
 		left, err := r.left()
 		switch {
+		case err != nil && r.cmd.Leftovers == KeepLeftovers:
+			r.log.Warn("corral: cannot list the members", "error", err)
+			r.unknown = err
 		case err != nil:
 			// What cannot be seen can still be signalled.
 			r.log.Warn("corral: cannot list the members", "error", err)
@@ -362,19 +374,21 @@ func (r *run) wait() error {
 	}
 	ioErr := r.cmd.stdio.finish(r.remainingDelay())
 	var exitErr error
-	if s := r.stop; s == nil || !s.leaderAlive {
+	if !r.stuck {
 		exitErr = r.reap()
 	}
 	r.giveUp()
 	r.watching.Wait()
 	closeLifelines(r.lines)
+	r.using.Lock()
+	r.closed = true
+	r.using.Unlock()
+	r.cont.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.forceTimers {
 		t.Stop()
 	}
-	r.closed = true
-	r.cont.close()
 	r.cmd.setState(r.state)
 	rep := r.makeReport()
 	r.report.Store(rep)
@@ -406,6 +420,9 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	}
 	if r.stop != nil {
 		errs = append(errs, r.stop.err())
+	}
+	if r.unknown != nil {
+		errs = append(errs, &UnknownError{r.unknown})
 	}
 	if r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(rep.Leftovers) > 0 {
 		errs = append(errs, &LeftoverError{Leftovers: rep.Leftovers})
@@ -443,11 +460,16 @@ func (r *run) makeReport() *Report {
 	if errors.As(r.endErr, &lifeline) {
 		rep.Lifeline = lifeline.Lifeline
 	}
+	unknown := r.unknown
 	if s := r.stop; s != nil {
 		rep.Leftovers, rep.Forced = s.leftovers, s.usedKill
 		if s.signalErr != nil {
 			rep.SignalError = s.signalErr.Error()
 		}
+		unknown = s.unknown
+	}
+	if unknown != nil {
+		rep.Unknown = unknown.Error()
 	}
 	rep.Holders = r.cmd.stdio.holders
 	if w := r.cmd.limited; w != nil {
@@ -480,24 +502,27 @@ func (r *run) argv() []string {
 
 // signal is Cmd.Signal.
 func (r *run) signal(sig os.Signal) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.using.RLock()
+	defer r.using.RUnlock()
 	if r.closed {
 		return os.ErrProcessDone
 	}
 	if sig != os.Kill {
 		return r.cont.signal(sig)
 	}
-	if r.stop != nil {
-		r.stop.force()
+	r.mu.Lock()
+	s := r.stop
+	r.mu.Unlock()
+	if s != nil {
+		s.force()
 	}
 	return r.cont.kill()
 }
 
 // members is Cmd.Members.
 func (r *run) members() ([]Process, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.using.RLock()
+	defer r.using.RUnlock()
 	if r.closed {
 		return nil, nil
 	}

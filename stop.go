@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -44,6 +45,15 @@ const (
 	// killed. Only a member in uninterruptible sleep, or one that Corral may
 	// not signal, outlasts it.
 	killPatience = 5 * time.Second
+
+	// lookPatience bounds how long a signal is held back for the sake of the Report. A
+	// look may take as long as the members make it: there may be thousands, or one whose
+	// arguments cannot be read.
+	lookPatience = 100 * time.Millisecond
+
+	// lastLookPatience bounds the look that decides whether any member is left, where
+	// nothing else does.
+	lastLookPatience = time.Second
 )
 
 // DefaultStopPlan returns the plan of a Cmd that has none: SIGTERM, and
@@ -69,15 +79,20 @@ type stopper struct {
 	cont   members
 	plan   StopPlan
 	leader int                  // its PID; it is not a leftover
-	why    func(Process) string // why a member is still alive
+	why    func(Process) string // why a member is still alive; empty if it is not
 	silent bool                 // nobody will ask for the leftovers, so nobody looks for them
 	log    *slog.Logger
 
 	forced    chan struct{} // closed by force
 	forceOnce sync.Once
 
+	looking chan sight              // a look that goes on, or nil
+	naming  chan []proctree.Process // likewise
+	helpers map[proctree.ID]bool    // among the leftovers
+
 	done        chan struct{} // closed when what follows is final
 	leftovers   []Leftover
+	unknown     error // why it is not known whether more is left
 	signalErr   error // why the last step that could not be taken could not
 	usedKill    bool
 	leaderAlive bool
@@ -85,20 +100,22 @@ type stopper struct {
 
 func newStopper(cont members, plan StopPlan, leader int, log *slog.Logger) *stopper {
 	return &stopper{
-		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log,
+		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log, helpers: make(map[proctree.ID]bool),
 		forced: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
-// run stops the run. It takes at most the plan's waits and killPatience.
+// run stops the run. It takes at most the plan's waits, killPatience, and what its
+// looks may take.
 func (s *stopper) run() {
 	defer close(s.done)
+	defer s.dropHelpers()
 	last := "" // the signal that has been sent most recently
 	for _, step := range s.plan {
 		if step.Signal == os.Kill || s.isForced() {
 			break
 		}
-		if s.look(Signalled, last) {
+		if s.look(Signalled, last, lookPatience) {
 			return
 		}
 		last = signalName(step.Signal)
@@ -107,14 +124,14 @@ func (s *stopper) run() {
 			return
 		}
 	}
-	if s.look(Signalled, last) {
+	if s.look(Signalled, last, lookPatience) {
 		return
 	}
 	if s.kill() {
 		s.settle(Forced, "")
 		return
 	}
-	if !s.look(Forced, "") {
+	if !s.look(Forced, "", lastLookPatience) {
 		s.giveUp()
 	}
 }
@@ -133,56 +150,141 @@ func (s *stopper) isForced() bool {
 
 // err is what the callers of Stop and Wait get once the stop is done.
 func (s *stopper) err() error {
+	var errs []error
 	if left := survivors(s.leftovers); len(left) > 0 {
-		return &SurvivorError{Survivors: left}
+		errs = append(errs, &SurvivorError{Survivors: left})
 	}
-	return nil
+	if s.unknown != nil {
+		errs = append(errs, &UnknownError{s.unknown})
+	}
+	return join(errs...)
+}
+
+// sight is what a look has seen.
+type sight struct {
+	rows []proctree.Process
+	err  error
 }
 
 // look takes down the members there are, so that the Report can name them once
 // they are gone, and reports whether there are none. Those an earlier look saw
 // and this one does not have met the given fate.
-func (s *stopper) look(fate Fate, signal string) (none bool) {
+//
+// It takes no longer than patience. What it has not seen by then, the next one does.
+func (s *stopper) look(fate Fate, signal string, patience time.Duration) (none bool) {
 	if s.silent {
 		return false // if there are none, the next step finds out
 	}
-	members, err := s.cont.members()
-	if err != nil {
-		s.log.Warn("corral: cannot list the members", "error", err)
+	enough := time.NewTimer(patience)
+	defer enough.Stop()
+	var seen sight
+	for fresh := false; !fresh; { // what an earlier look sees may not be there any more
+		if fresh = s.looking == nil; fresh {
+			s.looking = make(chan sight, 1)
+			go see(s.cont, s.looking)
+		}
+		select {
+		case seen = <-s.looking:
+			s.looking = nil
+			if s.note(seen, fate, signal) {
+				return true
+			}
+		case <-enough.C:
+			s.unknown = fmt.Errorf("a look at the members took more than %v", patience)
+			return false
+		}
+	}
+	s.name(seen.rows, enough.C)
+	return false
+}
+
+func see(cont members, to chan<- sight) {
+	rows, err := cont.members()
+	to <- sight{rows, err}
+}
+
+// name takes down the names of the members.
+func (s *stopper) name(rows []proctree.Process, enough <-chan time.Time) {
+	for fresh := len(rows) == 0; !fresh; {
+		if fresh = s.naming == nil; fresh {
+			named := make(chan []proctree.Process, 1)
+			s.naming = named
+			go func() { named <- proctree.Details(rows) }()
+		}
+		select {
+		case rows := <-s.naming:
+			s.naming = nil
+			s.rename(rows)
+		case <-enough:
+			return
+		}
+	}
+}
+
+func (s *stopper) rename(rows []proctree.Process) {
+	for _, row := range rows {
+		p := processOf(row)
+		for i := range s.leftovers {
+			if l := &s.leftovers[i]; l.id() == row.ID && len(row.Args) > 0 {
+				l.Command = p.Command // it may have executed something else
+			}
+		}
+		if isHelper(row) {
+			s.helpers[row.ID] = true
+		}
+	}
+}
+
+// note takes down what a look has seen, and reports whether that is nobody.
+func (s *stopper) note(seen sight, fate Fate, signal string) (none bool) {
+	s.unknown = seen.err
+	if seen.err != nil {
+		s.log.Warn("corral: cannot list the members", "error", seen.err)
 		return false
 	}
-	none = len(members) == 0
-	alive := make(map[proctree.ID]bool, len(members))
+	there := make(map[proctree.ID]Process, len(seen.rows))
 	s.leaderAlive = false
-	for _, m := range members {
-		if m.PID == s.leader {
+	for _, row := range seen.rows { // one may be listed twice
+		if row.PID == s.leader {
 			s.leaderAlive = true
 		} else {
-			alive[m.ID] = true
+			there[row.ID] = processOf(row)
 		}
 	}
 	for i := range s.leftovers {
 		l := &s.leftovers[i]
-		if alive[l.id()] {
-			delete(alive, l.id()) // known already
+		if _, alive := there[l.id()]; alive {
+			delete(there, l.id()) // known already
 		} else if l.Fate == "" {
 			l.Fate, l.Signal = fate, signal
 		}
 	}
-	members = slices.DeleteFunc(members, func(m proctree.Process) bool {
-		isNew := alive[m.ID]
-		delete(alive, m.ID) // it may be listed twice
-		return !isNew
-	})
-	for _, p := range describe(members) {
+	fresh := slices.Collect(maps.Values(there))
+	slices.SortFunc(fresh, func(a, b Process) int { return a.PID - b.PID })
+	for _, p := range fresh {
 		s.leftovers = append(s.leftovers, Leftover{Process: p})
 	}
-	return none
+	return len(seen.rows) == 0
+}
+
+// dropHelpers takes the helpers of other runs, whose owners have been members of this
+// one, off the list, unless they have survived: they are not what the command has left.
+func (s *stopper) dropHelpers() {
+	s.leftovers = slices.DeleteFunc(s.leftovers, func(l Leftover) bool {
+		return l.Fate != Survived && s.helpers[l.id()]
+	})
 }
 
 // settle says that nothing is left, and why.
 func (s *stopper) settle(fate Fate, signal string) {
-	s.leaderAlive = false
+	if s.looking != nil { // the Report can do with what was there a while ago
+		select {
+		case seen := <-s.looking:
+			s.note(seen, "", "")
+		case <-time.After(lastLookPatience):
+		}
+	}
+	s.leaderAlive, s.unknown = false, nil
 	for i := range s.leftovers {
 		if l := &s.leftovers[i]; l.Fate == "" {
 			l.Fate, l.Signal = fate, signal
@@ -194,9 +296,16 @@ func (s *stopper) settle(fate Fate, signal string) {
 func (s *stopper) giveUp() {
 	for i := range s.leftovers {
 		if l := &s.leftovers[i]; l.Fate == "" {
-			l.Fate, l.Reason = Survived, s.why(l.Process)
+			if l.Reason = s.why(l.Process); l.Reason == "" {
+				l.Fate = Forced
+				continue
+			}
+			l.Fate = Survived
 			s.log.Warn("corral: a member could not be stopped", "process", l.Process, "reason", l.Reason)
 		}
+	}
+	if s.unknown != nil {
+		s.log.Warn("corral: it is not known whether anything is left", "error", s.unknown)
 	}
 }
 

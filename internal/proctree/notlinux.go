@@ -13,7 +13,7 @@ func details(rows []Process) {
 }
 
 // BelowMainThread is Below: no thread of a process has children of its own.
-func BelowMainThread(pid int) ([]Process, error) { return Below(pid) }
+func BelowMainThread(pid int, _ ...int) ([]Process, error) { return Below(pid) }
 
 func keepOpen() error { return nil }
 

@@ -124,13 +124,14 @@ func lookup(pid int) (Process, error) {
 // counts only if the look before did not have it.
 func group(pgid int) ([]Process, error) {
 	const most = 20 // on a machine where something ends all the time
+	began := time.Now()
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
 	}
 	defer proc.close()
 	zombies := make(map[int]bool)
-	for range most - 1 {
+	for i := 1; i < most && time.Since(began) < longWalk; i++ {
 		found, moved, err := proc.group(pgid, zombies)
 		if err != nil || !moved {
 			return found, err
@@ -188,31 +189,44 @@ func descendants(pid int) ([]Process, error) {
 	return descend(pid, func(proc *procfs) ([]int, error) { return proc.children(pid, 0) })
 }
 
-// BelowMainThread is Below where only the main thread of pid has children that
-// count, but for others that the caller knows. What a process adopts goes to the main
-// thread, and so does what a thread has started that has ended (find_new_reaper in the
-// kernel's kernel/exit.c). Without CONFIG_PROC_CHILDREN it is Below.
-func BelowMainThread(pid int, others ...int) ([]Process, error) {
+// BelowMainThread is Below where only the children of pid's main thread count, and those
+// of the given others. What a process adopts goes to the main thread, and so does what a
+// thread has started that has ended (find_new_reaper in the kernel's kernel/exit.c).
+// Without CONFIG_PROC_CHILDREN it is Below.
+func BelowMainThread(pid int, threads ...int) ([]Process, error) {
 	if !possible(pid) {
 		return nil, nil
 	}
 	rows, err := descend(pid, func(proc *procfs) ([]int, error) {
 		pids, err := proc.children(pid, 1)
-		return append(pids, others...), err
+		for _, tid := range threads {
+			if tid != pid && err == nil {
+				pids, err = proc.childrenOf(pids, strconv.Itoa(pid), strconv.Itoa(tid))
+				if errors.Is(err, ErrGone) {
+					err = nil // the thread
+				}
+			}
+		}
+		return pids, err
 	})
 	return living(pid, rows, err)
 }
 
+// longWalk is how long a look may have taken for which there is another one: the tree
+// is large then, and will have changed again.
+const longWalk = 100 * time.Millisecond
+
 // descend walks down from pid, whose children are listed by first.
 func descend(pid int, first func(*procfs) ([]int, error)) ([]Process, error) {
 	const most = 10 // for a tree that changes all the time
+	began := time.Now()
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
 	}
 	defer proc.close()
 	zombies := make(map[int]bool)
-	for range most - 1 {
+	for i := 1; i < most && time.Since(began) < longWalk; i++ {
 		found, moved, err := proc.walk(pid, first, zombies)
 		switch {
 		case errors.Is(err, errNoChildren):
@@ -272,6 +286,21 @@ func childPIDs(pid int) ([]int, error) {
 		return childPIDsByTable(pid)
 	}
 	return pids, err
+}
+
+// ThreadChildPIDs returns the children of one thread of the calling process, zombies
+// included: none if it has ended, or if the system does not list them.
+func ThreadChildPIDs(tid int) ([]int, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, fmt.Errorf("proctree: children of thread %d: %w", tid, err)
+	}
+	defer proc.close()
+	pids, err := proc.childrenOf(nil, strconv.Itoa(os.Getpid()), strconv.Itoa(tid))
+	if err != nil && !errors.Is(err, ErrGone) && !errors.Is(err, errNoChildren) {
+		return nil, fmt.Errorf("proctree: children of thread %d: %w", tid, err)
+	}
+	return pids, nil
 }
 
 // MainThreadChildren are the children of the calling process's main thread: see
