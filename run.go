@@ -380,10 +380,7 @@ func (r *run) wait() error {
 	r.giveUp()
 	r.watching.Wait()
 	closeLifelines(r.lines)
-	r.using.Lock()
-	r.closed = true
-	r.using.Unlock()
-	r.cont.close()
+	r.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.forceTimers {
@@ -393,6 +390,30 @@ func (r *run) wait() error {
 	rep := r.makeReport()
 	r.report.Store(rep)
 	return r.waitError(exitErr, ioErr, rep)
+}
+
+// close closes the containment when nobody uses it any more. That may be the stop still,
+// which has not waited for all that it has begun; it is waited for here, for as long as
+// that may reasonably take.
+func (r *run) close() {
+	r.using.Lock()
+	r.closed = true
+	r.using.Unlock()
+	if r.stop == nil {
+		r.cont.close()
+		return
+	}
+	closed := make(chan struct{})
+	go func() {
+		r.stop.busy.Wait()
+		r.cont.close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(killPatience):
+		r.log.Warn("corral: a look at the members, or a signal to them, has not come to an end")
+	}
 }
 
 // remainingDelay is how long a pipe may still be held open.

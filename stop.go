@@ -46,6 +46,10 @@ const (
 	// not signal, outlasts it.
 	killPatience = 5 * time.Second
 
+	// signalPatience is how long a signal may take to reach the members, at least: if they
+	// fork faster than they are signalled, there is no end to it.
+	signalPatience = time.Second
+
 	// lookPatience bounds how long a signal is held back for the sake of the Report. A
 	// look may take as long as the members make it: there may be thousands, or one whose
 	// arguments cannot be read.
@@ -86,6 +90,7 @@ type stopper struct {
 	forced    chan struct{} // closed by force
 	forceOnce sync.Once
 
+	busy    sync.WaitGroup          // with the containment; some of it may outlast the stop
 	looking chan sight              // a look that goes on, or nil
 	naming  chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool    // among the leftovers
@@ -181,7 +186,11 @@ func (s *stopper) look(fate Fate, signal string, patience time.Duration) (none b
 	for fresh := false; !fresh; { // what an earlier look sees may not be there any more
 		if fresh = s.looking == nil; fresh {
 			s.looking = make(chan sight, 1)
-			go see(s.cont, s.looking)
+			seen := s.looking
+			s.busy.Go(func() {
+				rows, err := s.cont.members()
+				seen <- sight{rows, err}
+			})
 		}
 		select {
 		case seen = <-s.looking:
@@ -196,11 +205,6 @@ func (s *stopper) look(fate Fate, signal string, patience time.Duration) (none b
 	}
 	s.name(seen.rows, enough.C)
 	return false
-}
-
-func see(cont members, to chan<- sight) {
-	rows, err := cont.members()
-	to <- sight{rows, err}
 }
 
 // name takes down the names of the members.
@@ -316,7 +320,12 @@ func (s *stopper) step(step StopStep) bool {
 	if resume != nil {
 		signals = append(signals, resume)
 	}
-	switch err := s.cont.signal(signals...); {
+	began := time.Now()
+	err, done := s.within(max(step.Wait, signalPatience), s.forced, func() error { return s.cont.signal(signals...) })
+	switch {
+	case !done:
+		s.log.Warn("corral: signalling the run takes too long", "signal", signalName(step.Signal))
+		return false
 	case errors.Is(err, os.ErrProcessDone):
 		// Whether that is so is for empty to say: a member that forks and exits all
 		// the time is not there when the signal is.
@@ -326,7 +335,7 @@ func (s *stopper) step(step StopStep) bool {
 		s.log.Warn("corral: cannot signal the run", "signal", signalName(step.Signal), "error", err)
 		return false
 	}
-	return s.empty(step.Wait, s.forced)
+	return s.empty(max(0, step.Wait-time.Since(began)), s.forced)
 }
 
 // kill reports whether nothing is left.
@@ -334,7 +343,10 @@ func (s *stopper) kill() bool {
 	s.log.Debug("corral: killing the run")
 	s.usedKill = true
 	patience := killPatience
-	switch err := s.cont.kill(); {
+	switch err, done := s.within(killPatience, nil, s.cont.kill); {
+	case !done:
+		s.log.Warn("corral: killing the run takes too long")
+		patience = 0
 	case errors.Is(err, os.ErrPermission):
 		s.log.Warn("corral: may not kill the run", "error", err)
 		patience = 0
@@ -342,6 +354,25 @@ func (s *stopper) kill() bool {
 		s.log.Warn("corral: cannot kill the run", "error", err)
 	}
 	return s.empty(patience, nil)
+}
+
+// within returns what send does, or done = false if that takes longer than d or cut is
+// closed: then it goes on by itself. A helper has nobody else to answer to, and waits.
+func (s *stopper) within(d time.Duration, cut <-chan struct{}, send func() error) (err error, done bool) {
+	if s.silent {
+		return send(), true
+	}
+	sent := make(chan error, 1)
+	s.busy.Go(func() { sent <- send() })
+	enough := time.NewTimer(d)
+	defer enough.Stop()
+	select {
+	case err := <-sent:
+		return err, true
+	case <-enough.C:
+	case <-cut:
+	}
+	return nil, false
 }
 
 // empty waits at most d, or until cut is closed, and reports whether nothing
