@@ -31,6 +31,7 @@ type adopting struct {
 	kept    bool         // the keeper is the leader's parent
 	leader  atomic.Int64 // its PID
 	thread  atomic.Int64 // the owner's that has started it, and is the parent of what it clones as a sibling
+	started atomic.Bool  // the containment has members, and its helper is there
 	killing atomic.Bool  // whatever turns up is killed
 	died    chan os.Signal
 	reaping sync.WaitGroup
@@ -102,6 +103,7 @@ func (a *adopting) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		return leader, id, err
 	}
 	a.leader.Store(int64(id.PID))
+	a.started.Store(true)
 	signal.Notify(a.died, syscall.SIGCHLD)
 	a.reaping.Go(func() {
 		a.buryAll() // PID 1 may have got some before
@@ -189,7 +191,7 @@ func (a *adopting) known(pid int) bool {
 
 // helper is the PID of the guard or the keeper, or 0.
 func (a *adopting) helper() int {
-	if h, ok := a.containment.(interface{ helper() int }); ok {
+	if h, ok := a.containment.(interface{ helper() int }); ok && a.started.Load() {
 		return h.helper()
 	}
 	return 0
@@ -235,9 +237,12 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 	}
 	helper := a.helper()
 	known := make(map[proctree.ID]bool)
-	held, err := a.containment.members()
-	for _, p := range held {
-		known[p.ID] = true
+	if a.started.Load() {
+		var held []proctree.Process
+		held, err = a.containment.members()
+		for _, p := range held {
+			known[p.ID] = true
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

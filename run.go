@@ -377,6 +377,7 @@ func (r *run) wait() error {
 	if !r.stuck {
 		exitErr = r.reap()
 	}
+	burySiblings(r.cont.containment)
 	r.giveUp()
 	r.watching.Wait()
 	closeLifelines(r.lines)

@@ -734,6 +734,20 @@ func (proc *procfs) read(pid int, file string) ([]byte, error) {
 	return b, err
 }
 
+// ReadFile returns the beginning, 4 KiB, of a file that /proc has about pid.
+func ReadFile(pid int, name string) ([]byte, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, fmt.Errorf("proctree: %w", err)
+	}
+	defer proc.close()
+	b, err := proc.read(pid, name)
+	if err != nil {
+		return nil, fmt.Errorf("proctree: process %d: %w", pid, err)
+	}
+	return b, nil
+}
+
 func exists(pid int) bool {
 	err := unix.Kill(pid, 0)
 	return err == nil || err == unix.EPERM
