@@ -189,6 +189,13 @@ func (a *adopting) known(pid int) bool {
 	return err != nil || now == before
 }
 
+func (a *adopting) unguarded() string {
+	if u, ok := a.containment.(interface{ unguarded() string }); ok {
+		return u.unguarded()
+	}
+	return ""
+}
+
 // helper is the PID of the guard or the keeper, or 0.
 func (a *adopting) helper() int {
 	if h, ok := a.containment.(interface{ helper() int }); ok && a.started.Load() {

@@ -368,7 +368,7 @@ func (c *Cmd) prepare() (*run, error) {
 
 func (c *Cmd) prepareRun(plan StopPlan) (*run, error) {
 	inner := c.inner()
-	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers, c.Leftovers == WaitForLeftovers})
+	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers, c.Leftovers == WaitForLeftovers, c.logger()})
 	if err != nil {
 		return nil, err
 	}

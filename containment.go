@@ -3,6 +3,7 @@ package corral
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -109,6 +110,7 @@ type request struct {
 	plan StopPlan             // for whoever has to stop the run when the owner is gone
 	keep bool                 // leftovers are to be kept
 	wait bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
+	log  *slog.Logger
 }
 
 // choice is the containment that a run got.

@@ -5,8 +5,11 @@ package corral
 // namespace mostly, whose end would take the guard before it has cleaned up.
 func GiveBack() {
 	owner.mu.Lock()
-	defer owner.mu.Unlock()
-	if owner.inUse == 0 && owner.home != nil {
-		owner.dissolve()
+	if owner.inUse > 0 || owner.home == nil {
+		owner.mu.Unlock()
+		return
 	}
+	old := owner.retire()
+	owner.mu.Unlock()
+	old.end()
 }

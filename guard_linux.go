@@ -1,11 +1,13 @@
 package corral
 
 import (
-	"log/slog"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,8 +21,9 @@ import (
 // its own plan, and removes it. It does the same, at its start, for the
 // directories that have lost owner and guard.
 //
-// It lives in the directory itself, and in a session of its own, so that no terminal and no kill of the owner's
-// group reaches it.
+// It lives beside the directory, so that what a command does to that one does not reach
+// it, and in a session of its own, so that no terminal and no kill of the owner's
+// group does.
 
 func guardMain(owner ownerProcess) {
 	readyToStop()
@@ -30,6 +33,8 @@ func guardMain(owner ownerProcess) {
 	closeInherited()
 	os.Chdir("/")
 	home := cgroup.FromFD(homeFD, os.Args[1])
+	home.Hold() // where that fails, it is tried again when it is needed
+	leave(home)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { sweep(home.Path()) })
 	owner.await(0)
@@ -38,65 +43,125 @@ func guardMain(owner ownerProcess) {
 	sweeping.Wait()
 }
 
-// leave goes back to the owner's own control group: what is left in home then
+// leave goes to the owner's own control group: what is left in home then
 // is to be stopped.
 func leave(home *cgroup.Dir) {
 	os.WriteFile(filepath.Join(filepath.Dir(home.Path()), "cgroup.procs"), []byte("0"), 0)
 }
 
-// sweep clears the directories beside home that nobody has a lock on.
+// sweep clears the directories beside home that are Corral's and that nobody has a lock on.
 func sweep(home string) {
-	parent := filepath.Dir(home)
-	entries, err := os.ReadDir(parent)
+	parent, err := cgroup.Open(filepath.Dir(home))
 	if err != nil {
 		return
 	}
-	var clearing sync.WaitGroup
-	for _, entry := range entries {
-		path := filepath.Join(parent, entry.Name())
-		if !entry.IsDir() || path == home || !isHome(entry.Name()) {
+	defer parent.Close()
+	names, _ := parent.Names()
+	var left []*cgroup.Dir
+	for _, name := range names {
+		if !strings.HasPrefix(name, homePrefix) || name == filepath.Base(home) {
 			continue
 		}
-		clearing.Go(func() {
-			dir, err := cgroup.Open(path)
-			if err != nil {
-				return
-			}
-			defer dir.Close()
-			if locked, err := dir.Lock(); err == nil && locked {
-				clear(dir)
-			}
-		})
-	}
-	clearing.Wait()
-}
-
-// isHome reports whether a directory has a name that pens.settle gives.
-func isHome(name string) bool {
-	numbers, ok := strings.CutPrefix(name, homePrefix)
-	return ok && len(numbers) > 2 && strings.Count(numbers, "-") > 0 && strings.Trim(numbers, "-0123456789") == ""
-}
-
-// clear stops the runs in home and removes it.
-func clear(home *cgroup.Dir) {
-	entries, _ := os.ReadDir(home.Path())
-	var stopping sync.WaitGroup
-	for _, entry := range entries {
-		if !entry.IsDir() {
+		dir, err := parent.Below(name)
+		if err != nil {
 			continue
 		}
-		stopping.Go(func() {
-			dir, err := cgroup.Open(filepath.Join(home.Path(), entry.Name()))
-			if err != nil {
-				return
-			}
-			defer dir.Close()
-			stopper := newStopper(cgroupMembers{dir}, planOf(entry.Name()), 0, slog.New(slog.DiscardHandler))
-			stopper.silent = true
-			stopper.run()
-		})
+		if locked, err := dir.Lock(); err == nil && locked && dir.Marked() {
+			left = append(left, dir)
+		} else {
+			dir.Close()
+		}
 	}
-	stopping.Wait()
-	home.Kill() // who is in home itself is none of its runs, but came from one
-	home.Remove()
+	clear(left...)
+	for _, dir := range left {
+		dir.Close()
+	}
+}
+
+// clear stops the runs in the homes, each by its plan, and removes the homes.
+//
+// It is one loop for all of them: the machine may be out of threads, which this would need
+// for each run otherwise, and out of descriptors. Nothing in it waits for a single run.
+func clear(homes ...*cgroup.Dir) {
+	var runs []*doomed
+	for _, home := range homes {
+		home.Thaw()
+		names, _ := home.Names()
+		for _, name := range names {
+			runs = append(runs, &doomed{home: home, name: name, plan: planOf(name)})
+		}
+	}
+	const shortest, longest = time.Millisecond, 100 * time.Millisecond // between two looks, unless all is over before
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		now := time.Now()
+		wake := now.Add(pause)
+		runs = slices.DeleteFunc(runs, func(r *doomed) bool {
+			over := r.advance(now)
+			if r.due.Before(wake) {
+				wake = r.due
+			}
+			return over
+		})
+		if len(runs) == 0 {
+			break
+		}
+		homes[0].Pause(int(max(0, time.Until(wake)).Milliseconds()) + 1)
+	}
+	for _, home := range homes {
+		home.Kill() // who is in home itself is none of its runs, but came from one
+		home.Remove()
+	}
+}
+
+// doomed is a run that has lost its owner.
+type doomed struct {
+	home   *cgroup.Dir
+	name   string
+	plan   StopPlan  // what is left of it
+	due    time.Time // when the next step is
+	killed bool
+}
+
+// advance takes the step that is due, if there is one, and reports whether there is
+// nothing left that can be done. It opens the directory each time, as there may be more of them
+// than descriptors; where that cannot be done at all, the kill of home has the last word.
+func (r *doomed) advance(now time.Time) (over bool) {
+	dir, err := r.home.Below(r.name)
+	if err == nil {
+		defer dir.Close()
+		var populated bool
+		populated, err = dir.Populated()
+		if err == nil && !populated {
+			return true
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	if r.killed && dir != nil {
+		dir.Kill() // once more
+	}
+	for !now.Before(r.due) {
+		switch {
+		case r.killed:
+			return true
+		case len(r.plan) == 0 || r.plan[0].Signal == os.Kill:
+			r.killed, r.due = true, time.Now().Add(killPatience)
+			if dir != nil {
+				dir.Kill()
+			}
+		default:
+			step := r.plan[0]
+			r.plan = r.plan[1:]
+			// That nobody was there to be signalled is not to be relied on: see stopper.step.
+			var err error
+			if dir != nil {
+				err = dir.Signal(step.Signal, unix.SIGCONT)
+			}
+			if err == nil || errors.Is(err, os.ErrProcessDone) {
+				r.due = time.Now().Add(step.Wait)
+			}
+		}
+	}
+	return false
 }

@@ -15,44 +15,46 @@ import (
 // waitid(2): waking a goroutine by way of the runtime's poller instead would
 // cost a tenth of what a short command takes.
 func awaitExit(ctx context.Context, p *os.Process) error {
-	return awaitExitAnd(ctx, p, -1, new(bool))
+	_, err := awaitExitAnd(ctx, p, -1, -1)
+	return err
 }
 
 // awaitExitOr is awaitExit, and returns too if line is not nil and its other end
-// is closed. Kernels without pidfds do not get to know that.
-func awaitExitOr(ctx context.Context, p *os.Process, line *os.File) (hungUp bool, err error) {
+// is closed, or if the timeout, in milliseconds, is not negative and has passed. Kernels
+// without pidfds do not get to know that.
+func awaitExitOr(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
 	if line == nil {
-		return false, awaitExit(ctx, p)
+		return awaitExitAnd(ctx, p, -1, timeout)
 	}
 	conn, err := line.SyscallConn()
 	if err == nil {
 		// The number stays the file's until Control returns.
-		cerr := conn.Control(func(fd uintptr) { err = awaitExitAnd(ctx, p, int32(fd), &hungUp) })
+		cerr := conn.Control(func(fd uintptr) { other, err = awaitExitAnd(ctx, p, int32(fd), timeout) })
 		if cerr != nil {
 			return true, nil // somebody has closed it
 		}
 	}
-	return hungUp, err
+	return other, err
 }
 
-func awaitExitAnd(ctx context.Context, p *os.Process, line int32, hungUp *bool) error {
+func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (other bool, err error) {
 	var failed error
-	err := p.WithHandle(func(pidfd uintptr) {
+	err = p.WithHandle(func(pidfd uintptr) {
 		// poll(2) passes over negative numbers, and reports POLLHUP unasked.
 		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: line}}
-		_, failed = wakepoll.Poll(ctx, fds, -1)
+		_, failed = wakepoll.Poll(ctx, fds, timeout)
 		if failed == nil && fds[0].Revents == 0 {
 			failed = context.Cause(ctx)
-			*hungUp = fds[1].Revents != 0
+			other = failed == nil
 		}
 	})
 	switch {
 	case errors.Is(err, os.ErrNoHandle):
-		return awaitExitByPID(ctx, p)
+		return false, awaitExitByPID(ctx, p)
 	case errors.Is(err, os.ErrProcessDone):
-		return nil // the caller has waited for it by os.Process.Wait
+		return false, nil // the caller has waited for it by os.Process.Wait
 	}
-	return errors.Join(err, failed)
+	return other, errors.Join(err, failed)
 }
 
 // awaitExitByPID is awaitExit for kernels without pidfds. If ctx is done first,

@@ -112,8 +112,11 @@ type Report struct {
 	OutputDropped int64 `json:"output_dropped_bytes,omitempty"`
 	// KeeperLost says that somebody has killed the run's keeper: see
 	// ErrKeeperLost.
-	KeeperLost bool      `json:"keeper_lost,omitempty"`
-	Started    time.Time `json:"started"`
+	KeeperLost bool `json:"keeper_lost,omitempty"`
+	// Unguarded says why, for a part of the run, there was no guard: somebody had killed it, and it
+	// could not be replaced at once. Had the owner been killed then, the run would have gone on.
+	Unguarded string    `json:"unguarded,omitempty"`
+	Started   time.Time `json:"started"`
 	// Elapsed is the time from start until nothing was left (or was given up).
 	Elapsed Duration `json:"elapsed_seconds"`
 	// UserTime and SystemTime are the CPU time of the leader and of the

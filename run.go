@@ -73,16 +73,19 @@ type run struct {
 }
 
 func newRun(c *Cmd, inner *exec.Cmd, cont *choice, plan StopPlan) *run {
-	log := c.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	r := &run{
-		cmd: c, inner: inner, cont: cont, plan: plan, log: log,
+		cmd: c, inner: inner, cont: cont, plan: plan, log: c.logger(),
 		over: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
+}
+
+func (c *Cmd) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
 }
 
 // start starts the leader, and the goroutine that looks after the run unless
@@ -505,6 +508,9 @@ func (r *run) makeReport() *Report {
 		rep.Signal = endedBy(state)
 		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
 		rep.PeakMemory = peakMemory(state)
+	}
+	if c, ok := r.cont.containment.(interface{ unguarded() string }); ok {
+		rep.Unguarded = c.unguarded()
 	}
 	if c, ok := r.cont.containment.(interface{ usage() accounting }); ok {
 		used := c.usage()

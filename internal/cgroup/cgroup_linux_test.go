@@ -336,7 +336,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// TestMembersThreaded: a threaded cgroup does not tell its processes.
+// TestMembersThreaded: a threaded cgroup does not tell its processes, but its threads.
 func TestMembersThreaded(t *testing.T) {
 	d := create(t)
 	threaded := below(t, d, "threaded")
@@ -345,12 +345,13 @@ func TestMembersThreaded(t *testing.T) {
 	if got := members(t, d); !slices.Equal(got, pidsOf(c)) {
 		t.Errorf("got %v", got)
 	}
-	if got, err := threaded.Members(); !errors.Is(err, unix.EOPNOTSUPP) {
-		t.Errorf("got %v, error %v", got, err)
+	if got := members(t, threaded); !slices.Equal(got, pidsOf(c)) {
+		t.Errorf("got %v", got)
 	}
-	if err := threaded.Kill(); !errors.Is(err, unix.EOPNOTSUPP) {
-		t.Errorf("kill: error %v", err)
-	}
+	ok(t, threaded.Signal(unix.SIGCONT))
+	ok(t, threaded.Kill())
+	empty(t, threaded)
+	c = start(t, d, "echo $$ >$D/threaded/cgroup.procs; echo ready; exec sleep 60")
 	ok(t, d.Signal(unix.SIGTERM))
 	empty(t, d)
 	ok(t, d.Remove())
@@ -454,7 +455,7 @@ func frozen(t *testing.T, d *Dir) *child {
 	defer ice.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	ok(t, ice.await(ctx, func(now status) bool { return now.frozen }))
+	ok(t, ice.await(ctx, func(now status) bool { return now.frozen }, nil))
 	return c
 }
 

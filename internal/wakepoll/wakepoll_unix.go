@@ -12,32 +12,62 @@ import (
 
 // Poll is poll(2), which ctx being done ends as well: with 0, and no error. The
 // timeout is in milliseconds; negative is none. It blocks a thread.
+//
+// To be woken takes a descriptor. Until there is one to be had, it looks at ctx again and again.
 func Poll(ctx context.Context, fds []unix.PollFd, timeout int) (n int, err error) {
-	wake, err := newWake()
-	if err != nil {
-		return 0, err
+	if ctx.Done() == nil {
+		return poll(fds, timeout)
 	}
-	defer wake.close()
+	for {
+		if wake, err := newWake(); err == nil {
+			defer wake.close()
+			return wake.poll(ctx, fds, timeout)
+		}
+		part := timeout
+		if timeout < 0 || timeout > slice {
+			part = slice
+		}
+		n, err := poll(fds, part)
+		if n != 0 || err != nil || part == timeout || ctx.Err() != nil {
+			return n, err
+		}
+		if timeout > 0 {
+			timeout -= part
+		}
+	}
+}
+
+// slice is how many milliseconds pass between two looks at the context.
+const slice = 20
+
+func (w wake) poll(ctx context.Context, fds []unix.PollFd, timeout int) (n int, err error) {
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
-		unix.Write(wake.in, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		unix.Write(w.in, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	})
 	defer func() {
 		if !stop() {
 			<-woken // it may be about to write to the descriptor
 		}
 	}()
-	all := append(fds[:len(fds):len(fds)], unix.PollFd{Fd: int32(wake.out), Events: unix.POLLIN})
-	for {
-		n, err = unix.Poll(all, timeout)
-		if err != unix.EINTR {
-			break
-		}
-	}
+	all := append(fds[:len(fds):len(fds)], unix.PollFd{Fd: int32(w.out), Events: unix.POLLIN})
+	n, err = poll(all, timeout)
 	if n > 0 && all[len(fds)].Revents != 0 {
 		n--
 	}
 	copy(fds, all)
-	return max(n, 0), os.NewSyscallError("poll", err)
+	return n, err
+}
+
+func poll(fds []unix.PollFd, timeout int) (n int, err error) {
+	for {
+		n, err = unix.Poll(fds, timeout)
+		if err == unix.EINVAL {
+			n, err = pollMore(fds, timeout)
+		}
+		if err != unix.EINTR {
+			return max(n, 0), os.NewSyscallError("poll", err)
+		}
+	}
 }

@@ -1,0 +1,326 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+const (
+	// maxPasses bounds the looks for members that were not there before.
+	maxPasses = 20
+	// maxHandles bounds the descriptors that are taken from the program at a time. For
+	// as many of them all members are listed once more.
+	maxHandles = 512
+)
+
+// Signal sends the signals, in this order, to every live member, once, also to
+// those that are born meanwhile; after twenty passes it gives up on those that never stop to fork.
+// A process that leaves the cgroup at this moment may get them, but no other one
+// that has the PID of a member: see proctree.Open for the limits of that. Where there is no
+// descriptor to hold a member by, its PID takes the signal right after it has been listed; one
+// that takes over the PID between these two calls gets it too.
+//
+// The result is os.ErrProcessDone if there is no live member, wraps
+// os.ErrPermission if there are and the caller may signal none of them, and is
+// nil if any got the signal.
+//
+// If SIGCONT is among them, d and the cgroups below it are thawed before: otherwise a
+// member that froze its cgroup could never obey.
+func (d *Dir) Signal(sigs ...os.Signal) error {
+	now, err := d.status()
+	if err == nil && now.empty() {
+		return os.ErrProcessDone
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup: send %s: %w", names(sigs), err)
+	}
+	var thawed error
+	if slices.Contains(sigs, os.Signal(syscall.SIGCONT)) {
+		thawed = d.thaw()
+	}
+	sent, denied, err := d.signal(sigs...)
+	if sent > 0 && exhausted(thawed) {
+		thawed = nil // none is known to be frozen
+	}
+	switch err := errors.Join(thawed, err); {
+	case err != nil:
+		return fmt.Errorf("cgroup: send %s: %w", names(sigs), err)
+	case sent > 0:
+		return nil
+	case denied != nil:
+		return fmt.Errorf("cgroup: send %s to the members of %s: %w", names(sigs), d.path, denied)
+	}
+	return os.ErrProcessDone
+}
+
+func names(sigs []os.Signal) string { return strings.Trim(fmt.Sprint(sigs), "[]") }
+
+// signal returns how many members got the signals and, if there was one that the
+// caller may not signal, what the system said to that.
+func (d *Dir) signal(sigs ...os.Signal) (sent int, denied, err error) {
+	s := newSignaling(d, sigs)
+	for range maxPasses {
+		settled, err := s.round()
+		if settled || err != nil {
+			return s.sent, s.denied, err
+		}
+	}
+	if s.sent == 0 && s.denied == nil {
+		return 0, nil, fmt.Errorf("%s: no member lives long enough", d.path)
+	}
+	return s.sent, s.denied, nil
+}
+
+// signaling is some signals on their way to the members of a cgroup.
+type signaling struct {
+	*Dir
+	list   func() ([]int, error)
+	sigs   []os.Signal
+	seen   map[proctree.Mark]bool
+	byPID  map[int]bool // those that are known by their PID alone, hidden ones among them
+	sent   int
+	denied error
+}
+
+func newSignaling(d *Dir, sigs []os.Signal) *signaling {
+	return &signaling{Dir: d, list: d.pids, sigs: sigs, seen: make(map[proctree.Mark]bool), byPID: make(map[int]bool)}
+}
+
+// round signals those members that have not been seen, and reports whether there were
+// none: otherwise there may be children of theirs by now, also of those that have ended.
+func (s *signaling) round() (settled bool, err error) {
+	pids, err := s.list()
+	if err != nil {
+		return false, err
+	}
+	settled = true
+	for len(pids) > 0 {
+		done, old, err := s.pass(pids[:min(len(pids), maxHandles)])
+		if err != nil {
+			return false, err
+		}
+		pids = pids[done:]
+		settled = settled && old
+	}
+	return settled, nil
+}
+
+// held is a member that is held by a descriptor.
+type held struct {
+	at   int // in the list
+	mark proctree.Mark
+	*proctree.Handle
+}
+
+// pass signals those of the listed members that have not been seen, as many as
+// there are descriptors for. It returns how many of the list are done with, and
+// whether all of those had been seen.
+func (s *signaling) pass(listed []int) (done int, settled bool, err error) {
+	const spare = 8 // descriptors, for another look
+	var fresh []held
+	var lost []int // is listed, and yet not there
+	release := func(from int) {
+		for _, m := range fresh[from:] {
+			m.Close()
+		}
+		fresh = fresh[:from]
+	}
+	defer func() { release(0) }()
+	settled = true
+holding:
+	for done < len(listed) {
+		pid := listed[done]
+		h, mark, err := proctree.Hold(pid)
+		switch {
+		case exhausted(err) && len(fresh) > spare:
+			release(len(fresh) - spare)
+			done = fresh[len(fresh)-1].at + 1
+			break holding
+		case exhausted(err):
+			release(0)
+			done = min(len(listed), done+64) // as many as have the signal soon after the look
+			old, err := s.passByPID(listed[:done])
+			return done, settled && old, err
+		case err == nil && s.seen[mark]:
+			h.Close()
+		case err == nil:
+			fresh, settled = append(fresh, held{done, mark, h}), false
+		case errors.Is(err, os.ErrPermission):
+			if !s.byPID[pid] {
+				s.byPID[pid], s.denied, settled = true, err, false
+			}
+		case errors.Is(err, proctree.ErrGone):
+			lost = append(lost, pid)
+		default:
+			return done, false, err
+		}
+		done++
+	}
+	if len(lost) > 0 {
+		old, err := s.passByPID(lost)
+		if err != nil {
+			return done, false, err
+		}
+		settled = settled && old
+	}
+	return done, settled, s.reach(fresh, listed)
+}
+
+func (s *signaling) reach(fresh []held, listed []int) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	// A PID that is listed now is that of the process that was opened before, or
+	// that one has ended and its handle reaches nobody.
+	still, err := setOf(s.list())
+	if err != nil {
+		return err
+	}
+	for _, m := range fresh {
+		if !still[listed[m.at]] {
+			continue
+		}
+		switch err := m.Signal(s.sigs...); {
+		case err == nil:
+			s.seen[m.mark] = true
+			s.sent++
+		case errors.Is(err, os.ErrPermission):
+			s.seen[m.mark], s.denied = true, err
+		case !errors.Is(err, proctree.ErrGone):
+			return err
+		}
+	}
+	return nil
+}
+
+// passByPID is pass where nothing can be opened, or not looked at: whoever is listed now
+// gets the signals by its PID, if it has not had them so before.
+func (s *signaling) passByPID(listed []int) (settled bool, err error) {
+	still, err := setOf(s.list())
+	if err != nil {
+		return false, err
+	}
+	settled = true
+	for _, pid := range listed {
+		if pid <= 1 || s.byPID[pid] {
+			continue
+		}
+		settled = false // also if it has ended: it may have forked
+		if !still[pid] {
+			continue
+		}
+		s.byPID[pid] = true
+		switch err := kill(pid, s.sigs); err {
+		case nil:
+			s.sent++
+		case unix.ESRCH:
+		default:
+			s.denied = os.NewSyscallError("kill", err)
+		}
+	}
+	return settled, nil
+}
+
+func kill(pid int, sigs []os.Signal) error {
+	for _, sig := range sigs {
+		number, ok := sig.(syscall.Signal)
+		if !ok {
+			return unix.EINVAL
+		}
+		if err := unix.Kill(pid, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kill sends SIGKILL to every member, also to those that are born meanwhile,
+// which the calling process must not be. When they have ended, Empty tells. It
+// is no error if there is none.
+//
+// No process should be born in d afterwards. Some versions of Linux, 6.18 among
+// them, kill a process at its birth (CLONE_INTO_CGROUP of clone(2)) in another
+// cgroup than the parent's if cgroup.kill of one of the two has been written to
+// before.
+//
+// cgroup.kill does not end a process whose first thread has ended: the kernel sends the signal
+// to that thread alone (__cgroup_kill in kernel/cgroup/cgroup.c, complete_signal in
+// kernel/signal.c). So whoever is listed after it gets SIGKILL as a process, until no
+// new one is.
+//
+// Linux before 5.14 has no cgroup.kill, and a cgroup that has been made threaded
+// refuses it: d is frozen then, so that no member can
+// fork, and thawed when all have got the signal. If a member has not frozen
+// within a second, the signals are sent nevertheless. Without cgroup.freeze, before
+// 5.2, they are sent as those of Signal are.
+//
+// The error wraps os.ErrPermission if a member may not be signalled.
+func (d *Dir) Kill() error {
+	d.killed.Store(true)
+	if err := d.kill(); err != nil && !gone(err) {
+		return fmt.Errorf("cgroup: kill: %w", err)
+	}
+	return nil
+}
+
+func (d *Dir) kill() error {
+	s, thorough := newSignaling(d, []os.Signal{unix.SIGKILL}), false
+	for range maxPasses {
+		err := d.writeHeld(killsFile, "1")
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
+			return d.killFrozen()
+		}
+		if err != nil {
+			return err
+		}
+		settled, err := s.round()
+		if err != nil {
+			return nil // it concerns the few that the kernel has passed over, and Empty tells
+		}
+		if settled {
+			if now, err := d.status(); err != nil || now.empty() || thorough {
+				return nil
+			}
+			thorough, s.list = true, d.everyone
+		}
+	}
+	return d.killFrozen()
+}
+
+func (d *Dir) killFrozen() error {
+	// This fails for the root of the hierarchy, which has no cgroup.kill either.
+	if now, err := d.status(); err != nil || now.empty() {
+		return err
+	}
+	frozen := d.write("cgroup.freeze", "1")
+	if frozen == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		// One that sleeps uninterruptibly does not freeze, nor does it fork.
+		d.await(ctx, func(now status) bool { return now.frozen || now.empty() }, nil)
+	}
+	if gone(frozen) || exhausted(frozen) {
+		frozen = nil // Linux before 5.2, or it is done without
+	}
+	_, denied, err := d.signal(unix.SIGKILL)
+	if now, serr := d.status(); serr == nil && !now.empty() {
+		s := newSignaling(d, []os.Signal{unix.SIGKILL})
+		s.list = d.everyone
+		s.round()
+	}
+	thawed := d.thaw()
+	if exhausted(thawed) {
+		thawed = nil
+	}
+	return errors.Join(frozen, denied, err, thawed)
+}

@@ -1,0 +1,443 @@
+package corral
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// pens is the owner's directory of control groups: one for all its runs, below
+// the owner's own control group, so that limits and whoever kills that one
+// reach the runs as well. In it there is one directory per run, named so that
+// whoever finds it knows how to stop the run, and used for other runs later.
+//
+// The lock on the directory says that its owner or the owner's guard is alive.
+// It is on the description of the open file, which the guard inherits, so no
+// PID and no PID namespace comes into it. A mark on it, an extended attribute, says that it is
+// Corral's: a name can be anybody's.
+//
+// Commands can do to these directories whatever the owner can. So what is used again is
+// looked at, and nothing that they can make slow is waited for with the lock held.
+type pens struct {
+	mu sync.Mutex
+	no error // why there can be none, found out once
+	site
+	serial int
+	inUse  int
+	idle   time.Time   // since when there is no run
+	timer  *time.Timer // for rest, nil if it is not running
+
+	hired   time.Time     // when the guard was, or was to be
+	pause   time.Duration // until the next try
+	guarded error         // why there is no guard
+}
+
+// site is what an owner has for its runs, to be given up together.
+type site struct {
+	parent *cgroup.Dir // the owner's own control group
+	home   *cgroup.Dir
+	free   map[string][]*cgroup.Dir // by plan
+
+	guard *os.Process
+	lines *os.File // to the guard
+
+	shared bool // a run may still use parent and home
+}
+
+// owner is this process's pens.
+var owner pens
+
+const (
+	homePrefix = "corral-"
+	// idleTime is how long the guard and the directories are kept for the next
+	// run, once there is none.
+	idleTime = 10 * time.Second
+	// mostFree is how many directories are kept. Each has four descriptors.
+	mostFree = 32
+)
+
+// take returns a directory for a run.
+func (p *pens) take(plan string) (dir *cgroup.Dir, reused bool, err error) {
+	var unfit []*cgroup.Dir
+	defer func() { discard(unfit...) }() // with the lock given back
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.no != nil {
+		return nil, false, p.no
+	}
+	if p.home != nil {
+		if err := p.home.Usable(); err != nil {
+			if p.inUse > 0 {
+				return nil, false, err
+			}
+			go p.retire().end()
+		}
+	}
+	if p.home == nil {
+		if err := p.settle(); err != nil {
+			if !transient(err) {
+				p.no = err
+			}
+			return nil, false, err
+		}
+	}
+	if p.lines == nil || hungUp(p.lines) {
+		p.dismiss()
+		if err := p.hire(false); err != nil {
+			return nil, false, err
+		}
+	}
+	for list := p.free[plan]; len(list) > 0; list = p.free[plan] {
+		dir, p.free[plan] = list[len(list)-1], list[:len(list)-1]
+		if clean, err := dir.Pristine(); err == nil && clean {
+			p.inUse++
+			return dir, true, nil
+		}
+		unfit = append(unfit, dir)
+	}
+	dir, err = p.add(plan)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		// Somebody has removed the owner's directory, or moved the owner.
+		go p.retire().end()
+		if err = p.settle(); err == nil {
+			dir, err = p.add(plan)
+		}
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	p.inUse++
+	return dir, false, nil
+}
+
+func (p *pens) create(plan string) (*cgroup.Dir, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.add(plan)
+}
+
+// add makes a directory for a run, with all open that a stop needs.
+func (p *pens) add(plan string) (*cgroup.Dir, error) {
+	p.serial++
+	path := filepath.Join(p.home.Path(), strconv.Itoa(p.serial)+"."+plan)
+	dir, err := cgroup.Create(path)
+	if errors.Is(err, unix.EAGAIN) && p.home.Mend() == nil { // somebody has limited what may be in it
+		dir, err = cgroup.Create(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	clean, err := dir.Pristine()
+	if err == nil && !clean && p.home.Mend() == nil {
+		clean, err = dir.Pristine()
+	}
+	if err == nil && !clean {
+		err = fmt.Errorf("%s: a new control group cannot be used: is the one that it is in frozen?", path)
+	}
+	if err == nil {
+		err = dir.Hold()
+	}
+	if err != nil {
+		discard(dir)
+		return nil, err
+	}
+	return dir, nil
+}
+
+// give takes back the directory of a run that is over. Who is in it still, was
+// kept or cannot be killed, and goes to where it would have been without us.
+func (p *pens) give(dir *cgroup.Dir, plan string, reusable bool) error {
+	p.mu.Lock()
+	parent := p.parent
+	p.mu.Unlock()
+	populated, err := dir.Populated()
+	if populated && err == nil && parent != nil {
+		err = dir.MoveTo(parent)
+	}
+	if !reusable || populated || err != nil || !p.keep(dir, plan) {
+		err = errors.Join(err, discard(dir))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inUse--; p.inUse == 0 {
+		// The timer is let run, as setting it anew for each run takes longer than all
+		// else that is done here.
+		p.idle = time.Now()
+		if p.timer == nil {
+			p.timer = time.AfterFunc(idleTime, p.rest)
+		}
+	}
+	return err
+}
+
+// keep keeps a directory for another run, if there are not too many.
+func (p *pens) keep(dir *cgroup.Dir, plan string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.home == nil || filepath.Dir(dir.Path()) != p.home.Path() || len(p.free[plan]) >= mostFree {
+		return false
+	}
+	p.free[plan] = append(p.free[plan], dir)
+	return true
+}
+
+func discard(dirs ...*cgroup.Dir) error {
+	var errs []error
+	for _, dir := range dirs {
+		errs = append(errs, dir.Remove(), dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// thaw thaws what keeps a process from being born in dir.
+func (p *pens) thaw(dir *cgroup.Dir) {
+	p.mu.Lock()
+	home := p.home
+	p.mu.Unlock()
+	if home != nil {
+		home.Mend()
+	}
+	dir.Thaw()
+}
+
+// rest gives everything back, as there has been no run for a while.
+func (p *pens) rest() {
+	p.mu.Lock()
+	p.timer = nil
+	if p.inUse > 0 || p.home == nil {
+		p.mu.Unlock()
+		return
+	}
+	if idle := time.Since(p.idle); idle < idleTime {
+		p.timer = time.AfterFunc(idleTime-idle, p.rest)
+		p.mu.Unlock()
+		return
+	}
+	old := p.retire()
+	p.mu.Unlock()
+	old.end()
+}
+
+// retire takes away the directory and the guard: for the caller to end, without
+// the lock.
+func (p *pens) retire() site {
+	old := p.site
+	old.shared = p.inUse > 0
+	p.site = site{}
+	return old
+}
+
+func (s site) end() {
+	for _, list := range s.free {
+		discard(list...)
+	}
+	endGuard(s.guard, s.lines)
+	s.home.Remove() // if the guard has not been there to do it
+	if !s.shared {
+		s.home.Close()
+		s.parent.Close()
+	}
+}
+
+// settle makes the owner's directory, and the guard in it.
+func (p *pens) settle() error {
+	if _, err := helperSource(); err != nil {
+		return err
+	}
+	path, err := cgroup.Own()
+	if err != nil {
+		return err
+	}
+	parent, err := cgroup.Open(path)
+	if err != nil {
+		return err
+	}
+	if err := parent.HoldEntry(); err != nil {
+		parent.Close()
+		return err
+	}
+	self, err := proctree.Identify(os.Getpid())
+	if err != nil {
+		parent.Close()
+		return err
+	}
+	path = filepath.Join(path, fmt.Sprintf("%s%d-%d", homePrefix, self.PID, self.Start))
+	for attempt := 0; ; attempt++ {
+		// Its like in another PID namespace may have the same name, and one of our own that
+		// is being given up.
+		name := path
+		if attempt > 0 {
+			name += "-" + strconv.Itoa(attempt)
+		}
+		err := p.open(parent, name)
+		if err != nil && (attempt == 100 || !errors.Is(err, os.ErrExist)) {
+			parent.Close()
+		}
+		if err == nil || attempt == 100 || !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+}
+
+// open makes the owner's directory under the given path, and hires its guard.
+func (p *pens) open(parent *cgroup.Dir, path string) error {
+	home, err := cgroup.Create(path)
+	if err != nil {
+		return err
+	}
+	locked, err := home.Lock()
+	if err == nil && !locked {
+		err = fmt.Errorf("%s: another process holds the lock", path)
+	}
+	if err == nil {
+		err = home.Mark() // with the lock held, as whoever finds the mark without it removes the directory
+	}
+	if err == nil {
+		err = home.HoldState()
+	}
+	p.site = site{parent: parent, home: home, free: make(map[string][]*cgroup.Dir)}
+	if err == nil {
+		err = p.hire(true)
+	}
+	if err == nil && !p.born() {
+		err = fmt.Errorf("start a process in %s: it was killed at its birth", path)
+	}
+	if err != nil {
+		p.dismiss()
+		home.Remove()
+		home.Close()
+		p.site = site{}
+	}
+	return err
+}
+
+// transient: another time it may work.
+func transient(err error) bool {
+	for _, errno := range []syscall.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.ENOSPC} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// hire starts the guard. It holds the line to the owner from the moment it
+// exists; that its program comes up is not waited for.
+//
+// The first one is born in the owner's directory, which shows whether runs can be: the call
+// may be forbidden, or the directory's type may not allow it. See also born. Later ones are not:
+// what commands have done to the directory must not be in their way.
+func (p *pens) hire(first bool) error {
+	fd, err := unix.FcntlInt(uintptr(p.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("dup", err)
+	}
+	home := os.NewFile(uintptr(fd), p.home.Path())
+	defer home.Close()
+	// The signal wakes a guard that has been stopped, when this process dies.
+	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGCONT}
+	if first {
+		attr.UseCgroupFD, attr.CgroupFD = true, p.home.FD()
+	}
+	p.hired = time.Now()
+	p.guard, p.lines, err = startHelper(guardRole, []string{p.home.Path()}, attr, home)
+	if err != nil {
+		return fmt.Errorf("start a process in %s: %w", p.home.Path(), err)
+	}
+	return nil
+}
+
+// born reports whether the guard has been able to execute its program. Some
+// kernels kill whoever is born in a cgroup that is not the parent's, if the
+// parent's has ever been killed by cgroup.kill.
+func (p *pens) born() bool {
+	for range 3 {
+		if !stillborn(p.guard.Pid) {
+			return true
+		}
+		// Somebody may have killed it.
+		p.dismiss()
+		if p.hire(true) != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// dismiss gives up a guard that has ended, or will.
+func (p *pens) dismiss() {
+	if p.lines != nil {
+		go endGuard(p.guard, p.lines)
+		p.lines, p.guard = nil, nil
+	}
+}
+
+// endGuard reaps a guard, which ends as its line does. One that does not, since somebody
+// stops it again and again, or since what it clears away takes too long, is killed.
+func endGuard(guard *os.Process, line *os.File) {
+	if line == nil {
+		return
+	}
+	line.Close()
+	const patience = 30 // seconds
+	for range patience {
+		guard.Signal(syscall.SIGCONT)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		err := awaitExit(ctx, guard)
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	guard.Kill()
+	guard.Wait()
+}
+
+// watch returns the line to the guard, or if there is no guard, in how many milliseconds
+// that should be changed.
+func (p *pens) watch() (line *os.File, again int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lines != nil || p.home == nil {
+		return p.lines, -1
+	}
+	return nil, max(1, int(time.Until(p.hired.Add(p.pause))/time.Millisecond)+1)
+}
+
+// replace replaces the guard whose line was the given one, unless somebody has, or has
+// tried a short while ago. It returns why there is no guard.
+//
+// The pause grows with each try, until a guard has lived for a second.
+func (p *pens) replace(line *os.File) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.home == nil || p.lines != nil && p.lines != line {
+		return nil
+	}
+	const longest = 5 * time.Second
+	age := time.Since(p.hired)
+	if p.lines != nil && age > time.Second {
+		p.pause = 0
+	}
+	p.dismiss()
+	if age < p.pause {
+		if p.guarded == nil {
+			p.guarded = errors.New("somebody ends it again and again")
+		}
+		return p.guarded
+	}
+	p.pause = min(max(2*p.pause, time.Millisecond), longest)
+	p.guarded = p.hire(false)
+	return p.guarded
+}
