@@ -1,0 +1,350 @@
+package corral_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// headlessRole is a leader whose first thread has ended, and which ignores what can be
+// ignored. The kernel's own kill of a control group does not reach it.
+const headlessRole = "headless-leader"
+
+func init() {
+	escape.Register(headlessRole, runHeadless)
+	if len(os.Args) > 1 && os.Args[1] == "escape:"+headlessRole {
+		runtime.LockOSThread()
+	}
+}
+
+func runHeadless([]string) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	unix.Setsid()
+	go func() {
+		time.Sleep(escape.Lifetime)
+		syscall.Exit(0)
+	}()
+	unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+}
+
+// headless waits until a process is one.
+func headless(t *testing.T, pid int) proctree.ID {
+	t.Helper()
+	var row proctree.Process
+	eventually(t, "its first thread does not end", func() bool {
+		var err error
+		row, err = proctree.Lookup(pid)
+		return err == nil && row.State == proctree.Zombie && row.Threads > 1
+	})
+	return row.ID
+}
+
+// ends waits for the end of a process.
+func ends(t *testing.T, id proctree.ID) {
+	t.Helper()
+	h, err := proctree.Open(id)
+	if err != nil {
+		return // it has
+	}
+	defer h.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	if err := h.Wait(ctx); err != nil {
+		t.Error(err)
+		h.Signal(os.Kill)
+	}
+}
+
+// TestHeadless: a leader without its first thread is stopped like another, in whichever
+// way.
+func TestHeadless(t *testing.T) {
+	path, args := escape.Command(headlessRole)
+	for _, end := range []string{"Stop", "Kill"} {
+		t.Run(end, func(t *testing.T) {
+			forEach(t, strong, func(t *testing.T, cont corral.Containment) {
+				cmd := contained(cont, path, args...)
+				cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				id := headless(t, cmd.Process.Pid)
+				if end == "Stop" {
+					if err := cmd.Stop(t.Context()); err != nil {
+						t.Error(err)
+					}
+				} else if err := cmd.Signal(os.Kill); err != nil {
+					t.Error(err)
+				}
+				cmd.Wait()
+				if len(cmd.Report().Survivors()) > 0 {
+					t.Errorf("%+v", cmd.Report())
+				}
+				ends(t, id)
+			})
+		})
+	}
+	t.Run("owner is killed", func(t *testing.T) {
+		forEach(t, strong, func(t *testing.T, cont corral.Containment) {
+			nest := newNest(t, false)
+			o := startOwner(t, nest, escape.NewProbe(t, child("plain")), program{Containment: cont, Argv: append([]string{path}, args...)})
+			o.comesTo("started")
+			id := headless(t, o.below(func(row proctree.Process) bool {
+				return row.State == proctree.Zombie && row.Threads > 1
+			}).PID)
+			o.kill()
+			ends(t, id)
+		})
+	})
+}
+
+// TestGuardStopped: a guard that somebody has stopped neither holds up the owner nor
+// outlives it, nor do the runs.
+func TestGuardStopped(t *testing.T) {
+	t.Run("owner is killed", func(t *testing.T) {
+		need(t, corral.Cgroup)
+		nest := newNest(t, false)
+		probe := escape.NewProbe(t, stubborn)
+		o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
+		probe.Ready(t.Context())
+		guard := o.helper("corral-guard")
+		send(t, guard, syscall.SIGSTOP)
+		o.kill()
+		gone(t, probe, nil)
+		ends(t, guard)
+	})
+	t.Run("owner exits", func(t *testing.T) {
+		need(t, corral.Cgroup)
+		nest := newNest(t, false)
+		probe := escape.NewProbe(t, stubborn)
+		o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
+		probe.Ready(t.Context())
+		guard := o.helper("corral-guard")
+		send(t, guard, syscall.SIGSTOP)
+		probe.Release()
+		if r := o.result(); r.Err != "<nil>" {
+			t.Error(r.Err)
+		}
+		gone(t, probe, nil)
+		ends(t, guard)
+	})
+	t.Run("idle", func(t *testing.T) {
+		need(t, corral.Cgroup)
+		corral.GiveBack() // so that there is one guard
+		need(t, corral.Cgroup)
+		guard := ownGuard(t)
+		send(t, guard, syscall.SIGSTOP)
+		given := make(chan struct{})
+		go func() {
+			defer close(given)
+			corral.GiveBack()
+		}()
+		need(t, corral.Cgroup) // it is not held up
+		select {
+		case <-given:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the owner waits for the guard")
+		}
+		ends(t, guard)
+	})
+}
+
+// ownGuard is the one of this process.
+func ownGuard(t *testing.T) proctree.ID {
+	t.Helper()
+	pids, err := proctree.ChildPIDs(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		row, err := proctree.Lookup(pid)
+		if err == nil && row.Alive() && len(row.Args) > 0 && row.Args[0] == "corral-guard" {
+			return row.ID
+		}
+	}
+	t.Fatal("no guard")
+	return proctree.ID{}
+}
+
+// TestGuardNotReplaced: there is one again as soon as there can be, and the report says
+// that there was none.
+func TestGuardNotReplaced(t *testing.T) {
+	need(t, corral.Cgroup)
+	nest := newNest(t, false)
+	probe := escape.NewProbe(t, stubborn)
+	o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
+	probe.Ready(t.Context())
+	guard := o.helper("corral-guard")
+	// Without descriptors there is no guard to be had, as without processes.
+	var before unix.Rlimit
+	if err := unix.Prlimit(o.id.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: 1024}, &before); err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	send(t, guard, syscall.SIGKILL)
+	// The owner has reaped it: it has seen to the loss.
+	eventually(t, "the guard's end is not noticed", func() bool {
+		_, err := proctree.Lookup(guard.PID)
+		return err != nil
+	})
+	time.Sleep(50 * time.Millisecond) // a few tries more, if they are made; the test does not depend on it
+	before.Max = 1024
+	before.Cur = 1024
+	if err := unix.Prlimit(o.id.PID, unix.RLIMIT_NOFILE, &before, nil); err != nil {
+		t.Fatal(err)
+	}
+	next := o.helper("corral-guard", guard)
+	// And that one is looked after.
+	send(t, next, syscall.SIGKILL)
+	o.helper("corral-guard", guard, next)
+	probe.Release()
+	if r := o.result(); r.Err != "<nil>" || !strings.Contains(r.Report.Unguarded, "too many open files") {
+		t.Errorf("Wait: %s, %+v", r.Err, r.Report)
+	}
+	gone(t, probe, nil)
+}
+
+// TestSweepOurs: what is Corral's and has lost its owner is cleared away, and nothing
+// that only has such a name.
+func TestSweepOurs(t *testing.T) {
+	need(t, corral.Cgroup)
+	nest := newNest(t, false)
+	if nest == nil {
+		t.Skip("SKIPPED: no control group for the owner")
+	}
+	make := func(name string) *cgroup.Dir {
+		dir, err := cgroup.Create(filepath.Join(nest.Path(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { dir.Close() })
+		return dir
+	}
+	innocent := func(in *cgroup.Dir) *exec.Cmd {
+		cmd := exec.Command("sleep", "60")
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: in.FD()}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+		return cmd
+	}
+	theirs := make("corral-2026-11")
+	bystander := innocent(theirs)
+	var ours []*cgroup.Dir
+	for i := range 3 { // before and after the other one in whichever order
+		home := make(fmt.Sprintf("corral-%d-%d", 1<<30+i, i))
+		if err := home.Mark(); err != nil {
+			t.Fatal(err)
+		}
+		innocent(make(filepath.Base(home.Path()) + "/1.15-100"))
+		ours = append(ours, home)
+	}
+	probe := escape.NewProbe(t, child("plain"))
+	o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
+	probe.Ready(t.Context())
+	eventually(t, "they are not swept", func() bool {
+		return !slices.ContainsFunc(ours, func(d *cgroup.Dir) bool { _, err := os.Stat(d.Path()); return err == nil })
+	})
+	probe.Release()
+	o.result()
+	if state, err := proctree.Lookup(bystander.Process.Pid); err != nil || !state.Alive() {
+		t.Errorf("the bystander: %+v, %v", state, err)
+	}
+	bystander.Process.Kill()
+	bystander.Wait()
+	if err := theirs.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
+// poisons are what a command with the owner's rights can do to the control groups that
+// it is in, once it has left them. OWN is its own, HOME the owner's.
+var poisons = map[string]string{
+	"own kill":                        "echo 1 >$OWN/cgroup.kill",
+	"own freeze":                      "echo 1 >$OWN/cgroup.freeze",
+	"own threaded":                    "echo threaded >$OWN/cgroup.type",
+	"own depth":                       "echo 0 >$OWN/cgroup.max.depth",
+	"own descendants":                 "echo 0 >$OWN/cgroup.max.descendants",
+	"own below":                       "mkdir $OWN/x",
+	"own gone":                        "rmdir $OWN",
+	"home kill":                       "echo 1 >$HOME/cgroup.kill",
+	"home freeze":                     "echo 1 >$HOME/cgroup.freeze",
+	"home threaded":                   "for d in $HOME $HOME/*/; do echo threaded >$d/cgroup.type; done",
+	"home depth":                      "echo 0 >$HOME/cgroup.max.depth",
+	"home descendants":                "echo 0 >$HOME/cgroup.max.descendants",
+	"home and own threaded, and back": "echo threaded >$OWN/cgroup.type; echo $$ >$OWN/cgroup.procs",
+}
+
+// TestPoison: later runs start, in whichever containment, and are stopped.
+func TestPoison(t *testing.T) {
+	need(t, corral.Cgroup)
+	for name, poison := range poisons {
+		t.Run(name, func(t *testing.T) {
+			corral.GiveBack()
+			defer corral.GiveBack()
+			own, err := cgroup.Own()
+			if err != nil {
+				t.Fatal(err)
+			}
+			script := `r=$(sed -n 's/^0:://p' /proc/self/cgroup); OWN=$BASE/corral-${r##*/corral-}; HOME=${OWN%/*}
+				echo $$ >$BASE/cgroup.procs || exit 9; ` + poison + `; exit 0`
+			cmd := corral.Command("sh", "-c", script)
+			cmd.Env = append(os.Environ(), "BASE="+own)
+			cmd.Containment, cmd.Require = corral.Cgroup, corral.Cgroup
+			out, err := cmd.CombinedOutput()
+			if err != nil && cmd.ProcessState.ExitCode() == 9 {
+				t.Skipf("SKIPPED: the command cannot leave its control group: %s", out)
+			}
+			t.Logf("the poisoner: %v %s", err, out)
+			began := time.Now()
+			for range 3 {
+				var at []*corral.Cmd
+				for range 3 {
+					cmd := corral.Command("sh", "-c", "sleep 60 & sleep 60")
+					cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+					if err := cmd.Start(); err != nil {
+						t.Fatal(err)
+					}
+					at = append(at, cmd)
+				}
+				for _, cmd := range at {
+					if err := cmd.Stop(t.Context()); err != nil {
+						t.Error(err)
+					}
+					cmd.Wait()
+					rep := cmd.Report()
+					if rep.Signal != "SIGTERM" || len(rep.Survivors()) > 0 {
+						t.Errorf("%+v", rep)
+					}
+					if rep.Containment != corral.Cgroup {
+						t.Logf("%s: %v", rep.Containment, rep.Declined)
+					}
+				}
+				if out, err := corral.Command("echo", "alive").Output(); err != nil || string(out) != "alive\n" {
+					t.Errorf("%q, %v", out, err)
+				}
+			}
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
