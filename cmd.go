@@ -101,7 +101,9 @@ type Cmd struct {
 	// Corral would stop, but something still holds a pipe open: a leftover that
 	// was kept, or a process outside the run. What had been written until then
 	// is delivered, Wait returns ErrWaitDelay if there is no other error, and the
-	// Report names the holders. For this, zero means one second.
+	// Report names the holders. So does it bound the wait for a Stdin whose Read
+	// does not return, unless that is a lifeline or there is a PTY. For this, zero
+	// means one second.
 	WaitDelay time.Duration
 
 	// Timeout, if not zero, is the time from Start after which the stop plan

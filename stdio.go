@@ -211,8 +211,10 @@ func (o *output) copy() error {
 // end-of-file: the deadline it set also cuts off what is in the pipe.
 func (o *output) drain() error {
 	data, open, err := readAvailable(o.pipe)
-	if _, werr := o.to.Write(data); err == nil {
-		err = werr
+	if len(data) > 0 { // a writer may take its time also for nothing
+		if _, werr := o.to.Write(data); err == nil {
+			err = werr
+		}
 	}
 	if err == nil && open {
 		err = ErrWaitDelay
@@ -248,8 +250,9 @@ func (s *stdio) over(delay time.Duration) {
 
 // finish waits for the copying to end, at most delay for somebody to let go of
 // a pipe, and closes what is left. A writer that is slow to take what was read
-// is waited for; a reader that does not come up with more input is not, for
-// nobody is left to whom it would matter.
+// is waited for. A reader that does not come up with more input is left behind
+// then, which is an ErrWaitDelay as in os/exec; but not if it is a lifeline, or is
+// typed on a terminal, as it is for them to go on for longer than the command.
 func (s *stdio) finish(delay time.Duration) error {
 	defer s.closeParent()
 	if s.lifeline != nil {
@@ -281,6 +284,9 @@ func (s *stdio) finish(delay time.Duration) error {
 			out--
 			errs = append(errs, err)
 		case <-expired:
+			if in > 0 && s.lifeline == nil && s.pty == nil {
+				errs = append(errs, ErrWaitDelay)
+			}
 			expired, in = nil, 0
 			if out > 0 {
 				s.holders = append(s.holders, s.findHolders()...)

@@ -3,6 +3,7 @@ package corral_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/headtail"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -257,12 +259,96 @@ func TestInputNotWanted(t *testing.T) {
 		}
 		defer silent.Close()
 		defer w.Close()
-		for _, in := range []io.Reader{bytes.NewReader(big), endless{}, struct{ io.Reader }{silent}} {
+		for _, tt := range []struct {
+			in   io.Reader
+			want error
+		}{{bytes.NewReader(big), nil}, {endless{}, nil}, {struct{ io.Reader }{silent}, corral.ErrWaitDelay}} {
 			cmd := contained(cont, "head", "-c", "1", "/dev/zero")
-			cmd.Stdin = in
+			cmd.Stdin = tt.in
 			cmd.WaitDelay = 50 * time.Millisecond
-			if out, err := cmd.Output(); err != nil || string(out) != "\x00" {
-				t.Errorf("%T: %q, %v", in, out, err)
+			if out, err := cmd.Output(); err != tt.want || string(out) != "\x00" {
+				t.Errorf("%T: %q, %v; want %v", tt.in, out, err, tt.want)
+			}
+		}
+		// A lifeline is there to be silent, and so is a keyboard.
+		cmd = contained(cont, "true")
+		cmd.Stdin, cmd.Lifelines = struct{ io.Reader }{silent}, []corral.Lifeline{corral.LifelineStdin}
+		cmd.WaitDelay = 50 * time.Millisecond
+		if err := cmd.Run(); err != nil {
+			t.Errorf("a lifeline: %v", err)
+		}
+		cmd = contained(cont, "true")
+		cmd.Stdin, cmd.PTY = struct{ io.Reader }{silent}, new(corral.PTY)
+		cmd.WaitDelay = 50 * time.Millisecond
+		if err := cmd.Run(); err != nil {
+			t.Errorf("with a PTY: %v", err)
+		}
+	})
+}
+
+// lateReader comes to its end when it is late.
+type lateReader struct{ late <-chan time.Time }
+
+func (r lateReader) Read([]byte) (int, error) {
+	<-r.late
+	return 0, io.EOF
+}
+
+// TestInputLate: what os/exec says of a Stdin whose Read takes longer than
+// WaitDelay, which it waits for.
+func TestInputLate(t *testing.T) {
+	const delay = 10 * time.Millisecond
+	for _, script := range []string{"true", "exit 3"} {
+		run := func(cmd interface{ Run() error }) string { return fmt.Sprint(cmd.Run()) }
+		std := exec.Command("sh", "-c", script)
+		std.Stdin, std.WaitDelay = lateReader{time.After(50 * delay)}, delay
+		cmd := sh(script)
+		cmd.Stdin, cmd.WaitDelay = lateReader{time.After(50 * delay)}, delay
+		if got, want := run(cmd), run(std); got != want {
+			t.Errorf("%s: %s; os/exec: %s", script, got, want)
+		}
+	}
+}
+
+// pieces keeps what it is given by each Write.
+type pieces struct{ all [][]byte }
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.all = append(p.all, bytes.Clone(b))
+	return len(b), nil
+}
+
+// TestNoEmptyWrite: a Writer is not called for nothing, as it may take its time for
+// that too.
+func TestNoEmptyWrite(t *testing.T) {
+	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
+		for _, script := range []string{
+			"true", "printf x",
+			"exec 4>&1; sleep 60 & printf x", // which is kept, so that the pipe has no end
+		} {
+			for _, limit := range []int64{0, 1, 10} {
+				var got pieces
+				cmd := contained(cont, "sh", "-c", script)
+				cmd.Stdout = &got
+				if limit > 0 {
+					cmd.Stdout = &headtail.Writer{To: &got, Limit: limit}
+				}
+				cmd.WaitDelay = 50 * time.Millisecond
+				cmd.Leftovers = corral.KeepLeftovers
+				if cont == corral.PIDNS {
+					cmd.Leftovers = corral.KillLeftovers // the kernel does so anyway
+				}
+				cmd.Run()
+				for _, l := range cmd.Report().Leftovers {
+					if l.Fate == corral.Kept {
+						defer syscall.Kill(l.PID, syscall.SIGKILL)
+					}
+				}
+				for _, b := range got.all {
+					if len(b) == 0 {
+						t.Errorf("%s, limit %d: %q", script, limit, got.all)
+					}
+				}
 			}
 		}
 	})

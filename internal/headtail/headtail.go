@@ -24,7 +24,7 @@ func (w *Writer) Dropped() int64 { return w.dropped }
 
 func (w *Writer) Write(p []byte) (int, error) {
 	n := len(p)
-	if head := w.Limit - w.Limit/2 - w.passed; head > 0 {
+	if head := w.Limit - w.Limit/2 - w.passed; head > 0 && len(p) > 0 {
 		k, err := w.To.Write(p[:min(head, int64(len(p)))])
 		w.passed += int64(k)
 		if err != nil {
