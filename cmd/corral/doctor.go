@@ -41,6 +41,9 @@ then what to change for better.
 		Args:                  cobra.NoArgs,
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := reserve(0); err != nil {
+				return err
+			}
 			program, err := os.Executable()
 			if err != nil {
 				return &exit{statusOwn, err}

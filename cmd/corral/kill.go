@@ -64,6 +64,9 @@ same time. Without --tree, descendants that are in another group stay.`,
 					pids = append(pids, pid)
 				}
 			}
+			if err := checkDescriptors(0); err != nil {
+				return &exit{statusOwn, err}
+			}
 			return killAll(c, pids, tree, signal, signalName(first.Signal), time.Duration(grace))
 		},
 	}

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -66,9 +67,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
-	root.SetOut(stdout)
+	out := &sink{to: stdout}
+	root.SetOut(out)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteC()
+	if out.err != nil {
+		err = &exit{cmp.Or(statusOf(err), statusOwn), out.err} // what cobra's help, for one, does not tell
+	}
 	name := "corral"
 	if cmd.Name() == timeoutName {
 		name = timeoutName
@@ -87,6 +92,38 @@ func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 }
 
 func say(w io.Writer, format string, args ...any) { sayAs("corral", w, format, args...) }
+
+// statusOf is the status of an error that has one, else 0.
+func statusOf(err error) int {
+	var e *exit
+	if errors.As(err, &e) {
+		return e.status
+	}
+	return 0
+}
+
+// sink keeps the first error of writing to a file: many do not look at it.
+type sink struct {
+	to  io.Writer
+	err error
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	n, err := s.to.Write(b)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
+}
+
+// fileOf is the file that w writes to, nil if it is none.
+func fileOf(w io.Writer) *os.File {
+	if s, ok := w.(*sink); ok {
+		w = s.to
+	}
+	f, _ := w.(*os.File)
+	return f
+}
 
 // sayAs writes one line. What goes into it may come from anywhere, so it is made
 // printable; that it cannot be written is not worth a failure.

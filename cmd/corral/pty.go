@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -45,23 +47,56 @@ func resize(p *corral.PTY) {
 	}
 }
 
+// keyboard is standard input, typed on the command's terminal.
+type keyboard struct {
+	raw     bool                    // it is corral's own terminal
+	signals map[byte]syscall.Signal // that its keys stand for
+	sent    atomic.Uint64           // a bit for each of those that have been typed
+	failed  error
+}
+
 // typeOn types what comes in on p, to the end-of-file. Corral's own terminal, if
 // that is where it comes from, is set to raw mode, so that the other one sees
-// every key; restore sets it back.
-func typeOn(p *corral.PTY) (restore func()) {
+// every key; restore sets it back. What cannot be read is told, and is the end.
+func (k *keyboard) typeOn(p *corral.PTY, tell func(error)) (restore func()) {
 	restore = func() {}
 	if isTerminal(os.Stdin) {
+		k.signals = signalKeys(os.Stdin)
 		if state, err := term.MakeRaw(int(os.Stdin.Fd())); err == nil {
+			k.raw = true
 			restore = sync.OnceFunc(func() { term.Restore(int(os.Stdin.Fd()), state) })
 		}
 	}
 	go func() {
-		if _, err := io.Copy(p, os.Stdin); err == nil {
+		_, err := io.Copy(p, k)
+		if k.failed != nil {
+			tell(k.failed)
+		}
+		if err == nil || k.failed != nil {
 			p.CloseWrite()
 		}
 	}()
 	return restore
 }
+
+func (k *keyboard) Read(b []byte) (int, error) {
+	n, err := os.Stdin.Read(b)
+	if k.raw {
+		for key, sig := range k.signals {
+			if bytes.IndexByte(b[:n], key) >= 0 {
+				k.sent.Or(1 << sig)
+			}
+		}
+	}
+	if err != nil && err != io.EOF && !k.raw { // a terminal that is gone is told otherwise
+		k.failed = err
+	}
+	return n, err
+}
+
+// typed reports whether the key for the signal has been pressed on corral's own
+// terminal, which has only passed it on.
+func (k *keyboard) typed(sig syscall.Signal) bool { return k.sent.Load()>>sig&1 != 0 }
 
 // heldWriter writes once until is closed. The command is heard only when corral's
 // terminal is in raw mode, which it cannot be before Start, as the command's is

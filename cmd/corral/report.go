@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -191,6 +192,34 @@ func writeRecords(w io.Writer, all []record) error {
 	return enc.Encode(list)
 }
 
+// fates counts what became of the leftovers.
+func fates(leftovers []corral.Leftover) string {
+	count := make(map[corral.Fate]int)
+	for _, l := range leftovers {
+		count[l.Fate]++
+	}
+	var parts []string
+	forced := count[corral.Forced]
+	if stopped := count[corral.Signalled] + forced; stopped > 0 {
+		part := "stopped " + processes(stopped, "")
+		switch forced {
+		case 0:
+		case stopped:
+			part += " by force"
+		default:
+			part += fmt.Sprintf(" (%d by force)", forced)
+		}
+		parts = append(parts, part)
+	}
+	if n := count[corral.Kept]; n > 0 {
+		parts = append(parts, "left "+processes(n, "")+" running")
+	}
+	if n := count[corral.Survived]; n > 0 {
+		parts = append(parts, "could not stop "+processes(n, ""))
+	}
+	return strings.Join(parts, ", ")
+}
+
 func writeTable(w io.Writer, all []record) error {
 	table := newTable(w)
 	table.row("HOST", "COMMAND", "ENDING", "STATUS", "CONTAINMENT", "ELAPSED", "FORCED", "LEFTOVERS", "FILE")
@@ -202,7 +231,7 @@ func writeTable(w io.Writer, all []record) error {
 		if r.Forced {
 			forced = "yes"
 		}
-		leftovers := fates(r.Leftovers, "")
+		leftovers := fates(r.Leftovers)
 		if leftovers == "" {
 			leftovers = "none"
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/headtail"
 )
 
@@ -148,111 +149,193 @@ other	the exit status of the command
 	return c
 }
 
-// run runs the command in args to its end.
+// run runs the command in args to its end, and exits with its status, or ends as it
+// has ended.
 func (o *runFlags) run(stderr io.Writer, args []string) error {
-	var report io.WriteCloser
-	if o.report == "-" {
-		report = nopCloser{stderr}
-	} else if o.report != "" {
-		f, err := os.Create(o.report)
+	if err := reserve(len(o.lifelines)); err != nil {
+		return err
+	}
+	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}}
+	if err := j.openReport(); err != nil {
+		return err
+	}
+	// From here on a signal must not end corral before it has cleaned up, up
+	// to the end of the process: none is let go again.
+	listen, answer := caught, func(cmd *corral.Cmd, signals chan os.Signal) { relay(cmd, signals, j.tty) }
+	if o.asInit != nil {
+		listen, answer = passedOn, o.asInit.passOn
+	}
+	signals := listenTo(listen())
+	var err error
+	if j.cmd, err = startCommand(args, j.command); err != nil {
+		return startError(args[0], err)
+	}
+	if o.pty {
+		if !j.fed() {
+			j.restore = j.keys.typeOn(j.cmd.PTY, func(err error) { say(stderr, "cannot read the input: %v", err) })
+		}
+		close(j.typing)
+		defer j.restore()
+	}
+	go answer(j.cmd, signals.passed)
+	err = j.cmd.Wait()
+	return j.end(err, signals)
+}
+
+// job is the command under way.
+type job struct {
+	*runFlags
+	cmd     *corral.Cmd
+	stderr  io.Writer
+	report  io.WriteCloser
+	tty     *terminal
+	outputs []*output
+	typing  chan struct{} // closed when the command may be heard
+	keys    keyboard
+	restore func()
+}
+
+func (j *job) openReport() error {
+	switch j.runFlags.report {
+	case "":
+	case "-":
+		j.report = nopCloser{j.stderr}
+	default:
+		f, err := os.Create(j.runFlags.report)
 		if err != nil {
 			return &exit{statusOwn, fmt.Errorf("cannot write the report: %w", err)}
 		}
-		report = f
+		j.report = f
 	}
+	return nil
+}
 
+// fed reports whether the command's input comes from the library, which has to see
+// its end.
+func (j *job) fed() bool { return slices.Contains(j.lifelines, string(corral.LifelineStdin)) }
+
+// command returns the command in args, to be started.
+func (j *job) command(args []string) *corral.Cmd {
 	cmd := corral.Command(args[0], args[1:]...)
-	var limited []*headtail.Writer
-	output := func(f *os.File) io.Writer {
-		if o.outputLimit == 0 {
-			return f
-		}
-		w := &headtail.Writer{To: f, Limit: int64(o.outputLimit)}
-		limited = append(limited, w)
-		return w
-	}
-	cmd.Stdout = output(os.Stdout)
-	for _, name := range o.lifelines {
+	j.outputs, j.typing = nil, make(chan struct{})
+	for _, name := range j.lifelines {
 		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
 	}
-	fed := slices.Contains(cmd.Lifelines, corral.LifelineStdin) // by the library, which has to see the end
-	typing := make(chan struct{})
-	if o.pty {
+	if j.pty {
 		cmd.PTY = newPTY()
-		cmd.Stdout = heldWriter{cmd.Stdout, typing}
+		cmd.Stdout = heldWriter{j.output(os.Stdout), j.typing}
 	} else {
-		cmd.Stderr = output(os.Stderr)
+		cmd.Stdout, cmd.Stderr = j.output(os.Stdout), j.output(os.Stderr)
 	}
-	if !o.pty || fed {
+	if !j.pty || j.fed() {
 		cmd.Stdin = os.Stdin
 	}
-	cmd.Timeout = time.Duration(o.timeout)
-	cmd.StopPlan = corral.StopPlan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
-	cmd.Leftovers = o.leftovers
-	cmd.Containment = o.containment
-	cmd.Require = o.require
+	cmd.Timeout = time.Duration(j.timeout)
+	cmd.StopPlan = corral.StopPlan{{Signal: j.signal.Signal, Wait: time.Duration(j.grace)}}
+	cmd.Leftovers = j.leftovers
+	cmd.Containment = j.containment
+	cmd.Require = j.require
 	cmd.AdoptOrphans = adoptOrphans
-	tty := findTerminal()
-	listen, answer := caught, func(cmd *corral.Cmd, signals chan os.Signal) { relay(cmd, signals, tty) }
-	if o.asInit != nil {
-		o.asInit.prepare(cmd)
-		listen, answer = passedOn, o.asInit.passOn
+	if j.asInit != nil {
+		j.asInit.prepare(cmd)
 	}
-	if o.verbose {
-		log := stderr
-		if o.pty && isTerminal(os.Stdin) {
-			log = rawLines{stderr}
+	if j.verbose {
+		log := j.stderr
+		if j.pty && isTerminal(os.Stdin) {
+			log = rawLines{j.stderr}
 		}
 		cmd.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
+	return cmd
+}
 
-	// From here on a signal must not end corral before it has cleaned up, up
-	// to the end of the process: none is let go again.
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, listen()...)
-	if err := cmd.Start(); err != nil {
-		return startError(args[0], err)
+// output is a file that corral itself writes what the command has written to.
+type output struct {
+	sink
+	limited *headtail.Writer // nil if all is passed on
+}
+
+// output returns what the command is to write to: f, unless there is something to
+// do about it.
+func (j *job) output(f *os.File) io.Writer {
+	if !j.pty && j.outputLimit == 0 {
+		return f
 	}
-	restore := func() {}
-	if o.pty {
-		if !fed {
-			restore = typeOn(cmd.PTY)
+	o := &output{sink: sink{to: f}}
+	j.outputs = append(j.outputs, o)
+	if j.outputLimit == 0 {
+		return &o.sink
+	}
+	o.limited = &headtail.Writer{To: &o.sink, Limit: int64(j.outputLimit)}
+	return o.limited
+}
+
+// finishOutput writes what has been held back, and returns the first error there
+// has been. Nothing is said to those who have gone when the command has heard of it,
+// too.
+func (j *job) finishOutput(r *corral.Report) error {
+	var errs []error
+	for _, o := range j.outputs {
+		if o.limited != nil {
+			if o.err == nil {
+				o.limited.Flush()
+			}
+			r.OutputDropped += o.limited.Dropped()
 		}
-		close(typing)
-		defer restore()
+		if !(errors.Is(o.err, syscall.EPIPE) && r.Signal == "SIGPIPE") {
+			errs = append(errs, o.err)
+		}
 	}
-	go answer(cmd, signals)
-	err := cmd.Wait()
-	restore()
-	tty.restore(cmd.Report().Ending == corral.Exited && cmd.ProcessState != nil && cmd.ProcessState.Success())
+	return errors.Join(errs...)
+}
 
+// end says what there is to say after Wait, and returns the exit status, or ends the
+// process as the command has ended.
+func (j *job) end(err error, signals *inbox) error {
+	j.restore()
+	r := j.cmd.Report()
+	j.tty.restore(r.Ending == corral.Exited && j.cmd.ProcessState != nil && j.cmd.ProcessState.Success())
+	outputErr := j.finishOutput(r)
+	var survivors *corral.SurvivorError
+	if !j.quiet {
+		sayWeaker(func(format string, args ...any) { say(j.stderr, format, args...) }, r)
+	}
+	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || errors.As(err, &survivors)) {
+		say(j.stderr, "%s", line)
+	}
+	status := j.status(r, err, outputErr)
+	if j.report != nil {
+		if err := writeReport(j.report, r); err != nil {
+			say(j.stderr, "cannot write the report: %v", err)
+			status = own(status, statusOwn)
+		}
+	}
+	j.endLike(status, r, signals)
+	return &exit{status: status}
+}
+
+// own is the status if corral has something to complain about. That counts only if
+// the command succeeded: a failed one has a status of its own, which says more.
+func own(status, complaint int) int {
+	if status == 0 {
+		return complaint
+	}
+	return status
+}
+
+// status is the exit status, but for what concerns the report.
+func (j *job) status(r *corral.Report, err, outputErr error) int {
 	var (
 		exited    *corral.ExitError
 		leftovers *corral.LeftoverError
 		survivors *corral.SurvivorError
 	)
-	r := cmd.Report()
-	var flushErr error
-	for _, w := range limited {
-		flushErr = errors.Join(flushErr, w.Flush())
-		r.OutputDropped += w.Dropped()
-	}
-	if line := summary(r, time.Duration(o.timeout)); line != "" && (!o.quiet || errors.As(err, &survivors)) {
-		say(stderr, "%s", line)
-	}
 	status := statusOwn // of a command that cannot be made to end, if there is no other
-	if cmd.ProcessState != nil {
-		status = exitStatus(cmd.ProcessState)
+	if j.cmd.ProcessState != nil {
+		status = exitStatus(j.cmd.ProcessState)
 	}
-	if o.asInit != nil && o.asInit.zeroOn[status] {
+	if j.asInit != nil && j.asInit.zeroOn[status] {
 		status = 0
-	}
-	// What corral has to complain about counts only if the command succeeded:
-	// a failed command has a status of its own, which says more.
-	own := func(s int) {
-		if status == 0 {
-			status = s
-		}
 	}
 	switch {
 	case r.Ending == corral.TimedOut && r.Forced:
@@ -260,30 +343,73 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	case r.Ending == corral.TimedOut:
 		status = statusTimeout
 	case errors.As(err, &survivors):
-		own(statusOwn)
+		status = own(status, statusOwn)
 	case errors.As(err, &leftovers):
-		own(statusLeftovers)
+		status = own(status, statusLeftovers)
 	case errors.Is(err, corral.ErrWaitDelay):
-		say(stderr, "the output was cut, as it is held open%s", by(r.Holders))
-		if o.leftovers != corral.KeepLeftovers {
-			own(statusOwn)
+		say(j.stderr, "the output was cut, as it is held open%s", by(r.Holders))
+		if j.leftovers != corral.KeepLeftovers {
+			status = own(status, statusOwn)
 		}
 	case r.Ending == corral.LifelineLost:
 	case err != nil && !errors.As(err, &exited):
-		say(stderr, "%v", err)
-		own(statusOwn)
-	}
-	if flushErr != nil {
-		say(stderr, "cannot write the output: %v", flushErr)
-		own(statusOwn)
-	}
-	if report != nil {
-		if err := writeReport(report, r); err != nil {
-			say(stderr, "cannot write the report: %v", err)
-			own(statusOwn)
+		status = own(status, statusOwn)
+		if outputErr == nil || !errors.Is(outputErr, err) { // else it is said below
+			say(j.stderr, "%v", err)
 		}
 	}
-	return &exit{status: status}
+	if outputErr != nil {
+		say(j.stderr, "cannot write the output: %v", outputErr)
+		status = own(status, statusOwn)
+	}
+	return status
+}
+
+// endLike ends the process by the signal that has ended the command, if it was for
+// corral as well: sent to it, or typed on its terminal. Whoever waits for corral,
+// such as a shell with a script that Ctrl-C is to end, would have got to see the same
+// of the command.
+func (j *job) endLike(status int, r *corral.Report, signals *inbox) {
+	if j.cmd.ProcessState == nil || r.Ending != corral.Exited && r.Ending != corral.Stopped {
+		return
+	}
+	ws, ok := j.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !ws.Signaled() || status != statusSignal+int(ws.Signal()) {
+		return
+	}
+	typed := j.keys.typed(ws.Signal())
+	if typed {
+		j.tty.share(ws.Signal())
+	}
+	if typed || signals.got(ws.Signal()) {
+		disposition.EndLike(ws)
+	}
+}
+
+// startCommand starts the command in args, made by build, the way execvp(3) and the
+// shells do: what is neither a program nor says by a #! line what is to run it is a
+// script of the shell's.
+func startCommand(args []string, build func([]string) *corral.Cmd) (*corral.Cmd, error) {
+	cmd := build(args)
+	err := cmd.Start()
+	if errors.Is(err, errNotExecutable) && scriptShell != "" && isText(cmd.Path) {
+		cmd = build(append([]string{scriptShell, cmd.Path}, args[1:]...))
+		err = cmd.Start()
+	}
+	return cmd, err
+}
+
+// isText tells a script from a program for another machine, as shells do it, by the
+// beginning. One that cannot be read is left to the shell, which says so.
+func isText(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	b := make([]byte, 256)
+	n, _ := io.ReadFull(f, b)
+	return !bytes.Contains(b[:n], []byte{0})
 }
 
 // startError turns an error of Start into the status that env(1) and timeout(1)
@@ -397,7 +523,6 @@ func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 // that were not the command's own; empty if there is nothing to say.
 func summary(r *corral.Report, timeout time.Duration) string {
 	var parts []string
-	kind := "leftover"
 	if r.Ending == corral.TimedOut {
 		part := fmt.Sprintf("timed out after %v", timeout)
 		if r.Forced {
@@ -408,41 +533,47 @@ func summary(r *corral.Report, timeout time.Duration) string {
 	if r.Ending == corral.LifelineLost {
 		parts = append(parts, "lifeline lost: "+string(r.Lifeline))
 	}
+	kind := "leftover"
 	if r.Ending != corral.Exited {
 		kind = "more" // they are not left over, the command did not get to its end
 	}
-	if len(r.Leftovers) > 0 {
-		parts = append(parts, fates(r.Leftovers, kind)+": "+named(r.Leftovers))
+	// A part for each, so that everybody sees which is which.
+	for _, f := range []struct {
+		fate corral.Fate
+		line string
+		kind string
+	}{
+		{corral.Signalled, "stopped %s: %s", kind},
+		{corral.Forced, "stopped %s by force: %s", kind},
+		{corral.Kept, "left %s running: %s", ""},
+		{corral.Survived, "could not stop %s: %s", ""},
+	} {
+		these := slices.DeleteFunc(slices.Clone(r.Leftovers), func(l corral.Leftover) bool { return l.Fate != f.fate })
+		if len(these) > 0 {
+			parts = append(parts, fmt.Sprintf(f.line, processes(len(these), f.kind), named(these)))
+		}
 	}
 	return strings.Join(parts, "; ")
 }
 
-// fates counts what became of the leftovers.
-func fates(leftovers []corral.Leftover, kind string) string {
-	count := make(map[corral.Fate]int)
-	for _, l := range leftovers {
-		count[l.Fate]++
-	}
-	var parts []string
-	forced := count[corral.Forced]
-	if stopped := count[corral.Signalled] + forced; stopped > 0 {
-		part := "stopped " + processes(stopped, kind)
-		switch forced {
-		case 0:
-		case stopped:
-			part += " by force"
-		default:
-			part += fmt.Sprintf(" (%d by force)", forced)
+// sayWeaker says that the run has had a weaker containment than the machine should
+// have for it. What one has to be privileged for, or the kernel does not have, is
+// nothing out of the ordinary.
+func sayWeaker(say func(format string, args ...any), r *corral.Report) {
+	for _, d := range r.Declined {
+		if !usual(d) {
+			say("%s containment only, as %s does not work: %s", r.Containment, d.Containment, d.Reason)
 		}
-		parts = append(parts, part)
 	}
-	if n := count[corral.Kept]; n > 0 {
-		parts = append(parts, "left "+processes(n, "")+" running")
+}
+
+func usual(d corral.Declined) bool {
+	if d.Containment != corral.Cgroup && d.Containment != corral.PIDNS {
+		return false
 	}
-	if n := count[corral.Survived]; n > 0 {
-		parts = append(parts, "could not stop "+processes(n, ""))
-	}
-	return strings.Join(parts, ", ")
+	return slices.ContainsFunc([]error{errors.ErrUnsupported, syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOSYS}, func(err error) bool {
+		return strings.Contains(d.Reason, err.Error())
+	})
 }
 
 func processes(n int, kind string) string {
@@ -456,19 +587,17 @@ func processes(n int, kind string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// named names five leftovers at most and counts the others. Those that could
-// not be stopped come first: somebody has to look after them.
+// named names five leftovers at most, and counts the others.
 func named(leftovers []corral.Leftover) string {
 	const most = 5
-	var first, rest []string
+	var all []string
 	for _, l := range leftovers {
-		if l.Fate == corral.Survived {
-			first = append(first, fmt.Sprintf("%s (pid %d: %s)", commandOf(l.Process), l.PID, l.Reason))
-		} else {
-			rest = append(rest, fmt.Sprintf("%s (pid %d)", commandOf(l.Process), l.PID))
+		pid := fmt.Sprintf("pid %d", l.PID)
+		if l.Reason != "" {
+			pid += ": " + l.Reason
 		}
+		all = append(all, fmt.Sprintf("%s (%s)", commandOf(l.Process), pid))
 	}
-	all := append(first, rest...)
 	if more := len(all) - most; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), more)
 	}

@@ -115,8 +115,8 @@ func exitCode(ts *testscript.TestScript, err error) int {
 // start COMMAND... starts a command in the background. It defines
 //
 //	send SIGNAL   sends it a signal
-//	finish N      waits for it, which must exit with status N, and leaves
-//	              what it wrote in the files out and err
+//	finish N      waits for it, which must exit with status N, -1 if a signal is to
+//	              end it, and leaves what it wrote in the files out and err
 func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: start COMMAND [ARG...]")

@@ -51,6 +51,9 @@ func reactionTo(sig os.Signal) reaction {
 	return terminate
 }
 
+// checkDescriptors: there is no limit to be met.
+func checkDescriptors(int) error { return nil }
+
 // delivered: the command has a process group of its own, and in a new group
 // Ctrl-C is disabled (CreateProcess, CREATE_NEW_PROCESS_GROUP).
 func delivered(leader int) bool { return false }
@@ -62,6 +65,8 @@ type terminal struct{}
 func findTerminal() *terminal                        { return nil }
 func (*terminal) hungUp() bool                       { return false }
 func (*terminal) restore(bool)                       {}
+func (*terminal) share(syscall.Signal)               {}
+func signalKeys(*os.File) map[byte]syscall.Signal    { return nil }
 func suspender(*corral.Cmd, chan<- os.Signal) func() { return func() {} }
 
 func exitStatus(p *os.ProcessState) int { return p.ExitCode() }

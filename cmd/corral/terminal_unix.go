@@ -91,6 +91,35 @@ func (t *terminal) restore(succeeded bool) {
 	}
 }
 
+// signalKeys are the keys of a terminal that stand for signals that end a command.
+func signalKeys(tty *os.File) map[byte]syscall.Signal {
+	keys := make(map[byte]syscall.Signal)
+	modes, err := unix.IoctlGetTermios(int(tty.Fd()), getTermios)
+	if err == nil && modes.Lflag&unix.ISIG != 0 {
+		keys[modes.Cc[unix.VINTR]] = syscall.SIGINT
+		keys[modes.Cc[unix.VQUIT]] = syscall.SIGQUIT
+		delete(keys, 0) // none
+	}
+	return keys
+}
+
+// share gives the rest of the terminal's foreground what a key has meant to the
+// command: in raw mode, in which corral has had the terminal, it sends no signals. It
+// is for the shell, mostly, whose script the command is part of.
+func (t *terminal) share(sig syscall.Signal) {
+	if t == nil || t.modes == nil {
+		return
+	}
+	f, err := openTerminal()
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if own := unix.Getpgrp(); own > 1 && foreground(f) == own {
+		unix.Kill(-own, sig)
+	}
+}
+
 // delivered reports whether a signal that the terminal has sent to corral has
 // reached the leader as well: it goes to every process of the terminal's
 // foreground group. A leader that is no more is taken for one that was in corral's,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -135,14 +134,17 @@ func abbreviated(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 
 // run runs the command in args to its end, or exits the way it has ended.
 func (o *timeoutFlags) run(stderr io.Writer, limit time.Duration, args []string) error {
+	if err := reserve(0); err != nil {
+		return err
+	}
 	// As in `corral run`, no signal is let go again.
 	signals := make(chan os.Signal, 32)
 	signal.Notify(signals, timeoutSignals(o.signal.Signal)...)
-	cmd, err := o.start(args)
+	cmd, err := startCommand(args, o.command)
 	if err != nil {
 		return timeoutStartError(args[0], err)
 	}
-	r := &timeoutRun{timeoutFlags: o, cmd: cmd, stderr: stderr, next: o.signal.Signal}
+	r := &timeoutRun{timeoutFlags: o, cmd: cmd, name: args[0], stderr: stderr, next: o.signal.Signal}
 	if limit > 0 {
 		r.alarm = time.After(limit)
 	}
@@ -164,17 +166,6 @@ func (o *timeoutFlags) run(stderr io.Writer, limit time.Duration, args []string)
 			}
 		}
 	}
-}
-
-// start starts the command the way execvp(3) would find it.
-func (o *timeoutFlags) start(args []string) (*corral.Cmd, error) {
-	cmd := o.command(args)
-	err := cmd.Start()
-	if errors.Is(err, errNotExecutable) && scriptShell != "" {
-		cmd = o.command(append([]string{scriptShell, cmd.Path}, args[1:]...))
-		err = cmd.Start()
-	}
-	return cmd, err
 }
 
 func (o *timeoutFlags) command(args []string) *corral.Cmd {
@@ -221,6 +212,7 @@ func timeoutStartError(name string, err error) error {
 type timeoutRun struct {
 	*timeoutFlags
 	cmd    *corral.Cmd
+	name   string // what the command was called
 	stderr io.Writer
 
 	alarm    <-chan time.Time
@@ -258,7 +250,7 @@ func (r *timeoutRun) deliver(sig syscall.Signal, done bool) {
 		return
 	}
 	if r.verbose {
-		r.say("sending signal %s to command '%s'", timeoutSignal{sig}.name(), r.cmd.Args[0])
+		r.say("sending signal %s to command '%s'", timeoutSignal{sig}.name(), r.name)
 	}
 	r.send(sig)
 }
@@ -295,6 +287,7 @@ func (r *timeoutRun) end(err error) error {
 		exited    *corral.ExitError
 		survivors *corral.SurvivorError
 	)
+	sayWeaker(r.say, r.cmd.Report())
 	line := summary(r.cmd.Report(), 0)
 	switch {
 	case errors.As(err, &survivors), r.verbose && line != "":
@@ -369,21 +362,7 @@ func parseNumber(s string) (float64, bool) {
 	if errors.Is(err, strconv.ErrRange) {
 		return f, true
 	}
-	if f == 0 && strings.ContainsAny(mantissa(lower), "123456789abcdef") {
-		return math.SmallestNonzeroFloat64, err == nil // it is not: 1e-5000
-	}
-	return f, err == nil
-}
-
-// mantissa is the part of a lower-case number before its exponent.
-func mantissa(s string) string {
-	s = strings.TrimLeft(s, "+-")
-	if hex, ok := strings.CutPrefix(s, "0x"); ok {
-		s, _, _ = strings.Cut(hex, "p")
-		return s
-	}
-	s, _, _ = strings.Cut(s, "e")
-	return s
+	return notZero(f, s), err == nil
 }
 
 // timeoutSignal is an option's value: a signal as GNU timeout takes it, which

@@ -61,7 +61,7 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
 			}
 			v.now = time.Now()
 			v.ascii = !utf8Locale(os.Getenv)
-			if f, ok := c.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			if f := fileOf(c.OutOrStdout()); f != nil && term.IsTerminal(int(f.Fd())) {
 				v.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 				v.width, _, _ = term.GetSize(int(f.Fd()))
 			}

@@ -53,6 +53,7 @@ var units = map[string]time.Duration{
 func parseDuration(s string) (time.Duration, error) {
 	// A number alone is in seconds.
 	if f, err := strconv.ParseFloat(s, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		f = notZero(f, s)
 		if math.IsNaN(f) {
 			return 0, errors.New("not a number")
 		}
@@ -87,13 +88,33 @@ func parseDuration(s string) (time.Duration, error) {
 		if !ok {
 			return 0, fmt.Errorf("unknown unit %q; there are ns, us, ms, s, m, h and d", unit)
 		}
-		part := scale(f, size)
+		part := scale(notZero(f, number), size)
 		if sum > forever-part {
 			sum = forever - part
 		}
 		sum += part
 	}
 	return sum, nil
+}
+
+// notZero returns f, which strconv has made of s, or the smallest number of its
+// sign if it is zero and s is not: 1e-5000.
+func notZero(f float64, s string) float64 {
+	if f == 0 && strings.ContainsAny(mantissa(strings.ToLower(s)), "123456789abcdef") {
+		return math.Copysign(math.SmallestNonzeroFloat64, f)
+	}
+	return f
+}
+
+// mantissa is the part of a lower-case number before its exponent.
+func mantissa(s string) string {
+	s = strings.TrimLeft(s, "+-")
+	if hex, ok := strings.CutPrefix(s, "0x"); ok {
+		s, _, _ = strings.Cut(hex, "p")
+		return s
+	}
+	s, _, _ = strings.Cut(s, "e")
+	return s
 }
 
 func prefix(s string, is func(byte) bool) int {
