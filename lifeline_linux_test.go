@@ -303,7 +303,7 @@ func TestLifelineErrors(t *testing.T) {
 		{"number", "pid:x", nil, "want stdin"},
 		{"closed", corral.LifelineFD(1 << 20), nil, "bad file descriptor"},
 		{"file", corral.LifelineFD(int(file.Fd())), nil, "a file, which cannot tell"},
-		{"device", corral.LifelineFD(int(null.Fd())), nil, "a device, which cannot tell"},
+		{"device", corral.LifelineFD(int(null.Fd())), nil, "the null device, which cannot tell"},
 		{"unconnected", corral.LifelineFD(listener), nil, "a socket without a connection"},
 		{"lost", corral.LifelineFD(int(r.Fd())), nil, "lifeline lost: fd:"},
 		{"gone", corral.LifelinePID(gone.Process.Pid), nil, "process is gone"},

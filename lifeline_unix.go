@@ -70,7 +70,7 @@ func tellsHangUp(fd int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
-	what := "a file"
+	what, or := "a file", ""
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFIFO:
 		return nil
@@ -86,10 +86,17 @@ func tellsHangUp(fd int) error {
 			return errTTY
 		}
 		what = "a device"
+		var null unix.Stat_t
+		if unix.Stat(os.DevNull, &null) == nil && null.Rdev == st.Rdev {
+			what = "the null device"
+			if fd <= 2 {
+				or = ", or it was closed: Go's runtime has opened that in its place"
+			}
+		}
 	case unix.S_IFDIR:
 		what = "a directory"
 	}
-	return fmt.Errorf("it is %s, which cannot tell that anybody has gone", what)
+	return fmt.Errorf("it is %s, which cannot tell that anybody has gone%s", what, or)
 }
 
 // fileReader reads a file until it is told to stop.

@@ -127,6 +127,7 @@ func try(program string, c corral.Containment) (corral.Containment, error) {
 	const patience = 10 * time.Second
 	cmd := corral.Command(program, "--version")
 	cmd.Args[0] = "corral"
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, io.Discard, io.Discard // there may be no null device
 	cmd.Timeout = patience
 	cmd.Containment, cmd.Require = c, c
 	err := cmd.Run()

@@ -56,7 +56,7 @@ counts more. COMMAND does not see these variables.`
 125	bad arguments or variables, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
-128+n	signal n ended the command
+128+n	signal n ended the command; it ends corral, too, if corral has got it and is not PID 1
 other	the exit status of the command, 0 if --exit-zero-on lists it
 `}
 	return c

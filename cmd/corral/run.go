@@ -75,7 +75,7 @@ or one with a unit (64K, 1M, 2G).`,
 125	bad arguments, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
-128+n	signal n ended the command
+128+n	signal n ended the command; it ends corral, too, if corral has got it
 other	the exit status of the command
 `},
 		DisableFlagsInUseLine: true,
@@ -245,6 +245,9 @@ func (j *job) command(args []string) *corral.Cmd {
 			log = rawLines{j.stderr}
 		}
 		cmd.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		for _, stream := range maybeClosed() {
+			cmd.Logger.Debug("corral: the null device, or closed when corral was started, which Go's runtime does not let it know", "stream", stream)
+		}
 	}
 	return cmd
 }

@@ -54,6 +54,8 @@ func reactionTo(sig os.Signal) reaction {
 // checkDescriptors: there is no limit to be met.
 func checkDescriptors(int) error { return nil }
 
+func maybeClosed() []string { return nil }
+
 // delivered: the command has a process group of its own, and in a new group
 // Ctrl-C is disabled (CreateProcess, CREATE_NEW_PROCESS_GROUP).
 func delivered(leader int) bool { return false }
