@@ -61,6 +61,7 @@ func hold(t *testing.T, cont string, child escape.Child, act func(corral *os.Pro
 	var said strings.Builder
 	cmd.Stderr = &said
 	cmd.ExtraFiles = files
+	cmd.WaitDelay = 10 * time.Second // a member that is left holds the standard error
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
