@@ -162,7 +162,7 @@ func TestCannotBeKilled(t *testing.T) {
 				select {
 				case err := <-ended:
 					var survivors *corral.SurvivorError
-					if !errors.As(err, &survivors) || len(survivors.Survivors) != 1 || survivors.Survivors[0].PID != frozen && who == "leftover" {
+					if !errors.As(err, &survivors) || len(survivors.Survivors) != 1 || survivors.Survivors[0].PID != frozen {
 						t.Errorf("Wait: %v", err)
 					}
 				case <-time.After(30 * time.Second):

@@ -99,8 +99,10 @@ type Report struct {
 	// BestEffort says how a process may have got away unseen, where the system has
 	// nothing that holds all: under a keeper on macOS. What that containment does
 	// everywhere, as the package documentation has it, is not said here.
-	BestEffort string     `json:"best_effort,omitempty"`
-	Leftovers  []Leftover `json:"leftovers"`
+	BestEffort string `json:"best_effort,omitempty"`
+	// Leftovers are the members that were alive when the leader had ended, or when the
+	// run was stopped; of the leader itself it is said here if it could not be stopped.
+	Leftovers []Leftover `json:"leftovers"`
 	// Unknown says why it is not known whether anything is left beside the Leftovers:
 	// see UnknownError.
 	Unknown string `json:"unknown,omitempty"`

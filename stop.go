@@ -101,6 +101,7 @@ type stopper struct {
 	signalErr   error // why the last step that could not be taken could not
 	usedKill    bool
 	leaderAlive bool
+	leaderSeen  Process // when it was last seen alive
 }
 
 func newStopper(cont members, plan StopPlan, leader int, log *slog.Logger) *stopper {
@@ -250,7 +251,7 @@ func (s *stopper) note(seen sight, fate Fate, signal string) (none bool) {
 	s.leaderAlive = false
 	for _, row := range seen.rows { // one may be listed twice
 		if row.PID == s.leader {
-			s.leaderAlive = true
+			s.leaderAlive, s.leaderSeen = true, processOf(row)
 		} else {
 			there[row.ID] = processOf(row)
 		}
@@ -296,12 +297,19 @@ func (s *stopper) settle(fate Fate, signal string) {
 	}
 }
 
-// giveUp says of those still there why they are.
+// giveUp says of those still there why they are. The leader is one of them, if it has
+// not been made to end.
 func (s *stopper) giveUp() {
+	if s.leaderAlive {
+		s.leftovers = append(s.leftovers, Leftover{Process: s.leaderSeen})
+	}
 	for i := range s.leftovers {
 		if l := &s.leftovers[i]; l.Fate == "" {
 			if l.Reason = s.why(l.Process); l.Reason == "" {
 				l.Fate = Forced
+				if l.PID == s.leader {
+					s.leaderAlive = false
+				}
 				continue
 			}
 			l.Fate = Survived
