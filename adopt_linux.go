@@ -3,6 +3,7 @@ package corral
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,7 +29,6 @@ import (
 // orphan before a look has shown whose it was, cannot be told from a member.
 type adopting struct {
 	containment
-	kept    bool         // the keeper is the leader's parent
 	leader  atomic.Int64 // its PID
 	thread  atomic.Int64 // the owner's that has started it, and is the parent of what it clones as a sibling
 	started atomic.Bool  // the containment has members, and its helper is there
@@ -51,21 +51,32 @@ type adopting struct {
 // canAdopt is nil if this process may be a subreaper, else why it may not be. It finds
 // out by setting what is set.
 func canAdopt() error {
-	var now int
+	var now int32
 	if err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&now)), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl PR_GET_CHILD_SUBREAPER", err)
 	}
 	return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(now), 0, 0, 0))
 }
 
-func adopt(inner containment) (containment, error) {
+// adopt makes the owner adopt orphans for the containment. Where it may not, or would not
+// see them, the containment has to do without, and the Report says so.
+func (c *choice) adopt() error {
+	adopting, err := adopt(c.containment)
+	if err != nil {
+		c.lacking = fmt.Sprintf("what the %s containment loses is not adopted: %v", c.name, err)
+		return nil
+	}
+	c.containment = adopting
+	return nil
+}
+
+func adopt(inner containment) (*adopting, error) {
 	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	if err != nil && os.Getpid() != 1 { // who gets the orphans anyhow
 		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
-	_, kept := inner.(*keeperContainment)
 	a := &adopting{
-		containment: inner, kept: kept, died: make(chan os.Signal, 1),
+		containment: inner, died: make(chan os.Signal, 1),
 		earlier: make(map[int]proctree.ID), others: make(map[proctree.ID]bool),
 	}
 	return a, a.recognise()

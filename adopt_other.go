@@ -7,6 +7,6 @@ import (
 	"fmt"
 )
 
-func adopt(containment) (containment, error) {
-	return nil, fmt.Errorf("corral: AdoptOrphans: %w", errors.ErrUnsupported)
+func (c *choice) adopt() error {
+	return fmt.Errorf("corral: AdoptOrphans: %w", errors.ErrUnsupported)
 }

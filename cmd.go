@@ -134,8 +134,11 @@ type Cmd struct {
 	// that has left its process group. It reaps them, on SIGCHLD.
 	//
 	// It is for a program that starts nothing but one run at a time, as the
-	// command corral is: other children may be taken for members as well.
-	// Elsewhere than on Linux, Start returns an errors.ErrUnsupported.
+	// command corral is: other children may be taken for members as well. What is
+	// there before Start is none, nor is what descends from it, unless it becomes an
+	// orphan before Corral has seen where it came from. Where the system refuses
+	// adoption, the run goes without, and Report.BestEffort says so. Elsewhere than on
+	// Linux, Start returns an errors.ErrUnsupported.
 	AdoptOrphans bool
 
 	// Lifelines are things outside the run, such as the connection that the owner
@@ -375,12 +378,10 @@ func (c *Cmd) prepareRun(plan StopPlan) (*run, error) {
 		return nil, err
 	}
 	if c.AdoptOrphans {
-		adopting, err := adopt(cont.containment)
-		if err != nil {
+		if err := cont.adopt(); err != nil {
 			cont.close()
 			return nil, err
 		}
-		cont.containment = adopting
 	}
 	if err := c.stdio.connect(c, inner); err != nil {
 		cont.close()

@@ -118,6 +118,7 @@ type choice struct {
 	containment
 	name     Containment
 	declined []Declined
+	lacking  string // what it has to do without, for Report.BestEffort
 }
 
 // choose takes the first rung that works, from the wanted one down to the
@@ -150,7 +151,7 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 			cont, err = m.open(req)
 		}
 		if err == nil {
-			return &choice{cont, m.name, declined}, nil
+			return &choice{containment: cont, name: m.name, declined: declined}, nil
 		}
 		declined = append(declined, Declined{Containment: m.name, Reason: err.Error()})
 	}

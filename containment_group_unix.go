@@ -16,7 +16,12 @@ import (
 	"github.com/corral-run/corral/procgroup"
 )
 
-func openGroup(request) (containment, error) { return &groupContainment{}, nil }
+func openGroup(request) (containment, error) {
+	if err := proctree.Usable(); err != nil {
+		return nil, fmt.Errorf("the members of a group cannot be seen: %w", err)
+	}
+	return &groupContainment{}, nil
+}
 
 // groupContainment is a process group with the leader as its leader. A member
 // that leaves the group is a member no longer; only the leader itself is

@@ -97,8 +97,9 @@ type Report struct {
 	Containment Containment `json:"containment"`
 	Declined    []Declined  `json:"declined"`
 	// BestEffort says how a process may have got away unseen, where the system has
-	// nothing that holds all: under a keeper on macOS. What that containment does
-	// everywhere, as the package documentation has it, is not said here.
+	// nothing that holds all: under a keeper on macOS; with Cmd.AdoptOrphans, where it
+	// refuses that. What a containment does everywhere, as the package documentation has
+	// it, is not said here.
 	BestEffort string `json:"best_effort,omitempty"`
 	// Leftovers are the members that were alive when the leader had ended, or when the
 	// run was stopped; of the leader itself it is said here if it could not be stopped.

@@ -133,6 +133,9 @@ func (r *run) begin() error {
 	}
 	r.leader = id
 	r.cmd.setProcess(leader)
+	if r.cont.lacking != "" {
+		r.log.Warn("corral: " + r.cont.lacking)
+	}
 	r.log.Debug("corral: started", "pid", id.PID, "containment", r.cont.name)
 	return nil
 }
@@ -480,6 +483,12 @@ func (r *run) makeReport() *Report {
 	}
 	if rep.Declined == nil {
 		rep.Declined = []Declined{}
+	}
+	if lacking := r.cont.lacking; lacking != "" {
+		if rep.BestEffort != "" {
+			rep.BestEffort += "; "
+		}
+		rep.BestEffort += lacking
 	}
 	var lifeline *LifelineError
 	if errors.As(r.endErr, &lifeline) {
