@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,6 +42,20 @@ func (o *oracle) gone(d time.Duration) bool {
 	o.r.SetReadDeadline(time.Now().Add(d))
 	_, err := io.Copy(io.Discard, o.r)
 	return err == nil
+}
+
+// whatItSays runs cmd and returns what it says. It does not wait for what is left.
+func whatItSays(cmd *exec.Cmd) (said string, err error) {
+	file, err := os.CreateTemp("", "said")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	cmd.Stdout, cmd.Stderr = file, file
+	err = cmd.Run()
+	b, rerr := os.ReadFile(file.Name())
+	return string(b), errors.Join(err, rerr)
 }
 
 // TestKeeperKilledByMember: corral has what the keeper had, also if the kernel gives it
@@ -157,7 +172,7 @@ func cloneSibling() {
 		panic(err)
 	}
 	argv0, _ := syscall.BytePtrFromString(path)
-	argv, _ := syscall.SlicePtrFromStrings([]string{"sleep", "8"})
+	argv, _ := syscall.SlicePtrFromStrings([]string{"sleep", "20"})
 	envv, _ := syscall.SlicePtrFromStrings(nil)
 	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid == 0 {
@@ -182,7 +197,7 @@ func TestClonedSibling(t *testing.T) {
 					cmd.Args = append(cmd.Args[:len(cmd.Args)-3], "sh", "-c", roleVariable+`=sibling "$0"`+then, self(t))
 				}
 				o := newOracle(t, cmd)
-				out, err := cmd.CombinedOutput()
+				out, err := whatItSays(cmd)
 				if !o.gone(5 * time.Second) {
 					t.Errorf("it is left; corral: %s, %v", out, err)
 				}
@@ -237,11 +252,12 @@ func refuseAdoption() {
 func TestAdoptionRefused(t *testing.T) {
 	for _, cont := range []string{"cgroup", "group"} {
 		t.Run(cont, func(t *testing.T) {
+			skipWithout(t, cont)
 			report := filepath.Join(t.TempDir(), "report")
 			cmd := exec.Command(self(t), "corral", "--containment", cont, "--report", report, "--", "sh", "-c", "sleep 60 & exit 3")
 			cmd.Env = append(os.Environ(), roleVariable+"=refused")
 			o := newOracle(t, cmd)
-			out, err := cmd.CombinedOutput()
+			out, err := whatItSays(cmd)
 			if cmd.ProcessState.ExitCode() != 3 {
 				t.Fatalf("corral: %v, %s", err, out)
 			}
@@ -265,7 +281,7 @@ func TestAdoptionRefused(t *testing.T) {
 		cmd := exec.Command("unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", self(t), "corral", "init", "--", "sh", "-c", "(setsid sleep 60 &) ; exit 3")
 		cmd.Env = append(os.Environ(), roleVariable+"=refused")
 		o := newOracle(t, cmd)
-		out, err := cmd.CombinedOutput()
+		out, err := whatItSays(cmd)
 		if cmd.ProcessState.ExitCode() != 3 {
 			t.Errorf("corral: %v, %s", err, out)
 		}
