@@ -26,14 +26,20 @@ type slowContainment struct {
 	began time.Time
 }
 
-func (c *slowContainment) signal(sigs ...os.Signal) error {
+func (c *slowContainment) tell() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.told = append(c.told, time.Since(c.began))
+}
+
+func (c *slowContainment) signal(sigs ...os.Signal) error {
+	c.tell()
 	time.Sleep(c.takes["signal"])
 	return c.fakeContainment.signal(sigs...)
 }
 
 func (c *slowContainment) kill() error {
-	c.told = append(c.told, time.Since(c.began))
+	c.tell()
 	time.Sleep(c.takes["kill"])
 	return c.fakeContainment.kill()
 }
@@ -134,6 +140,7 @@ func TestStopperSlow(t *testing.T) {
 				if took := time.Since(slow.began); took != tt.took {
 					t.Errorf("took %v, want %v", took, tt.took)
 				}
+				s.busy.Wait() // as a run does before it closes the containment
 				if !slices.Equal(slow.told, tt.told) {
 					t.Errorf("signals after %v, want %v", slow.told, tt.told)
 				}
@@ -144,7 +151,6 @@ func TestStopperSlow(t *testing.T) {
 				if got := errors.As(s.err(), &unknown); got != tt.unknown {
 					t.Errorf("error %v; want one that says that nothing is known: %v", s.err(), tt.unknown)
 				}
-				s.busy.Wait() // as a run does before it closes the containment
 			})
 		})
 	}
