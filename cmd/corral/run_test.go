@@ -68,6 +68,31 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+// TestSayWeaker: what everybody has to do without is not worth a word.
+func TestSayWeaker(t *testing.T) {
+	for _, tt := range []struct {
+		containment corral.Containment
+		reason      error
+		said        bool
+	}{
+		{corral.Cgroup, &fs.PathError{Op: "mkdir", Path: "/x", Err: syscall.EACCES}, false},
+		{corral.Cgroup, &fs.PathError{Op: "mkdir", Path: "/x", Err: syscall.EROFS}, false},
+		{corral.PIDNS, syscall.EPERM, false},
+		{corral.Cgroup, fmt.Errorf("%w: no cgroup2 file system is mounted", errors.ErrUnsupported), false},
+		{corral.Cgroup, &fs.PathError{Op: "open", Path: "/proc/self/cgroup", Err: syscall.ENOENT}, true},
+		{corral.Cgroup, &fs.PathError{Op: "mkdir", Path: "/x", Err: syscall.EAGAIN}, true},
+		{corral.Cgroup, errors.New("start a process in /x: it was killed at its birth"), true},
+		{corral.Keeper, syscall.EPERM, true}, // needs no privileges
+	} {
+		var said []string
+		r := &corral.Report{Containment: corral.Group, Declined: []corral.Declined{{Containment: tt.containment, Reason: tt.reason.Error()}}}
+		sayWeaker(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }, r)
+		if (len(said) == 1) != tt.said || tt.said && !strings.Contains(said[0], tt.reason.Error()) {
+			t.Errorf("%s, %v: said %q", tt.containment, tt.reason, said)
+		}
+	}
+}
+
 func TestStartError(t *testing.T) {
 	notDirectory := 126
 	if errors.Is(syscall.ENOTDIR, fs.ErrNotExist) { // on Windows, where it is ERROR_PATH_NOT_FOUND
