@@ -25,7 +25,7 @@ func reserveThreads(lifelines int) {
 	// So many run at the same time at most, and so many may be in a system call: to wait
 	// for the leader, for the last member to go and for signals, to send some, to look,
 	// and two for each lifeline.
-	const running, waiting = 2, 8
+	const running, waiting = 2, 6
 	if runtime.GOMAXPROCS(0) > running {
 		runtime.GOMAXPROCS(running)
 	}

@@ -62,7 +62,7 @@ func (t *terminal) hungUp() bool {
 	if err == nil {
 		f.Close()
 	}
-	return err != nil
+	return errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EIO) // and not, say, that there is no descriptor left
 }
 
 // restore makes the terminal what it was, as a shell does it after its jobs:
