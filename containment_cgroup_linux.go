@@ -119,12 +119,9 @@ func unfit(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENODEV) || err == errStillborn
 }
 
-// birth starts the leader. It waits, for its exec, for a process that others may freeze
-// together with the directory.
+// birth starts the leader.
 func (c *cgroupContainment) birth(cmd *exec.Cmd) error {
-	late := time.AfterFunc(time.Second, func() { c.pens.thaw(c.dir) })
 	err := c.child.start(cmd)
-	late.Stop()
 	if err == nil && stillborn(c.cmd.Process.Pid) {
 		c.abandon()
 		err = errStillborn

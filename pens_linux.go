@@ -86,7 +86,8 @@ func (p *pens) take(plan string) (dir *cgroup.Dir, reused bool, err error) {
 	}
 	if p.home == nil {
 		if err := p.settle(); err != nil {
-			if !transient(err) {
+			// What has worked once may work again, when what a command has done there is gone.
+			if p.serial == 0 && !transient(err) {
 				p.no = err
 			}
 			return nil, false, err
@@ -198,17 +199,6 @@ func discard(dirs ...*cgroup.Dir) error {
 		errs = append(errs, dir.Remove(), dir.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// thaw thaws what keeps a process from being born in dir.
-func (p *pens) thaw(dir *cgroup.Dir) {
-	p.mu.Lock()
-	home := p.home
-	p.mu.Unlock()
-	if home != nil {
-		home.Mend()
-	}
-	dir.Thaw()
 }
 
 // rest gives everything back, as there has been no run for a while.
