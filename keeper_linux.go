@@ -286,8 +286,7 @@ func (k *keeper) rest() int {
 			return 1 // the kernel has said that there is one
 		}
 		for _, pid := range pids {
-			if pid != k.leader.PID && reap(pid) {
-				delete(k.killedChildren, pid)
+			if pid != k.leader.PID && k.reap(pid) {
 				reaped = true
 			}
 		}
@@ -335,9 +334,18 @@ func (k *keeper) bury() {
 	pids, _ := k.children.List()
 	for _, pid := range pids {
 		if pid != k.leader.PID {
-			reap(pid)
+			k.reap(pid)
 		}
 	}
+}
+
+// reap is reap, and forgets the PID, which may be a later child's from then on.
+func (k *keeper) reap(pid int) bool {
+	if !reap(pid) {
+		return false
+	}
+	delete(k.killedChildren, pid)
+	return true
 }
 
 // killAll kills those that have not been killed, and reports whether there was

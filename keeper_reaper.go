@@ -32,7 +32,7 @@ func (k *keeper) observe() {
 			k.ended = &keeperEvent{kind: eventEnded, status: status, rusage: usage}
 			return
 		default:
-			reap(pid)
+			k.reap(pid)
 		}
 	}
 	k.more = true
