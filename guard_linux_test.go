@@ -348,3 +348,60 @@ func TestPoison(t *testing.T) {
 		})
 	}
 }
+
+// TestGuardNoDescriptors: a guard that can open nothing kills by what it has.
+func TestGuardNoDescriptors(t *testing.T) {
+	need(t, corral.Cgroup)
+	nest := newNest(t, true) // the directories stay, for the next owner
+	path, args := escape.Command(headlessRole)
+	for _, tt := range []struct {
+		limit unix.Rlimit
+		argv  []string
+	}{
+		{unix.Rlimit{Max: 1024}, append([]string{path}, args...)},
+		{unix.Rlimit{}, []string{"sh", "-c", "trap '' TERM; setsid sleep 60 & sleep 60; sleep 60"}},
+	} {
+		argv := tt.argv
+		o := startOwner(t, nest, escape.NewProbe(t, child("plain")), program{Containment: corral.Cgroup, Argv: argv})
+		o.comesTo("started")
+		guard := o.helper("corral-guard")
+		// It is up when it has opened the control group's files.
+		eventually(t, "the guard does not come up", func() bool {
+			links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", guard.PID))
+			return slices.ContainsFunc(links, func(link string) bool {
+				target, _ := os.Readlink(link)
+				return strings.HasSuffix(target, "/cgroup.kill")
+			})
+		})
+		var members []proctree.ID
+		eventually(t, "there is no leader", func() bool {
+			table, err := proctree.Snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			members = nil
+			for _, row := range proctree.Descendants(table, o.id.PID) {
+				if row.ID != guard {
+					members = append(members, row.ID)
+				}
+			}
+			return len(members) > 0
+		})
+		if err := unix.Prlimit(guard.PID, unix.RLIMIT_NOFILE, &tt.limit, nil); err != nil {
+			t.Fatal(err)
+		}
+		o.kill()
+		for _, id := range members {
+			ends(t, id)
+		}
+		ends(t, guard)
+	}
+	// Whoever has not been seen is not there either.
+	if nest != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := nest.Empty(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}

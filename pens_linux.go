@@ -271,10 +271,11 @@ func (p *pens) settle() error {
 			name += "-" + strconv.Itoa(attempt)
 		}
 		err := p.open(parent, name)
-		if err != nil && (attempt == 100 || !errors.Is(err, os.ErrExist)) {
+		again := errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) // somebody has removed it
+		if err != nil && (attempt == 100 || !again) {
 			parent.Close()
 		}
-		if err == nil || attempt == 100 || !errors.Is(err, os.ErrExist) {
+		if err == nil || attempt == 100 || !again {
 			return err
 		}
 	}
