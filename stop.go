@@ -53,7 +53,7 @@ const (
 	// lookPatience bounds how long a signal is held back for the sake of the Report. A
 	// look may take as long as the members make it: there may be thousands, or one whose
 	// arguments cannot be read.
-	lookPatience = 100 * time.Millisecond
+	lookPatience = 250 * time.Millisecond
 
 	// lastLookPatience bounds the look that decides whether any member is left, where
 	// nothing else does.
@@ -280,15 +280,34 @@ func (s *stopper) dropHelpers() {
 	})
 }
 
-// settle says that nothing is left, and why.
-func (s *stopper) settle(fate Fate, signal string) {
-	if s.looking != nil { // the Report can do with what was there a while ago
+// late takes down what looks have seen that have not been waited for: the Report can do
+// with what was there a while ago.
+func (s *stopper) late() {
+	if s.looking == nil && s.naming == nil {
+		return
+	}
+	enough := time.NewTimer(lastLookPatience)
+	defer enough.Stop()
+	if s.looking != nil {
 		select {
 		case seen := <-s.looking:
 			s.note(seen, "", "")
-		case <-time.After(lastLookPatience):
+		case <-enough.C:
+			return
 		}
 	}
+	if s.naming != nil {
+		select {
+		case rows := <-s.naming:
+			s.rename(rows)
+		case <-enough.C:
+		}
+	}
+}
+
+// settle says that nothing is left, and why.
+func (s *stopper) settle(fate Fate, signal string) {
+	s.late()
 	s.leaderAlive, s.unknown = false, nil
 	for i := range s.leftovers {
 		if l := &s.leftovers[i]; l.Fate == "" {

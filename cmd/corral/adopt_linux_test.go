@@ -158,6 +158,8 @@ func init() {
 	switch os.Getenv(roleVariable) {
 	case "sibling":
 		cloneSibling()
+	case "storm":
+		startStorm(30)
 	case "refused":
 		refuseAdoption()
 	}
@@ -289,4 +291,54 @@ func TestAdoptionRefused(t *testing.T) {
 			t.Error("something is left")
 		}
 	})
+}
+
+// stormLasts bounds the life of a storm that nobody stops.
+const stormLasts = 15 // seconds
+
+// startStorm starts chains of processes, each of which makes the next one and ends.
+func startStorm(chains int) {
+	runtime.LockOSThread()
+	var now unix.Timespec
+	clock := func() int64 {
+		unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0)
+		return int64(now.Sec)
+	}
+	end := clock() + stormLasts
+	for range chains {
+		if pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid != 0 {
+			continue
+		}
+		for clock() < end {
+			if pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); int(pid) > 0 {
+				break
+			}
+		}
+		unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+	time.Sleep(stormLasts * time.Second)
+	os.Exit(0)
+}
+
+// TestForkStorm: corral, which gets all the orphans, sends its signals in time, and is
+// done long before the storm would be.
+func TestForkStorm(t *testing.T) {
+	for _, cont := range []string{"cgroup", "group"} {
+		t.Run(cont, func(t *testing.T) {
+			skipWithout(t, cont)
+			cmd := exec.Command("corral", "--containment", cont, "--timeout", "1", "--grace", "1s", "--", "env", roleVariable+"=storm", self(t))
+			o := newOracle(t, cmd)
+			began := time.Now()
+			out, err := whatItSays(cmd)
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("corral took %v", took)
+			}
+			if status := cmd.ProcessState.ExitCode(); status != statusTimeout && status != statusSignal+int(syscall.SIGKILL) {
+				t.Errorf("corral: %v: %s", err, out)
+			}
+			if !o.gone(3 * time.Second) {
+				t.Error("something is left")
+			}
+		})
+	}
 }
