@@ -159,7 +159,7 @@ func init() {
 	case "sibling":
 		cloneSibling()
 	case "storm":
-		startStorm(30)
+		startStorm(100)
 	case "refused":
 		refuseAdoption()
 	}
