@@ -262,6 +262,8 @@ func (proc *procfs) walk(pid int, first func(*procfs) ([]int, error), zombies ma
 			case err != nil || !known[p.PPID]: // it has ended, or its parent has
 				moved = true
 				continue
+			case p.Threads > 1 && threadsAreChildren() && proc.isThread(child):
+				continue
 			case p.State == Zombie && !zombies[child]:
 				zombies[child], moved = true, true
 			}
@@ -273,6 +275,23 @@ func (proc *procfs) walk(pid int, first func(*procfs) ([]int, error), zombies ma
 		}
 		children, err = proc.children(found[i].PID, found[i].Threads)
 	}
+}
+
+// threadsAreChildren: gVisor lists the threads of a child among the children.
+var threadsAreChildren = sync.OnceValue(func() bool {
+	var name unix.Utsname
+	return unix.Uname(&name) == nil && strings.Contains(unix.ByteSliceToString(name.Release[:]), "gvisor")
+})
+
+// isThread reports whether the number is one of a thread that is not its process's
+// first.
+func (proc *procfs) isThread(pid int) bool {
+	status, err := proc.read(pid, "status")
+	if err != nil {
+		return false
+	}
+	tgid, err := parseTgid(status)
+	return err == nil && tgid != pid
 }
 
 func childPIDs(pid int) ([]int, error) {
@@ -439,7 +458,10 @@ func glance(pid int) (Process, error) {
 // have been mounted in its place.
 func parseOwnStat(pid int, b []byte) (Process, error) {
 	p, err := parseStat(b)
-	if err == nil && p.PID != pid {
+	switch {
+	case err == nil && p.PID == 0: // gVisor's word for one that has been reaped meanwhile
+		err = ErrGone
+	case err == nil && p.PID != pid:
 		err = fmt.Errorf("/proc/%d shows process %d", pid, p.PID)
 	}
 	return p, err
