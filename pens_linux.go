@@ -292,9 +292,9 @@ func (p *pens) open(parent *cgroup.Dir, path string) error {
 		err = fmt.Errorf("%s: another process holds the lock", path)
 	}
 	if err == nil {
-		err = home.Mark() // with the lock held, as whoever finds the mark without it removes the directory
-	}
-	if err == nil {
+		// With the lock held, as whoever finds the mark without it removes the directory.
+		// Where there are no such marks, what owner and guard leave if both are killed stays.
+		home.Mark()
 		err = home.HoldState()
 	}
 	p.site = site{parent: parent, home: home, free: make(map[string][]*cgroup.Dir)}
