@@ -132,19 +132,26 @@ func (c *cgroupContainment) birth(cmd *exec.Cmd) error {
 // stillborn reports whether a child has been killed before it has executed its program.
 // To os/exec, that looks like a start.
 func stillborn(pid int) bool {
-	var b [1]byte
-	if _, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/exe", b[:]); err != unix.ENOENT {
+	var b [512]byte
+	if _, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/exe", b[:1]); err != unix.ENOENT {
 		return false
 	}
 	// It has ended. Its flags say what it has been.
-	const flagsAt, forkedNoExec = 6, 0x40 // after the name in parentheses; PF_FORKNOEXEC in the kernel's sched.h
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	_, after, found := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
-	fields := strings.Fields(after)
-	if err != nil || !found || len(fields) <= flagsAt {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return false
 	}
-	flags, err := strconv.ParseUint(fields[flagsAt], 10, 64)
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return false
+	}
+	const flagsAt, forkedNoExec = 6, 0x40 // after the name in parentheses; PF_FORKNOEXEC in the kernel's sched.h
+	fields := bytes.Fields(b[bytes.LastIndexByte(b[:n], ')')+1 : n])
+	if len(fields) <= flagsAt {
+		return false
+	}
+	flags, err := strconv.ParseUint(string(fields[flagsAt]), 10, 64)
 	return err == nil && flags&forkedNoExec != 0
 }
 
