@@ -271,15 +271,20 @@ func (p *pens) settle() error {
 			name += "-" + strconv.Itoa(attempt)
 		}
 		err := p.open(parent, name)
-		again := errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) // somebody has removed it
-		if err != nil && (attempt == 100 || !again) {
-			parent.Close()
+		// Until it has the lock, a guard of a version that does not look for the mark takes it
+		// for left over, and removes it.
+		swept := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, errLocked)
+		if err == nil {
+			return nil
 		}
-		if err == nil || attempt == 100 || !again {
+		if attempt == 100 || !swept && !errors.Is(err, os.ErrExist) {
+			parent.Close()
 			return err
 		}
 	}
 }
+
+var errLocked = errors.New("another process holds the lock")
 
 // open makes the owner's directory under the given path, and hires its guard.
 func (p *pens) open(parent *cgroup.Dir, path string) error {
@@ -289,7 +294,7 @@ func (p *pens) open(parent *cgroup.Dir, path string) error {
 	}
 	locked, err := home.Lock()
 	if err == nil && !locked {
-		err = fmt.Errorf("%s: another process holds the lock", path)
+		err = fmt.Errorf("%s: %w", path, errLocked)
 	}
 	if err == nil {
 		// With the lock held, as whoever finds the mark without it removes the directory.
