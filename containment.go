@@ -191,7 +191,7 @@ func processOf(p proctree.Process) Process {
 // PID.
 func describe(rows []proctree.Process) []Process {
 	var members []Process
-	for _, row := range proctree.Details(rows) {
+	for _, row := range detailed(rows) {
 		members = append(members, processOf(row))
 	}
 	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })

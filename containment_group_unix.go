@@ -141,7 +141,7 @@ func (g *groupContainment) strayLeader() (*proctree.Process, error) {
 	if err != nil || pgid == g.leader.Pid {
 		return nil, nil // reaped, or where it belongs
 	}
-	row, err := proctree.Lookup(g.leader.Pid)
+	row, err := proctree.Brief(g.leader.Pid)
 	switch {
 	case errors.Is(err, proctree.ErrGone):
 		return nil, nil

@@ -244,7 +244,7 @@ func survivors(all []Leftover) []Leftover {
 
 // whyAlive says why p has outlived its kill, or nothing if it has not.
 func whyAlive(p Process) string {
-	row, err := proctree.Lookup(p.PID)
+	row, err := proctree.Brief(p.PID)
 	switch {
 	case errors.Is(err, proctree.ErrGone), err == nil && (row.ID != p.id() || !row.Alive()):
 		return ""

@@ -344,7 +344,7 @@ func (r *run) left() ([]proctree.Process, error) {
 	if err != nil || len(left) == 0 {
 		return left, err
 	}
-	left = proctree.Details(left)
+	left = detailed(left)
 	if slices.ContainsFunc(left, func(p proctree.Process) bool { return !isHelper(p) }) {
 		return left, nil
 	}

@@ -90,10 +90,10 @@ type stopper struct {
 	forced    chan struct{} // closed by force
 	forceOnce sync.Once
 
-	busy    sync.WaitGroup          // with the containment; some of it may outlast the stop
-	looking chan sight              // a look that goes on, or nil
-	naming  chan []proctree.Process // likewise
-	helpers map[proctree.ID]bool    // among the leftovers
+	busy    sync.WaitGroup            // with the containment; some of it may outlast the stop
+	looking chan sight                // a look that goes on, or nil
+	naming  <-chan []proctree.Process // likewise
+	helpers map[proctree.ID]bool      // among the leftovers
 
 	done        chan struct{} // closed when what follows is final
 	leftovers   []Leftover
@@ -212,9 +212,7 @@ func (s *stopper) look(fate Fate, signal string, patience time.Duration) (none b
 func (s *stopper) name(rows []proctree.Process, enough <-chan time.Time) {
 	for fresh := len(rows) == 0; !fresh; {
 		if fresh = s.naming == nil; fresh {
-			named := make(chan []proctree.Process, 1)
-			s.naming = named
-			go func() { named <- proctree.Details(rows) }()
+			s.naming = detailing(rows)
 		}
 		select {
 		case rows := <-s.naming:
@@ -224,6 +222,28 @@ func (s *stopper) name(rows []proctree.Process, enough <-chan time.Time) {
 			return
 		}
 	}
+}
+
+// detailing returns a channel that gets the rows with their details. A process can make
+// whoever looks at it wait, for as long as it lives.
+func detailing(rows []proctree.Process) <-chan []proctree.Process {
+	done := make(chan []proctree.Process, 1)
+	go func() { done <- proctree.Details(rows) }()
+	return done
+}
+
+// detailed returns the rows with their details, as far as these are to be had soon.
+func detailed(rows []proctree.Process) []proctree.Process {
+	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.Args == nil }) {
+		return rows
+	}
+	enough := time.NewTimer(lookPatience)
+	defer enough.Stop()
+	select {
+	case rows = <-detailing(rows):
+	case <-enough.C:
+	}
+	return rows
 }
 
 func (s *stopper) rename(rows []proctree.Process) {

@@ -69,7 +69,7 @@ func (g *Group) identify() error {
 		// A process cannot leave the session while a group has its number
 		// (setsid(2), EPERM), so its session is the group's even if it has
 		// moved to another group.
-		p, err := proctree.Lookup(g.pgid)
+		p, err := proctree.Brief(g.pgid)
 		g.sid = p.SID
 		if errors.Is(err, proctree.ErrGone) && g.leader.held() {
 			return g.membersHidden()
@@ -194,13 +194,13 @@ func (g *Group) verify() error {
 	if g.leader != nil && g.leader.held() {
 		return nil
 	}
-	if _, err := proctree.Lookup(g.pgid); err == nil {
+	if _, err := proctree.Brief(g.pgid); err == nil {
 		return proctree.ErrGone
 	} else if !errors.Is(err, proctree.ErrGone) {
 		return err
 	}
 	for _, id := range g.known {
-		if p, err := proctree.Lookup(id.PID); err == nil && p.ID == id && p.PGID == g.pgid {
+		if p, err := proctree.Brief(id.PID); err == nil && p.ID == id && p.PGID == g.pgid {
 			return nil
 		}
 	}
@@ -245,7 +245,7 @@ func (g *Group) knownAlive() bool {
 	if len(g.known) == 0 {
 		return false
 	}
-	p, err := proctree.Lookup(g.known[0].PID)
+	p, err := proctree.Brief(g.known[0].PID)
 	return err == nil && p.ID == g.known[0] && p.PGID == g.pgid && p.Alive()
 }
 

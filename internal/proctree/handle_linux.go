@@ -330,7 +330,7 @@ type polledHandle struct{ id ID }
 
 func openPolled(id ID) (handle, error) {
 	// With a look at all fields, which tells a process from a thread.
-	if p, err := lookup(id.PID); err != nil {
+	if p, err := brief(id.PID); err != nil {
 		return nil, err
 	} else if p.ID != id {
 		return nil, ErrGone
@@ -366,7 +366,7 @@ func (h *polledHandle) close() error { return nil }
 type polledWatch struct{ ids []ID }
 
 func (w *polledWatch) add(id ID) error {
-	p, err := lookup(id.PID)
+	p, err := brief(id.PID)
 	if err != nil {
 		return err
 	}

@@ -21,3 +21,5 @@ func usable() error {
 	_, err := survey()
 	return err
 }
+
+func brief(pid int) (Process, error) { return lookup(pid) }

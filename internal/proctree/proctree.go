@@ -114,6 +114,19 @@ func Lookup(pid int) (Process, error) {
 	return p, nil
 }
 
+// Brief is Lookup without Args. They are in the memory of the process, which can make
+// whoever reads them wait, for a page that comes from a file system of its own.
+func Brief(pid int) (Process, error) {
+	p, err := Process{}, ErrGone
+	if possible(pid) {
+		p, err = brief(pid)
+	}
+	if err != nil {
+		return Process{}, fmt.Errorf("proctree: process %d: %w", pid, err)
+	}
+	return p, nil
+}
+
 // Identify returns the identity of process pid, at a fraction of what Lookup
 // costs. The error is as Lookup's.
 func Identify(pid int) (ID, error) {

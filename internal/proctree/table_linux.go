@@ -97,7 +97,11 @@ func details(rows []Process) {
 	})
 }
 
-func lookup(pid int) (Process, error) {
+func lookup(pid int) (Process, error) { return lookUp(pid, (*procfs).row) }
+
+func brief(pid int) (Process, error) { return lookUp(pid, (*procfs).owned) }
+
+func lookUp(pid int, row func(*procfs, int) (Process, error)) (Process, error) {
 	proc, err := openProc()
 	if err != nil {
 		return Process{}, err
@@ -115,7 +119,7 @@ func lookup(pid int) (Process, error) {
 	if tgid != pid {
 		return Process{}, ErrGone
 	}
-	return proc.row(pid)
+	return row(proc, pid)
 }
 
 // group reads /proc once for the PIDs and then asks for each. A member that ends
@@ -672,6 +676,23 @@ func (proc *procfs) rows(pids []int, row func(*procfs, int) (Process, error)) ([
 
 // row returns the row of pid with all fields.
 func (proc *procfs) row(pid int) (Process, error) {
+	p, err := proc.owned(pid)
+	if err != nil {
+		return p, err
+	}
+	args, err := proc.read(pid, "cmdline")
+	if err != nil && !errors.Is(err, os.ErrPermission) {
+		return p, err
+	}
+	p.Args = parseCmdline(args)
+	if len(args) == mostRead {
+		p.Args[len(p.Args)-1] += "…"
+	}
+	return p, nil
+}
+
+// owned returns the row of pid without Args.
+func (proc *procfs) owned(pid int) (Process, error) {
 	p, err := proc.stat(pid)
 	if err != nil {
 		return p, err
@@ -685,14 +706,6 @@ func (proc *procfs) row(pid int) (Process, error) {
 		return p, procError("stat", path, err)
 	}
 	p.User = strconv.FormatUint(uint64(owner.Uid), 10)
-	args, err := proc.read(pid, "cmdline")
-	if err != nil && !errors.Is(err, os.ErrPermission) {
-		return p, err
-	}
-	p.Args = parseCmdline(args)
-	if len(args) == mostRead {
-		p.Args[len(p.Args)-1] += "…"
-	}
 	return p, nil
 }
 
