@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -83,8 +84,16 @@ func adopt(inner containment) (*adopting, error) {
 }
 
 // recognise takes down who is there before the start. An orphan of theirs may have come
-// just now, but none of the run's.
+// just now, but none of the run's. Mostly there is nobody: what a program had when it was
+// executed are children of its main thread, and looks ask for no other thread's but the
+// one that starts the leader.
 func (a *adopting) recognise() error {
+	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); err == unix.ECHILD {
+		return nil
+	}
+	if first, err := a.children.List(); err != nil || len(first) == 0 {
+		return err
+	}
 	rows, err := proctree.Below(os.Getpid())
 	if err != nil {
 		return err
@@ -172,10 +181,7 @@ func (a *adopting) bury() (more bool) {
 
 func (a *adopting) buryListed(enough time.Time) (more bool) {
 	pids, _ := a.children.List()
-	if tid := int(a.thread.Load()); tid != os.Getpid() {
-		siblings, _ := proctree.ThreadChildPIDs(tid)
-		pids = append(pids, siblings...)
-	}
+	pids = append(pids, a.siblings()...)
 	for i, pid := range pids {
 		if i%64 == 63 && time.Now().After(enough) {
 			return true
@@ -185,6 +191,20 @@ func (a *adopting) buryListed(enough time.Time) (more bool) {
 		}
 	}
 	return false
+}
+
+// siblings are the children of the thread that has started the leader, but for the guard,
+// if that is not the main one.
+func (a *adopting) siblings() []int {
+	tid, helper := int(a.thread.Load()), a.helper()
+	if tid == os.Getpid() {
+		return nil
+	}
+	pids, _ := proctree.ThreadChildPIDs(tid)
+	if _, kept := a.containment.(*keeperContainment); kept {
+		return pids
+	}
+	return slices.DeleteFunc(pids, func(pid int) bool { return pid == helper })
 }
 
 // known reports whether somebody else reaps the child, or nobody.
@@ -249,7 +269,7 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 		a.awaitHelper()
 	}
 	a.bury() // a look takes ten times as long for one that has ended
-	rows, err := proctree.BelowMainThread(os.Getpid(), int(a.thread.Load()))
+	rows, err := proctree.BelowMainThread(os.Getpid(), a.siblings()...)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}

@@ -193,25 +193,17 @@ func descendants(pid int) ([]Process, error) {
 	return descend(pid, func(proc *procfs) ([]int, error) { return proc.children(pid, 0) })
 }
 
-// BelowMainThread is Below where only the children of pid's main thread count, and those
-// of the given others. What a process adopts goes to the main thread, and so does what a
-// thread has started that has ended (find_new_reaper in the kernel's kernel/exit.c).
-// Without CONFIG_PROC_CHILDREN it is Below.
-func BelowMainThread(pid int, threads ...int) ([]Process, error) {
+// BelowMainThread is Below where only the main thread of pid has children that
+// count, but for others that the caller knows. What a process adopts goes to the main
+// thread, and so does what a thread has started that has ended (find_new_reaper in the
+// kernel's kernel/exit.c). Without CONFIG_PROC_CHILDREN it is Below.
+func BelowMainThread(pid int, others ...int) ([]Process, error) {
 	if !possible(pid) {
 		return nil, nil
 	}
 	rows, err := descend(pid, func(proc *procfs) ([]int, error) {
 		pids, err := proc.children(pid, 1)
-		for _, tid := range threads {
-			if tid != pid && err == nil {
-				pids, err = proc.childrenOf(pids, strconv.Itoa(pid), strconv.Itoa(tid))
-				if errors.Is(err, ErrGone) {
-					err = nil // the thread
-				}
-			}
-		}
-		return pids, err
+		return append(pids, others...), err
 	})
 	return living(pid, rows, err)
 }
@@ -552,9 +544,8 @@ func usable() error {
 	if err != nil {
 		return err
 	}
-	defer proc.close()
-	_, err = proc.pids()
-	return err
+	proc.close()
+	return nil
 }
 
 func keepOpen() error {
