@@ -25,6 +25,9 @@ import (
 // it, and in a session of its own, so that no terminal and no kill of the owner's
 // group does.
 
+// guardReady is what the guard says when it has all that it takes.
+const guardReady = 'r'
+
 func guardMain(owner ownerProcess) {
 	readyToStop()
 	proctree.KeepOpen() // without /proc there is less to see, and all the same to kill
@@ -35,6 +38,7 @@ func guardMain(owner ownerProcess) {
 	home := cgroup.FromFD(homeFD, os.Args[1])
 	home.Hold() // where that fails, it is tried again when it is needed
 	leave(home)
+	unix.Write(0, []byte{guardReady})
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { sweep(home.Path()) })
 	owner.await(0)

@@ -306,8 +306,8 @@ func (p *pens) open(parent *cgroup.Dir, path string) error {
 	if err == nil {
 		err = p.hire(true)
 	}
-	if err == nil && !p.born() {
-		err = fmt.Errorf("start a process in %s: it was killed at its birth", path)
+	if err == nil && !p.up() {
+		err = fmt.Errorf("start a process in %s: it was killed at its birth, or does not come up", path)
 	}
 	if err != nil {
 		p.dismiss()
@@ -354,12 +354,17 @@ func (p *pens) hire(first bool) error {
 	return nil
 }
 
-// born reports whether the guard has been able to execute its program. Some
-// kernels kill whoever is born in a cgroup that is not the parent's, if the
-// parent's has ever been killed by cgroup.kill.
-func (p *pens) born() bool {
+// up waits until the guard has all that it takes to stop the runs: a command may take
+// every thread and every process that there is as soon as it is started. It reports false
+// if that does not come about. Some kernels kill whoever is born in a cgroup that is not
+// the parent's, if the parent's has ever been killed by cgroup.kill.
+func (p *pens) up() bool {
+	const patience = 5 * time.Second
 	for range 3 {
-		if !stillborn(p.guard.Pid) {
+		p.lines.SetReadDeadline(time.Now().Add(patience))
+		n, _ := p.lines.Read(make([]byte, 1))
+		p.lines.SetReadDeadline(time.Time{})
+		if n == 1 {
 			return true
 		}
 		// Somebody may have killed it.
