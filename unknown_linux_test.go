@@ -33,7 +33,7 @@ func cover() {
 // after it.
 func runBlind(args []string) {
 	when, cont, then := args[0], corral.Containment(args[1]), args[2]
-	cmd := corral.Command("sh", "-c", "sleep 30 & echo; exec >&-; cat")
+	cmd := corral.Command("sh", "-c", "sleep 30 >/dev/null & echo; exec >/dev/null; cat")
 	cmd.Containment, cmd.Require = cont, cont
 	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 300 * time.Millisecond}}
 	if then == "keep" {
