@@ -73,7 +73,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 			switch {
 			case ok:
 				k.obey(request)
-			case k.empty, k.ended != nil && spec.keep:
+			case k.empty, k.ended != nil && k.keep:
 				k.end()
 			default:
 				requests, stopped = nil, stopper.done
@@ -81,6 +81,12 @@ func (k *keeper) serve(spec *keeperSpec) {
 			}
 		}
 	}
+}
+
+// lastKill kills who is left.
+func (k *keeper) lastKill() {
+	k.killing = true
+	k.look()
 }
 
 // brood is the run as a stopper in the keeper's process sees it.

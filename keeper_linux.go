@@ -121,7 +121,7 @@ func (k *keeper) serve(spec *keeperSpec) {
 	for k.look(); k.fds[fdLine].Fd >= 0; {
 		k.wait(-1)
 	}
-	if !k.empty && !(k.ended != nil && spec.keep) {
+	if !k.empty && !(k.ended != nil && k.keep) {
 		stopper := newStopper(brood{k}, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
 		stopper.silent = true
 		stopper.run()
@@ -326,6 +326,15 @@ func (k *keeper) hurry() {
 	const most = -20
 	unix.Setpriority(unix.PRIO_PROCESS, 0, most)
 	os.WriteFile("/proc/self/autogroup", []byte("-20"), 0) // of its session, where sessions are scheduled as one (sched(7))
+}
+
+// lastKill kills who is left, and waits for their end, but not for long.
+func (k *keeper) lastKill() {
+	const patience = time.Second
+	k.killing = true
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	brood{k}.empty(ctx)
 }
 
 // bury reaps the children that have ended, but for the leader, so that nobody looks at

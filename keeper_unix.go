@@ -38,9 +38,11 @@ import (
 
 // What the owner sends after the spec, a byte each.
 const (
-	keeperKill   = 'k'
-	keeperReap   = 'r' // reap the leader, which has ended: the run goes on for long
-	keeperFinish = 'f' // reap the leader and end as it did
+	keeperKill = 'k'
+	keeperReap = 'r' // reap the leader, which has ended: the run goes on for long
+	// keeperFinish has the keeper reap the leader and end as it did. Others may have
+	// taken the owner's end of the line: whoever is to be stopped is killed before.
+	keeperFinish = 'f'
 	// keeperMembers asks who the members are, where only the keeper knows.
 	keeperMembers = 'm'
 	keeperPing    = 'p' // asks whether it is there
@@ -75,6 +77,7 @@ type keeperState struct {
 	// killing: whatever turns up is killed, until nothing does. stalled: nothing has
 	// happened for a while though somebody is left.
 	killing, stalled bool
+	keep, finishing  bool // leftovers are to be kept; the owner has no more use for the run
 	// more: the last look was cut short, as the owner may have something to say, and
 	// another one is due at once.
 	more bool
@@ -117,6 +120,7 @@ func (k *keeper) prepare() (*keeperSpec, error) {
 		return nil, err
 	}
 	spec.give(files)
+	k.keep = spec.keep
 	readyToStop()
 	return spec, k.settle(spec)
 }
@@ -203,6 +207,12 @@ func (k *keeper) obey(request byte) {
 	case keeperPing:
 		k.tell(&keeperEvent{kind: eventHere})
 	case keeperFinish:
+		if k.finishing {
+			return // it is at it
+		}
+		if k.finishing = true; !k.empty && !k.keep {
+			k.lastKill()
+		}
 		k.end()
 	default:
 		if request > keeperSignal {

@@ -5,6 +5,7 @@ package corral
 import (
 	"bytes"
 	"io"
+	"os"
 	"os/exec"
 	"reflect"
 	"syscall"
@@ -178,4 +179,41 @@ func TestTooLong(t *testing.T) {
 	if err := receive(said, new(keeperEvent), maxEvent); err == nil || err == io.ErrUnexpectedEOF {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestFinishKills: whoever tells the keeper that the owner has no more use for the run,
+// while somebody is left, gets nobody away.
+func TestFinishKills(t *testing.T) {
+	cont, err := openKeeper(request{})
+	if err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	k := cont.(*keeperContainment)
+	defer k.close()
+	cmd := exec.Command("sh", "-c", "trap '' TERM; sh -c 'sleep 61 & echo; wait' & wait")
+	out, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout = theirs
+	_, _, err = k.start(cmd)
+	theirs.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	members, err := k.members()
+	if err != nil || len(members) != 3 {
+		t.Fatalf("%v, %v", members, err)
+	}
+	k.line.Write([]byte{keeperFinish, keeperFinish})
+	// They hold the pipe, which nobody writes to.
+	if n, err := out.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%d, %v", n, err)
+	}
+	k.reap()
 }
