@@ -8,3 +8,5 @@ import "syscall"
 func fillIn(*syscall.SysProcAttr, int) {}
 
 func (k *keeperContainment) watch() { k.watchLeader() }
+
+func keeperAllowed() error { return nil }

@@ -1,6 +1,7 @@
 package corral
 
 import (
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -49,3 +50,7 @@ func (k *keeperContainment) watchByPID() {
 
 // helper is for adopting.
 func (k *keeperContainment) helper() int { return k.proc.Pid }
+
+// keeperAllowed returns why there can be no keeper here, nil if there can: a seccomp filter
+// may forbid it to adopt orphans.
+var keeperAllowed = sync.OnceValue(canAdopt)

@@ -72,7 +72,7 @@ func openKeeper(req request) (containment, error) {
 	if _, err := helperSource(); err != nil {
 		return nil, err
 	}
-	if err := proctree.Usable(); err != nil {
+	if err := errors.Join(proctree.Usable(), keeperAllowed()); err != nil {
 		return nil, err
 	}
 	if req.attr != nil && req.attr.Ptrace {
@@ -423,7 +423,7 @@ func (k *keeperContainment) clean() {
 			}
 		}
 		for _, id := range append(k.lastSeen(), k.id) {
-			if row, lookErr := proctree.Lookup(id.PID); lookErr == nil && row.ID == id && row.Alive() {
+			if row, lookErr := proctree.Brief(id.PID); lookErr == nil && row.ID == id && row.Alive() {
 				rows = append(rows, row)
 			}
 		}
@@ -511,7 +511,7 @@ func (k *keeperContainment) ask() ([]proctree.Process, error) {
 	}
 	var rows []proctree.Process
 	for _, id := range members {
-		if row, err := proctree.Lookup(id.PID); err == nil && row.ID == id && row.Alive() {
+		if row, err := proctree.Brief(id.PID); err == nil && row.ID == id && row.Alive() {
 			rows = append(rows, row)
 		}
 	}
@@ -532,7 +532,7 @@ func (k *keeperContainment) look() ([]proctree.Process, error) {
 	if k.lost {
 		// Those who were the keeper's are not seen any more.
 		for _, id := range append(k.known, k.id) {
-			if row, err := proctree.Lookup(id.PID); err == nil && row.ID == id && row.Alive() {
+			if row, err := proctree.Brief(id.PID); err == nil && row.ID == id && row.Alive() {
 				rows = append(rows, row)
 			}
 		}

@@ -36,7 +36,7 @@ type keeper struct {
 
 func (k *keeper) settle(spec *keeperSpec) error {
 	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.init { // which gets orphans anyway
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
 	if spec.init {

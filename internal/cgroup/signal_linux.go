@@ -18,6 +18,9 @@ import (
 const (
 	// maxPasses bounds the looks for members that were not there before.
 	maxPasses = 20
+	// maxTime bounds them where each takes long, as in a storm of forks. The first one
+	// is made whole.
+	maxTime = 300 * time.Millisecond
 	// maxHandles bounds the descriptors that are taken from the program at a time. For
 	// as many of them all members are listed once more.
 	maxHandles = 512
@@ -69,7 +72,7 @@ func names(sigs []os.Signal) string { return strings.Trim(fmt.Sprint(sigs), "[]"
 // caller may not signal, what the system said to that.
 func (d *Dir) signal(sigs ...os.Signal) (sent int, denied, err error) {
 	s := newSignaling(d, sigs)
-	for range maxPasses {
+	for began, i := time.Now(), 0; i < maxPasses && (i == 0 || time.Since(began) < maxTime); i++ {
 		settled, err := s.round()
 		if settled || err != nil {
 			return s.sent, s.denied, err
