@@ -85,6 +85,10 @@ func TestBlind(t *testing.T) {
 		{"after", "group", "keep", "unknown: true, true", true},
 		{"after", "group", "stop", "unknown: ", false},
 		{"after", "cgroup", "stop", "unknown: false, false", false},
+		// The keeper has a descriptor of the right /proc, and the kernel's word.
+		{"before", "keeper", "stop", "refused in words: true", false},
+		{"after", "keeper", "stop", "unknown: false, false", false},
+		{"after", "keeper", "wait", "unknown: false, false", false},
 	} {
 		t.Run(tt.when+" "+tt.cont+" "+tt.then, func(t *testing.T) {
 			path, args := escape.Command(blindRole, tt.when, tt.cont, tt.then)
