@@ -26,7 +26,7 @@ func helperMain(role string) func(ownerProcess) {
 // distrusted returns why the kernel would not trust this process with what its
 // parent hands to it: it may have rights that the parent does not have.
 func distrusted() error {
-	if tainted, _, errno := unix.Syscall(unix.SYS_ISSETUGID, 0, 0, 0); errno != 0 || tainted != 0 {
+	if tainted() {
 		return errors.New("the program is set-user-ID or set-group-ID, or has changed its ids (issetugid)")
 	}
 	return mixedIDs()

@@ -247,6 +247,10 @@ func (b brood) empty(ctx context.Context) error {
 	return nil
 }
 
+// passesAtATime is how often a look goes through the children before it sees to the
+// line again.
+const passesAtATime = 8
+
 // rest returns how many members are left, the leader aside if it has ended, and
 // kills them if that is what is to be done.
 //

@@ -83,14 +83,6 @@ type keeperState struct {
 	more bool
 }
 
-// atATime is how many children a look reaps, and how often it goes through them,
-// before it sees to the line again: members that fork and end all the time would keep
-// it for ever.
-const (
-	reapedAtATime = 256
-	passesAtATime = 8
-)
-
 func keeperMain(owner ownerProcess) {
 	k := new(keeper)
 	k.line, k.owner = os.NewFile(0, keeperRole), owner

@@ -351,7 +351,7 @@ func TestMembersThreaded(t *testing.T) {
 	ok(t, threaded.Signal(unix.SIGCONT))
 	ok(t, threaded.Kill())
 	empty(t, threaded)
-	c = start(t, d, "echo $$ >$D/threaded/cgroup.procs; echo ready; exec sleep 60")
+	start(t, d, "echo $$ >$D/threaded/cgroup.procs; echo ready; exec sleep 60")
 	ok(t, d.Signal(unix.SIGTERM))
 	empty(t, d)
 	ok(t, d.Remove())
