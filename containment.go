@@ -153,6 +153,9 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 		if err == nil {
 			return &choice{containment: cont, name: m.name, declined: declined}, nil
 		}
+		if cause := tableUsable(); cause != nil {
+			err = cause // whatever it was that could not be read
+		}
 		declined = append(declined, Declined{Containment: m.name, Reason: err.Error()})
 	}
 	return nil, &ContainmentError{Wanted: wanted, Required: weakest, Declined: declined}

@@ -72,7 +72,10 @@ func openKeeper(req request) (containment, error) {
 	if _, err := helperSource(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(proctree.Usable(), keeperAllowed()); err != nil {
+	if err := proctree.Usable(); err != nil {
+		return nil, err
+	}
+	if err := keeperAllowed(); err != nil {
 		return nil, err
 	}
 	if req.attr != nil && req.attr.Ptrace {
@@ -157,6 +160,9 @@ func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keep
 		k.line.SetReadDeadline(time.Now().Add(time.Minute))
 		err = receive(k.line, &event, maxEvent)
 		k.line.SetReadDeadline(time.Time{})
+	}
+	if err != nil && HelperPath != "" {
+		err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, HelperPath)
 	}
 	if err != nil {
 		return event, fmt.Errorf("the keeper did not start: %w", err)

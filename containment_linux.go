@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 var ladder = []mechanism{
@@ -59,3 +61,11 @@ func startPoller() error {
 }
 
 var pollerStarted atomic.Bool
+
+// tableUsable returns in words why the process table cannot be read, nil if it can.
+func tableUsable() error {
+	if err := proctree.Usable(); err != nil {
+		return fmt.Errorf("/proc is not mounted, or is not that of this PID namespace: mount -t proc proc /proc (%w)", err)
+	}
+	return nil
+}

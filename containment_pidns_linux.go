@@ -40,8 +40,11 @@ func openPIDNS(req request) (containment, error) {
 // pidnsProbe is nil if this process may make the namespaces and mount a /proc in
 // them, found out by doing.
 var pidnsProbe = sync.OnceValue(func() error {
-	if pid, err := inner("self", os.Getpid()); err != nil || !pid {
-		return errors.Join(errors.New("/proc does not tell the PIDs of other namespaces (NSpid)"), err)
+	switch told, err := inner("self", os.Getpid()); {
+	case err != nil:
+		return err
+	case !told:
+		return errors.New("/proc does not tell the PIDs of other namespaces (NSpid)")
 	}
 	k, err := openKeeper(request{})
 	if err != nil {
@@ -114,7 +117,10 @@ func translate(keeper int, inside proctree.ID) (proctree.ID, error) {
 			return proctree.Identify(pid)
 		}
 	}
-	return proctree.ID{}, errors.Join(fmt.Errorf("the leader, %d inside, is not among the keeper's children", inside.PID), err)
+	if err == nil {
+		err = fmt.Errorf("the leader, %d inside, is not among the keeper's children", inside.PID)
+	}
+	return proctree.ID{}, err
 }
 
 // inner reports whether the process has the PID in its own namespace or in one

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -201,6 +202,10 @@ func (e *ContainmentError) Error() string {
 	}
 	if len(e.Declined) == 0 {
 		fmt.Fprintf(b, ": Corral has none for %s", runtime.GOOS)
+	}
+	if len(e.Declined) > 1 && !slices.ContainsFunc(e.Declined, func(d Declined) bool { return d.Reason != e.Declined[0].Reason }) {
+		fmt.Fprintf(b, ": %s", e.Declined[0].Reason)
+		return b.String()
 	}
 	for i, d := range e.Declined {
 		sep := "; "

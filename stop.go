@@ -126,7 +126,12 @@ func (s *stopper) run() {
 		}
 		last = signalName(step.Signal)
 		if s.step(step) {
-			s.settle(Signalled, last)
+			if s.isForced() { // whoever did that has killed the run as well: see run.signal
+				s.usedKill = true
+				s.settle(Forced, "")
+			} else {
+				s.settle(Signalled, last)
+			}
 			return
 		}
 	}

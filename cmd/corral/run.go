@@ -269,7 +269,12 @@ func (j *job) output(f *os.File) io.Writer {
 	if j.outputLimit == 0 {
 		return &o.sink
 	}
-	o.limited = &headtail.Writer{To: &o.sink, Limit: int64(j.outputLimit)}
+	o.limited = &headtail.Writer{To: &o.sink, Limit: int64(j.outputLimit), Gone: func() error {
+		if o.err == nil && readerGone(f) { // as long as nothing is written nobody else would notice
+			o.err = &fs.PathError{Op: "write", Path: f.Name(), Err: syscall.EPIPE}
+		}
+		return o.err
+	}}
 	return o.limited
 }
 
@@ -277,7 +282,7 @@ func (j *job) output(f *os.File) io.Writer {
 // has been. Nothing is said to those who have gone when the command has heard of it,
 // too.
 func (j *job) finishOutput(r *corral.Report) error {
-	var errs []error
+	var first error
 	for _, o := range j.outputs {
 		if o.limited != nil {
 			if o.err == nil {
@@ -285,11 +290,11 @@ func (j *job) finishOutput(r *corral.Report) error {
 			}
 			r.OutputDropped += o.limited.Dropped()
 		}
-		if !(errors.Is(o.err, syscall.EPIPE) && r.Signal == "SIGPIPE") {
-			errs = append(errs, o.err)
+		if first == nil && !(errors.Is(o.err, syscall.EPIPE) && r.Signal == "SIGPIPE") {
+			first = o.err
 		}
 	}
-	return errors.Join(errs...)
+	return first
 }
 
 // end says what there is to say after Wait, and returns the exit status, or ends the
@@ -532,6 +537,9 @@ func summary(r *corral.Report, timeout time.Duration) string {
 			part += " and had to be killed"
 		}
 		parts = append(parts, part)
+	}
+	if r.KeeperLost {
+		parts = append(parts, "somebody has killed the keeper")
 	}
 	if r.Ending == corral.LifelineLost {
 		parts = append(parts, "lifeline lost: "+string(r.Lifeline))

@@ -110,3 +110,10 @@ func exitStatus(p *os.ProcessState) int {
 	}
 	return p.ExitCode()
 }
+
+// readerGone reports whether nobody reads a pipe any more, or a terminal is gone.
+func readerGone(f *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+}

@@ -72,3 +72,6 @@ func signalKeys(*os.File) map[byte]syscall.Signal    { return nil }
 func suspender(*corral.Cmd, chan<- os.Signal) func() { return func() {} }
 
 func exitStatus(p *os.ProcessState) int { return p.ExitCode() }
+
+// readerGone is not known before something is written.
+func readerGone(*os.File) bool { return false }

@@ -12,6 +12,9 @@ import (
 type Writer struct {
 	To    io.Writer
 	Limit int64
+	// Gone, if not nil, is asked now and then for an error that To would return: what is
+	// left out is not written, so that nobody would notice otherwise.
+	Gone func() error
 
 	passed  int64
 	tail    []byte // a ring once it is full
@@ -64,6 +67,11 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 		k, err := r.Read(into)
 		n += int64(k)
+		if w.Gone != nil {
+			if err := w.Gone(); err != nil {
+				return n, err
+			}
+		}
 		switch {
 		case ring:
 			w.dropped += int64(k)
