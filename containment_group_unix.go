@@ -91,9 +91,11 @@ func (g *groupContainment) signalOne(sig os.Signal) error {
 }
 
 func (g *groupContainment) kill() error {
-	err := g.signal(syscall.SIGKILL)
-	if errors.Is(err, os.ErrProcessDone) {
-		return nil
+	err := g.group.Kill()
+	if stray, _ := g.strayLeader(); stray != nil {
+		if serr := g.leader.Kill(); !errors.Is(serr, os.ErrProcessDone) {
+			err = errors.Join(err, serr)
+		}
 	}
 	return err
 }

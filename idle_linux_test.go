@@ -42,7 +42,7 @@ func idler(args []string) {
 func TestIdle(t *testing.T) {
 	const (
 		idle    = 5 * time.Second
-		largest = 8 << 20
+		largest = 9 << 20
 	)
 	for _, cont := range containments {
 		t.Run(string(cont), func(t *testing.T) {

@@ -127,17 +127,44 @@ func (g *Group) NeedsLeader() bool { return !g.direct }
 //
 // The error is proctree.ErrGone if no live member is left, EPERM if none of them
 // may be signalled by the caller, and a *RefusedError if the caller has joined
-// the group. If only some may be signalled the error is nil, as with kill(2).
+// the group. SIGCONT is sent without a look. If only some may be signalled the error is nil, as with kill(2).
 func (g *Group) Signal(sig syscall.Signal) error {
 	if err := check(g.pgid); err != nil {
 		return err
 	}
 	// The kernel would report success for zombies. If the process table cannot be
-	// read, its answer is still the best there is.
-	if empty, err := g.Empty(); err == nil && empty {
-		return proctree.ErrGone
+	// read, its answer is still the best there is. A look at all of it comes last: with
+	// thousands of zombies it takes long, and they may be becoming more.
+	if sig != syscall.SIGCONT && !g.leaderAlive() && !g.knownAlive() {
+		if empty, err := g.Empty(); err == nil && empty {
+			return proctree.ErrGone
+		}
 	}
 	return result(g.send(sig), g.Empty)
+}
+
+// Kill is Signal with SIGKILL, without a look before it. It is no error if no live member
+// is left.
+func (g *Group) Kill() error {
+	if err := check(g.pgid); err != nil {
+		return err
+	}
+	err := result(g.send(syscall.SIGKILL), g.Empty)
+	if errors.Is(err, proctree.ErrGone) {
+		return nil
+	}
+	return err
+}
+
+// leaderAlive reports whether the leader is a live member.
+func (g *Group) leaderAlive() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || g.leader == nil {
+		return false
+	}
+	p, err := proctree.Brief(g.pgid)
+	return err == nil && p.PGID == g.pgid && p.Alive() && g.leader.held()
 }
 
 // result is what Signal returns if the system says err. EPERM may mean that all
