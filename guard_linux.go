@@ -42,23 +42,10 @@ func guardMain(owner ownerProcess) {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { sweep(home.Path()) })
 	owner.await(0)
-	moreFiles()
+	takeBack()
 	leave(home)
 	clear(home)
 	sweeping.Wait()
-}
-
-// moreFiles takes back, as far as it is allowed to, what somebody may have taken away by
-// prlimit(2). Without descriptors the kill of home is all that is left.
-func moreFiles() {
-	const enough = 1024
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= enough {
-		return
-	}
-	if unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: enough, Max: max(enough, limit.Max)}) != nil {
-		unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit.Max, Max: limit.Max})
-	}
 }
 
 // leave goes to the owner's own control group: what is left in home then

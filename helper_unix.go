@@ -10,8 +10,10 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -168,19 +170,24 @@ func nowhere() (*os.File, error) {
 // than it has, and the descriptors of its poller, which it wants for the first timer.
 func readyToStop() {
 	time.AfterFunc(time.Hour, func() {}).Stop()
-	const threads = 2
-	var met sync.WaitGroup
-	met.Add(threads)
-	for range threads {
-		go func() {
-			runtime.LockOSThread() // so that each has its own
-			met.Done()
-			met.Wait()
-			runtime.UnlockOSThread() // else it would end with the goroutine
-		}()
+	// One thread for each of Go's processors, beside the main thread, which this goroutine
+	// is locked to. No other is wanted then: the helper has not more to do at a time. They
+	// meet without waiting for one another in Go's way, which would be done with one, and
+	// without LockOSThread, with which a thread more is made, at a time of its own.
+	var met atomic.Int32
+	var done sync.WaitGroup
+	for range helperProcs {
+		done.Go(func() {
+			for met.Add(1); met.Load() < helperProcs; {
+				yieldProcessor()
+			}
+		})
 	}
-	met.Wait()
+	done.Wait()
 }
+
+// helperProcs is the GOMAXPROCS of helpers.
+const helperProcs = 2
 
 // helperEnv is the owner's environment, which its dynamic linker may need,
 // without what makes Go's runtime behave differently.
@@ -192,7 +199,7 @@ func helperEnv() []string {
 	})
 	// The collector wants threads of its own, at a moment of its choosing: see
 	// readyToStop. What a helper allocates is little.
-	return append(env, "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=128MiB")
+	return append(env, "GOMAXPROCS="+strconv.Itoa(helperProcs), "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 
 // sendFiles sends descriptors over a line; receiveFiles gets them, closed on

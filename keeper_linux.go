@@ -222,7 +222,10 @@ func (k *keeper) listen() {
 }
 
 // orphaned: nobody has anything to say any more.
-func (k *keeper) orphaned() { k.fds[fdLine].Fd, k.fds[fdOwner].Fd = -1, -1 }
+func (k *keeper) orphaned() {
+	k.fds[fdLine].Fd, k.fds[fdOwner].Fd = -1, -1
+	takeBack()
+}
 
 // brood is the run as a stopper in the keeper's process sees it.
 type brood struct{ k *keeper }

@@ -337,7 +337,11 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		exited    *corral.ExitError
 		leftovers *corral.LeftoverError
 		survivors *corral.SurvivorError
+		unknown   *corral.UnknownError
 	)
+	if errors.As(err, &unknown) {
+		say(j.stderr, "%v", unknown)
+	}
 	status := statusOwn // of a command that cannot be made to end, if there is no other
 	if j.cmd.ProcessState != nil {
 		status = exitStatus(j.cmd.ProcessState)
@@ -350,7 +354,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = statusSignal + int(syscall.SIGKILL)
 	case r.Ending == corral.TimedOut:
 		status = statusTimeout
-	case errors.As(err, &survivors):
+	case errors.As(err, &survivors), errors.As(err, &unknown):
 		status = own(status, statusOwn)
 	case errors.As(err, &leftovers):
 		status = own(status, statusLeftovers)

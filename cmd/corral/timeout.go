@@ -286,7 +286,11 @@ func (r *timeoutRun) end(err error) error {
 	var (
 		exited    *corral.ExitError
 		survivors *corral.SurvivorError
+		unknown   *corral.UnknownError
 	)
+	if errors.As(err, &exited) && errors.As(err, &unknown) { // else it is said below
+		r.say("%v", unknown)
+	}
 	sayWeaker(r.say, r.cmd.Report())
 	line := summary(r.cmd.Report(), 0)
 	switch {
