@@ -187,17 +187,11 @@ func peekLine(line int, limit time.Duration) (ready, eof bool) {
 // yieldProcessor lets another thread run, and keeps Go's processor.
 func yieldProcessor() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// takeBack lifts, as far as it is allowed to, what somebody may have laid on this process
-// by prlimit(2): a limit of descriptors, or of processor time, which is a kill that
-// comes when there is something to do.
+// takeBack lifts, as far as it is allowed to, a limit of descriptors that somebody may have
+// laid on this process (prlimit(2)). One of processor time cannot be lifted in time.
 func takeBack() {
 	const enough = 1024
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_CPU, &limit); err == nil && limit.Cur != unix.RLIM_INFINITY {
-		if unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}) != nil {
-			unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: limit.Max, Max: limit.Max})
-		}
-	}
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= enough {
 		return
 	}

@@ -170,24 +170,27 @@ func nowhere() (*os.File, error) {
 // than it has, and the descriptors of its poller, which it wants for the first timer.
 func readyToStop() {
 	time.AfterFunc(time.Hour, func() {}).Stop()
-	// One thread for each of Go's processors, beside the main thread, which this goroutine
-	// is locked to. No other is wanted then: the helper has not more to do at a time. They
-	// meet without waiting for one another in Go's way, which would be done with one, and
-	// without LockOSThread, with which a thread more is made, at a time of its own.
+	// Beside the main thread, which this goroutine is locked to, there is one for each of
+	// Go's processors, one may wait for timers, and one takes over when another blocks. They
+	// are made as there are as many processors for a moment, and all are busy: without
+	// LockOSThread, with which a thread more is made, at a time of its own.
 	var met atomic.Int32
 	var done sync.WaitGroup
-	for range helperProcs {
+	for range helperThreads {
 		done.Go(func() {
-			for met.Add(1); met.Load() < helperProcs; {
+			for met.Add(1); met.Load() < helperThreads; {
 				yieldProcessor()
 			}
 		})
 	}
 	done.Wait()
+	const processors = 2
+	runtime.GOMAXPROCS(processors)
 }
 
-// helperProcs is the GOMAXPROCS of helpers.
-const helperProcs = 2
+// helperThreads is how many threads a helper has beside the main one, and the
+// GOMAXPROCS that it is started with.
+const helperThreads = 4
 
 // helperEnv is the owner's environment, which its dynamic linker may need,
 // without what makes Go's runtime behave differently.
@@ -199,7 +202,7 @@ func helperEnv() []string {
 	})
 	// The collector wants threads of its own, at a moment of its choosing: see
 	// readyToStop. What a helper allocates is little.
-	return append(env, "GOMAXPROCS="+strconv.Itoa(helperProcs), "GOGC=off", "GOMEMLIMIT=128MiB")
+	return append(env, "GOMAXPROCS="+strconv.Itoa(helperThreads), "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 
 // sendFiles sends descriptors over a line; receiveFiles gets them, closed on

@@ -70,13 +70,9 @@ func init() {
 		}
 	})
 	attack("trace-helper", "debugger", `has stopped the threads of the keeper or guard by ptrace(2), if it may`, notRoot, trace)
-	attack("starve-helper", "starver", `has taken the right to open descriptors and to start threads from the keeper or guard, and as root its processor time (prlimit(2))`,
+	attack("starve-helper", "starver", `has taken the right to open descriptors and to start threads from the keeper or guard (prlimit(2))`,
 		nil, func(p *process, h proctree.Process) {
-			resources := []int{unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC}
-			if os.Geteuid() == 0 { // who is not cannot lift it again, so that it is a kill
-				resources = append(resources, unix.RLIMIT_CPU)
-			}
-			for _, resource := range resources {
+			for _, resource := range []int{unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC} {
 				// A guard of root's is not to be had by a member that is not root.
 				err := unix.Prlimit(h.PID, resource, &unix.Rlimit{}, nil)
 				if err != nil && err != unix.EPERM && err != unix.ESRCH {
