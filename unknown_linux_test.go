@@ -103,6 +103,9 @@ func TestBlind(t *testing.T) {
 			cmd.ExtraFiles = []*os.File{w}
 			out, err := cmd.Output()
 			w.Close()
+			if errors.Is(err, os.ErrPermission) {
+				t.Skip("SKIPPED: no mount namespaces: ", err)
+			}
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}

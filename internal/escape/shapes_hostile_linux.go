@@ -373,7 +373,7 @@ func (p *process) limitProcesses(helpers []int) error {
 		return nil
 	}
 	parent, err := poor.GroupParent()
-	if err != nil {
+	if err != nil || unix.Access(parent, unix.W_OK) != nil { // it may be read-only
 		return nil // mostForks is the limit
 	}
 	dir := filepath.Join(parent, fmt.Sprintf("corral-escape-%d-%d", os.Getpid(), time.Now().UnixNano()))

@@ -41,6 +41,11 @@ func newPin(pid int) (*pin, error) {
 func (p *pin) held() bool {
 	if p.fd < 0 {
 		now, err := proctree.Identify(p.id.PID)
+		if err != nil && !errors.Is(err, proctree.ErrGone) {
+			// There may be no descriptor to look with. The kernel knows a child that has not
+			// been reaped without one.
+			return unix.Waitid(unix.P_PID, p.id.PID, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
+		}
 		return err == nil && now == p.id
 	}
 	err := unix.PidfdSendSignal(p.fd, 0, nil, 0)
