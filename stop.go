@@ -53,7 +53,7 @@ const (
 	// lookPatience bounds how long a signal is held back for the sake of the Report. A
 	// look may take as long as the members make it: there may be thousands, or one whose
 	// arguments cannot be read.
-	lookPatience = 250 * time.Millisecond
+	lookPatience = time.Second
 
 	// lastLookPatience bounds the look that decides whether any member is left, where
 	// nothing else does.

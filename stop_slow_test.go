@@ -96,7 +96,7 @@ func TestStopperSlow(t *testing.T) {
 			told: []time.Duration{0, 2 * time.Second}, took: 2*time.Second + killPatience,
 		},
 		{
-			name: "a look is late", takes: map[string]time.Duration{"members": 500 * time.Millisecond},
+			name: "a look is late", takes: map[string]time.Duration{"members": 2 * lookPatience},
 			members: []*fakeMember{member(101, time.Second)},
 			told:    []time.Duration{lookPatience}, took: lookPatience + time.Second,
 			left: []Leftover{{Process: fakeProcess(101), Fate: Signalled, Signal: "SIGTERM"}},
