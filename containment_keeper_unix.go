@@ -56,8 +56,6 @@ type keeperContainment struct {
 // namespace is what has to be done differently for a PID namespace.
 type namespace struct {
 	unshare func(*syscall.SysProcAttr)
-	// self is a pidfd of this process, which has no number inside, or nil.
-	self func() *os.File
 	// translate returns who a child of the keeper is outside.
 	translate func(keeper int, inside proctree.ID) (proctree.ID, error)
 }
@@ -116,15 +114,7 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	if k.pidns != nil {
 		k.pidns.unshare(attr)
 	}
-	var args []string
-	var extra []*os.File
-	if k.pidns != nil {
-		if self := k.pidns.self(); self != nil {
-			defer self.Close()
-			args, extra = []string{ownerInherited}, []*os.File{self}
-		}
-	}
-	if k.proc, k.line, err = startHelper(keeperRole, args, attr, extra...); err != nil {
+	if k.proc, k.line, err = startHelper(keeperRole, nil, attr); err != nil {
 		return failed(err)
 	}
 	event, err := k.hire(spec, files)

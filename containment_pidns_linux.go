@@ -64,15 +64,7 @@ var pidnsProbe = sync.OnceValue(func() error {
 	return err
 })
 
-var pidNamespace = namespace{unshare, self, translate}
-
-func self() *os.File {
-	fd, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
-		return nil
-	}
-	return os.NewFile(uintptr(fd), "owner")
-}
+var pidNamespace = namespace{unshare, translate}
 
 // unshare makes the keeper the init of a PID namespace.
 func unshare(attr *syscall.SysProcAttr) {

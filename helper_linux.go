@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -90,14 +89,6 @@ func accept(line int, named bool) (ownerProcess, error) {
 		}
 	} else {
 		unix.CloseOnExec(o.fd)
-	}
-	if slices.Contains(os.Args[1:], ownerInherited) {
-		const inherited = 3
-		if unix.CloseOnExec(inherited); o.fd < 0 {
-			o.fd = inherited
-		} else {
-			unix.Close(inherited)
-		}
 	}
 	if o.gone() {
 		if !o.ended(line) {

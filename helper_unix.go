@@ -69,10 +69,6 @@ func isSocket(fd int) bool {
 	return err == nil && ok
 }
 
-// ownerInherited is the argument of a helper whose first inherited descriptor is a pidfd
-// of the owner.
-const ownerInherited = "owner"
-
 // namedByOwner is the last argument of a helper that is not the owner's program.
 const namedByOwner = "HelperPath"
 
