@@ -205,16 +205,26 @@ func startOwner(t *testing.T, nest *cgroup.Dir, probe *escape.Probe, p program) 
 		p.Argv = append([]string{path}, args...)
 	}
 	argv := p.argv()
+	stderr := os.Stderr
+	if p.Then == "panic" {
+		stderr = nil // its trace is nothing to look at
+	}
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if nest != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, nest.FD()
+	}
+	return launchOwner(t, argv, attr, files, stderr, probe)
+}
+
+// launchOwner starts an owner with the command line, and the files of probe.
+func launchOwner(t *testing.T, argv []string, attr *syscall.SysProcAttr, files []*os.File, stderr *os.File, probe *escape.Probe) *running {
+	t.Helper()
 	o := &running{T: t, Cmd: exec.Command(argv[0], argv[1:]...)}
-	o.ExtraFiles = files
-	if p.Then != "panic" { // its trace is nothing to look at
-		o.Stderr = os.Stderr
+	o.ExtraFiles, o.SysProcAttr = files, attr
+	if stderr != nil {
+		o.Stderr = stderr
 	}
 	o.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // else os.Exit takes a second
-	o.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if nest != nil {
-		o.SysProcAttr.UseCgroupFD, o.SysProcAttr.CgroupFD = true, nest.FD()
-	}
 	var err error
 	if o.stdin, err = o.StdinPipe(); err != nil {
 		t.Fatal(err)

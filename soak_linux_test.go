@@ -1,7 +1,6 @@
 package corral_test
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
@@ -28,7 +27,6 @@ import (
 	"github.com/corral-run/corral/internal/cgroup"
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/poor"
-	"github.com/corral-run/corral/internal/proctree"
 )
 
 var (
@@ -470,31 +468,6 @@ func (tr trial) start(t *testing.T, nest *cgroup.Dir, probe *escape.Probe) *runn
 	}
 	t.Cleanup(func() { stderr.Close() })
 	return launchOwner(t, argv, attr, files, stderr, probe)
-}
-
-func launchOwner(t *testing.T, argv []string, attr *syscall.SysProcAttr, files []*os.File, stderr *os.File, probe *escape.Probe) *running {
-	t.Helper()
-	o := &running{T: t, Cmd: exec.Command(argv[0], argv[1:]...)}
-	o.ExtraFiles, o.Stderr, o.SysProcAttr = files, stderr, attr
-	o.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // else os.Exit takes a second
-	var err error
-	if o.stdin, err = o.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := o.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.stdout = bufio.NewReader(stdout)
-	if err := o.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(o.kill)
-	probe.Started()
-	if o.id, err = proctree.Identify(o.Process.Pid); err != nil {
-		t.Fatal(err)
-	}
-	return o
 }
 
 // commandLine is the command corral with the run that tr is about. What its

@@ -24,21 +24,13 @@ const parentRecycled = true
 // kernel's own tick.
 const userHZ = 100
 
-func snapshot() ([]Process, error) {
-	proc, err := openProc()
-	if err != nil {
-		return nil, err
-	}
-	defer proc.close()
-	pids, err := proc.pids()
-	if err != nil {
-		return nil, err
-	}
-	return proc.table(pids, (*procfs).row)
-}
+func snapshot() ([]Process, error) { return whole((*procfs).row) }
 
 // survey leaves out what takes the most time, and what a process can make long.
-func survey() ([]Process, error) {
+func survey() ([]Process, error) { return whole((*procfs).stat) }
+
+// whole returns the row of every process.
+func whole(row func(*procfs, int) (Process, error)) ([]Process, error) {
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
@@ -48,7 +40,7 @@ func survey() ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return proc.table(pids, (*procfs).stat)
+	return proc.table(pids, row)
 }
 
 // Select returns the rows of the given PIDs, which must not be those of threads,
