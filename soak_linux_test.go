@@ -33,6 +33,7 @@ var (
 	soak       = flag.Int("soak", 20, "how many random trials TestSoak makes")
 	seed       = flag.Uint64("seed", 0, "what the trials of TestSoak are made from; 0 is a new one")
 	trialNo    = flag.Int("trial", -1, "the only trial that TestSoak makes; -1 is all")
+	stormy     = flag.Bool("storm", false, "TestForkStorm starts so many processes that no other test can run meanwhile")
 	corralPath = flag.String("corral", "", "the command corral, for TestSoak; empty to build it")
 )
 

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -152,14 +154,23 @@ func TestEarlierChildStays(t *testing.T) {
 	}
 }
 
-const roleVariable = "CORRAL_TEST_ROLE"
+const (
+	roleVariable   = "CORRAL_TEST_ROLE"
+	chainsVariable = "CORRAL_TEST_CHAINS" // of a storm
+)
+
+var stormy = flag.Bool("storm", false, "TestForkStorm starts so many processes that no other test can run meanwhile")
 
 func init() {
 	switch os.Getenv(roleVariable) {
 	case "sibling":
 		cloneSibling()
 	case "storm":
-		startStorm(100)
+		chains, err := strconv.Atoi(os.Getenv(chainsVariable))
+		if err != nil {
+			panic(err)
+		}
+		startStorm(min(chains, 100))
 	case "refused":
 		refuseAdoption()
 	}
@@ -321,12 +332,16 @@ func startStorm(chains int) {
 }
 
 // TestForkStorm: corral, which gets all the orphans, sends its signals in time, and is
-// done long before the storm would be.
+// done long before the storm would be. See -storm.
 func TestForkStorm(t *testing.T) {
+	chains := 4
+	if *stormy {
+		chains = 100
+	}
 	for _, cont := range []string{"cgroup", "group"} {
 		t.Run(cont, func(t *testing.T) {
 			skipWithout(t, cont)
-			cmd := exec.Command("corral", "--containment", cont, "--timeout", "1", "--grace", "1s", "--", "env", roleVariable+"=storm", self(t))
+			cmd := exec.Command("corral", "--containment", cont, "--timeout", "1", "--grace", "1s", "--", "env", roleVariable+"=storm", fmt.Sprintf("%s=%d", chainsVariable, chains), self(t))
 			o := newOracle(t, cmd)
 			began := time.Now()
 			out, err := whatItSays(cmd)

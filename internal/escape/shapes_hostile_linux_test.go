@@ -166,7 +166,7 @@ func TestKillHelper(t *testing.T) {
 func TestStorm(t *testing.T) {
 	const life = time.Second
 	began := time.Now()
-	p := NewProbe(t, Storm(10, life))
+	p := NewProbe(t, Storm(2, life))
 	tr := launch(t, p)
 	p.Started()
 	tr.ready = tr.Ready(tr.ctx)
