@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -18,7 +19,13 @@ import (
 type Containment string
 
 const (
-	Auto   Containment = ""       // the strongest that works here
+	// Auto is the strongest that works here. The environment variable CORRAL_AUTO of
+	// the owner lowers it, for tests under the containment that others will get: with
+	// job, cgroup, keeper or group, Auto takes that one or a weaker one, and the Report
+	// lists those passed over. Require holds all the same; any other value is an error of
+	// Start.
+	Auto Containment = ""
+
 	PIDNS  Containment = "pidns"  // Linux: a PID namespace of its own
 	Job    Containment = "job"    // Windows: a job object
 	Cgroup Containment = "cgroup" // Linux: a control group, version 2
@@ -135,6 +142,12 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 	if weakest == Auto {
 		to = len(byStrength)
 	}
+	auto, first := 0, Auto
+	if wanted == Auto {
+		if auto, first, err = autoFrom(); err != nil {
+			return nil, err
+		}
+	}
 	if wanted != Auto && to < from {
 		return nil, fmt.Errorf("corral: containment %s is wanted, but %s is required, which is stronger", wanted, weakest)
 	}
@@ -143,6 +156,10 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 	for _, m := range ladder {
 		rank, _ := strength(m.name)
 		if rank < from || rank > to || (m.name == PIDNS && wanted == Auto && weakest != PIDNS) {
+			continue
+		}
+		if rank < auto {
+			declined = append(declined, Declined{m.name, fmt.Sprintf("%s=%s in the environment of the owner", autoVariable, first)})
 			continue
 		}
 		var cont containment
@@ -170,6 +187,20 @@ func strength(c Containment) (int, error) {
 		return i, nil
 	}
 	return 0, fmt.Errorf("corral: unknown containment %q", string(c))
+}
+
+// autoVariable names, in the owner's environment, the containment that Auto starts from.
+const autoVariable = "CORRAL_AUTO"
+
+// autoFrom returns what Auto starts from, and its rank. It is never more than Auto is
+// without: pidns has to be asked for where the command is.
+func autoFrom() (rank int, first Containment, err error) {
+	first = Containment(os.Getenv(autoVariable))
+	rank, err = strength(first)
+	if err != nil || first == PIDNS {
+		return 0, Auto, fmt.Errorf("corral: %s=%s in the environment: it must be one of job, cgroup, keeper, group", autoVariable, strconv.Quote(string(first)))
+	}
+	return rank, first, nil
 }
 
 // inTurn sends one signal after the other, until one cannot be sent.

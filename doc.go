@@ -30,7 +30,9 @@
 // The owner is the program that uses this package. [Auto] takes the strongest
 // containment that works here, but for pidns, which is there on request; every
 // Report names the one obtained and the stronger ones that were not to be had;
-// [Cmd.Require] makes less an error. On other systems Start returns an error that
+// [Cmd.Require] makes less an error. For tests under the containment that others
+// will get, CORRAL_AUTO=keeper, or another one, in the environment of the owner
+// lowers Auto. On other systems Start returns an error that
 // wraps errors.ErrUnsupported.
 //
 // Guard and keeper are helper processes: the running program once more, which

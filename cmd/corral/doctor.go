@@ -30,7 +30,8 @@ would happen to the run if its owner, the program that asked for it, got SIGKILL
 or the reason why it does not work; then what decides about that on this host;
 then what to change for better.
 
-(auto) marks the one that a run gets if none is asked for.`,
+(auto) marks the one that a run gets if none is asked for: the strongest that
+works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 		Example: `  corral doctor
   corral doctor --json`,
 		Annotations: map[string]string{exitStatuses: `0	what a run gets if none is asked for outlasts the SIGKILL of its owner
@@ -68,6 +69,9 @@ then what to change for better.
 	return c
 }
 
+// autoVariable is the library's: see corral.Auto.
+const autoVariable = "CORRAL_AUTO"
+
 // diagnosis is what the doctor says. The names in its JSON form are those of
 // docs/cli.md; they stay as they are.
 type diagnosis struct {
@@ -76,6 +80,8 @@ type diagnosis struct {
 	// AutoReason is why none.
 	Auto       corral.Containment `json:"auto"`
 	AutoReason string             `json:"auto_reason,omitempty"`
+	// AutoFrom is what the environment has lowered Auto to.
+	AutoFrom string `json:"auto_from,omitempty"`
 	// Survives says that Auto does its work also after the owner's SIGKILL.
 	Survives     bool      `json:"survives_owner_kill"`
 	Containments []finding `json:"containments"`
@@ -98,7 +104,7 @@ type finding struct {
 
 // diagnose tries everything with the given program, which is corral.
 func diagnose(program string) *diagnosis {
-	d := &diagnosis{Version: version(), Improve: []string{}}
+	d := &diagnosis{Version: version(), Improve: []string{}, AutoFrom: os.Getenv(autoVariable)}
 	auto, err := try(program, corral.Auto)
 	if err != nil {
 		d.AutoReason = reason(err)
@@ -183,8 +189,11 @@ func (d *diagnosis) writeText(w io.Writer) error {
 		}
 		table.row("  "+string(f.Containment), works, text)
 	}
-	if d.AutoReason != "" {
+	switch {
+	case d.AutoReason != "":
 		table.row("  auto", "no", d.AutoReason)
+	case d.AutoFrom != "":
+		table.row("  auto", "lowered", autoVariable+"="+d.AutoFrom+" in the environment")
 	}
 	if err := table.Flush(); err != nil {
 		return err

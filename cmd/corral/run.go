@@ -583,6 +583,9 @@ func sayWeaker(say func(format string, args ...any), r *corral.Report) {
 }
 
 func usual(d corral.Declined) bool {
+	if strings.HasPrefix(d.Reason, autoVariable+"=") {
+		return true // it has been asked for
+	}
 	if d.Containment != corral.Cgroup && d.Containment != corral.PIDNS {
 		return false
 	}
