@@ -78,7 +78,18 @@ type Cmd struct {
 	// is an error of Start.
 	SysProcAttr *syscall.SysProcAttr
 
-	// Process is the leader, once started.
+	// Process is the leader, once started. Under a keeper and pidns containment it is
+	// not a child of the owner: Process.Wait returns ECHILD there, and Wait is what
+	// there is.
+	//
+	// Process.Release after Start, where nobody has called Wait, lets the run go, as it
+	// does under os/exec: all members are left alone, also when the owner ends, Timeout,
+	// the context, Lifelines and Stop stop nothing any more, and the Report says
+	// Released. Corral has to notice that, which takes a moment: less than a millisecond
+	// if SysProcAttr.Setsid is set and Release follows at once, else at most as long as the run had
+	// lasted before. A program that ends before may take the run with it:
+	// DetachLeftovers is the sure way. Under group containment the leader gets its
+	// parent-death signal all the same.
 	Process *os.Process
 
 	// ProcessState is the leader's exit status, once Wait has returned.
@@ -180,7 +191,16 @@ const (
 	// policy for a command that goes into the background. The run is not over
 	// before that: Timeout, the context and Stop stop it, and are its Ending.
 	WaitForLeftovers
+
+	// DetachLeftovers is KeepLeftovers for a command that is to live longer than the
+	// owner: the run also goes on when the owner ends, however it does, and whether the
+	// leader has ended or not. As long as the owner lives, Timeout, the context, Lifelines
+	// and Stop stop it. See also Cmd.Process.
+	DetachLeftovers
 )
+
+// keeps reports whether leftovers are left alone.
+func (p LeftoverPolicy) keeps() bool { return p == KeepLeftovers || p == DetachLeftovers }
 
 // Command returns a Cmd for the named program, which is looked up in PATH as
 // exec.Command does it.
@@ -316,6 +336,9 @@ func (c *Cmd) start(inline bool) error {
 	}
 	c.stdio.copy()
 	r.watch(c.ctx)
+	if !inline {
+		r.watchRelease()
+	}
 	return nil
 }
 
@@ -337,7 +360,7 @@ func (c *Cmd) prepare() (*run, error) {
 		return nil, fmt.Errorf("corral: negative Timeout %v", c.Timeout)
 	case c.OutputLimit < 0:
 		return nil, fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
-	case c.Leftovers < KillLeftovers || c.Leftovers > WaitForLeftovers:
+	case c.Leftovers < KillLeftovers || c.Leftovers > DetachLeftovers:
 		return nil, fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
 	}
 	if c.SysProcAttr == nil && c.Dir != "" {
@@ -373,7 +396,10 @@ func (c *Cmd) prepare() (*run, error) {
 
 func (c *Cmd) prepareRun(plan StopPlan) (*run, error) {
 	inner := c.inner()
-	cont, err := choose(c.Containment, c.Require, request{c.SysProcAttr, plan, c.Leftovers == KeepLeftovers, c.Leftovers == WaitForLeftovers, c.logger()})
+	cont, err := choose(c.Containment, c.Require, request{
+		attr: c.SysProcAttr, plan: plan, log: c.logger(),
+		keep: c.Leftovers.keeps(), detach: c.Leftovers == DetachLeftovers, wait: c.Leftovers == WaitForLeftovers,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -419,7 +445,7 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // left nothing that Leftovers objects to, and all copying succeeded. It may
 // hold several errors; use errors.As and errors.Is: *ExitError if the command
 // did not succeed; the context's error and cause if the context ended the run;
-// context.DeadlineExceeded if Timeout did; *LeftoverError; *SurvivorError;
+// context.DeadlineExceeded if Timeout did; syscall.EINVAL if Process has been released; *LeftoverError; *SurvivorError;
 // *LifelineError; ErrWaitDelay; errors of copying. An *ExitError that comes alone comes as
 // itself, as in os/exec.
 func (c *Cmd) Wait() error {
@@ -585,7 +611,8 @@ func (c *Cmd) Members() ([]Process, error) {
 	return c.run.members()
 }
 
-// Report says what happened. It is nil until Wait has returned.
+// Report says what happened. It is nil until Wait has returned, or the run has been let
+// go: see Process.
 func (c *Cmd) Report() *Report {
 	if c.run == nil {
 		return nil

@@ -69,6 +69,10 @@ type containment interface {
 	// exec.Cmd.Wait has for it.
 	reap() (*os.ProcessState, error)
 
+	// letGo sees to it that all members are left alone from now on, also when the owner
+	// ends. Then close follows.
+	letGo() error
+
 	// close releases what the containment holds. It stops nothing.
 	close() error
 }
@@ -113,11 +117,12 @@ var bestEffort = make(map[Containment]string)
 
 // request is what a containment may have to know of a run before it starts.
 type request struct {
-	attr *syscall.SysProcAttr // the caller's, or nil
-	plan StopPlan             // for whoever has to stop the run when the owner is gone
-	keep bool                 // leftovers are to be kept
-	wait bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
-	log  *slog.Logger
+	attr   *syscall.SysProcAttr // the caller's, or nil
+	plan   StopPlan             // for whoever has to stop the run when the owner is gone
+	keep   bool                 // leftovers are to be kept,
+	detach bool                 // and the run is to go on when the owner is gone
+	wait   bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
+	log    *slog.Logger
 }
 
 // choice is the containment that a run got.

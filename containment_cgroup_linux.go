@@ -68,6 +68,9 @@ func openCgroup(req request) (containment, error) {
 		return nil, errors.New("SysProcAttr.UseCgroupFD asks for another one")
 	}
 	c := &cgroupContainment{pens: &owner, plan: planName(req.plan), log: req.log}
+	if req.detach {
+		c.plan = detachPlan
+	}
 	var err error
 	c.dir, c.reused, err = c.pens.take(c.plan)
 	if err != nil {
@@ -201,6 +204,8 @@ func (c *cgroupContainment) helper() int {
 	return c.pens.guard.Pid
 }
 
+func (c *cgroupContainment) letGo() error { return c.pens.letGo(c.dir) }
+
 func (c *cgroupContainment) close() error {
 	if c.dir == nil {
 		return nil
@@ -247,6 +252,11 @@ func planName(plan StopPlan) string {
 	}
 	return name.String()
 }
+
+// detachPlan is in place of a plan for a run that is not to be stopped when its owner is gone.
+const detachPlan = "detach"
+
+func isDetached(directory string) bool { return strings.HasSuffix(directory, "."+detachPlan) }
 
 func planOf(directory string) StopPlan {
 	_, name, _ := strings.Cut(directory, ".")

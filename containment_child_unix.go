@@ -21,6 +21,9 @@ func (c *child) abandon() {
 	c.cmd.Wait()
 }
 
+// letGo: a child needs nothing for that.
+func (c *child) letGo() error { return nil }
+
 func (c *child) reap() (*os.ProcessState, error) {
 	err := c.cmd.Wait()
 	return c.cmd.ProcessState, err

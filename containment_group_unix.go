@@ -16,11 +16,11 @@ import (
 	"github.com/corral-run/corral/procgroup"
 )
 
-func openGroup(request) (containment, error) {
+func openGroup(req request) (containment, error) {
 	if err := proctree.Usable(); err != nil {
 		return nil, fmt.Errorf("the members of a group cannot be seen: %w", err)
 	}
-	return &groupContainment{}, nil
+	return &groupContainment{detach: req.detach}, nil
 }
 
 // groupContainment is a process group with the leader as its leader. A member
@@ -28,6 +28,7 @@ func openGroup(request) (containment, error) {
 // followed if it does.
 type groupContainment struct {
 	child
+	detach bool // the leader outlives the owner
 	leader *os.Process
 	id     proctree.ID
 	group  *pgroup.Group
@@ -37,6 +38,9 @@ type groupContainment struct {
 func (g *groupContainment) prepare(cmd *exec.Cmd) error {
 	if err := procgroup.SetCmdProcessGroup(cmd); err != nil {
 		return err
+	}
+	if g.detach {
+		return nil
 	}
 	var conflict *procgroup.ConflictError
 	if err := procgroup.SetCmdParentDeathSignal(cmd); !errors.As(err, &conflict) {
@@ -139,11 +143,11 @@ func (g *groupContainment) strayLeader() (*proctree.Process, error) {
 	if g.ended.Load() {
 		return nil, nil
 	}
-	pgid, err := syscall.Getpgid(g.leader.Pid)
-	if err != nil || pgid == g.leader.Pid {
+	pgid, err := syscall.Getpgid(g.id.PID)
+	if err != nil || pgid == g.id.PID {
 		return nil, nil // reaped, or where it belongs
 	}
-	row, err := proctree.Brief(g.leader.Pid)
+	row, err := proctree.Brief(g.id.PID)
 	switch {
 	case errors.Is(err, proctree.ErrGone):
 		return nil, nil

@@ -27,7 +27,7 @@ func openJob(req request) (containment, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("CreateJobObject", err)
 	}
-	j := &jobContainment{job: job, keep: req.keep, emptied: make(chan struct{})}
+	j := &jobContainment{job: job, keep: req.keep, detach: req.detach, emptied: make(chan struct{})}
 	j.ctx, j.stopWatch = context.WithCancel(context.Background())
 	if err := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); err != nil {
 		j.close()
@@ -41,6 +41,7 @@ func openJob(req request) (containment, error) {
 type jobContainment struct {
 	job     windows.Handle
 	keep    bool
+	detach  bool // the run goes on when the owner is gone
 	process *os.Process
 	leader  *proctree.Handle // which pins its PID, the number of its console group
 	id      proctree.ID
@@ -89,8 +90,17 @@ func (j *jobContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) 
 		j.kill()
 		return nil, j.id, fmt.Errorf("corral: job containment: %w", err)
 	}
+	if j.detach {
+		if err := j.letGo(); err != nil {
+			j.kill()
+			return nil, j.id, fmt.Errorf("corral: job containment: %w", err)
+		}
+	}
 	return j.process, j.id, nil
 }
+
+// letGo takes it back that the kernel kills the run when the last handle is closed.
+func (j *jobContainment) letGo() error { return j.limit(0) }
 
 func (j *jobContainment) reap() (*os.ProcessState, error) {
 	state, err := j.process.Wait()

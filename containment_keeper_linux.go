@@ -26,23 +26,24 @@ func (k *keeperContainment) watch() {
 	if proctree.EventDriven() {
 		k.watchLeader()
 	} else {
-		k.reading.Go(k.watchByPID)
+		pid := k.proc.Pid
+		k.reading.Go(func() { k.watchByPID(pid) })
 	}
 }
 
 // watchByPID is watchLeader for kernels without pidfds: it blocks a thread until the
 // keeper has been stopped, or has ended.
-func (k *keeperContainment) watchByPID() {
+func (k *keeperContainment) watchByPID(keeper int) {
 	for {
 		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PID, k.proc.Pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		err := unix.Waitid(unix.P_PID, keeper, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
 		const stopped = 5 // CLD_STOPPED
 		switch {
 		case err == unix.EINTR:
 		case err != nil || info.Code != stopped:
 			return
 		default:
-			unix.Waitid(unix.P_PID, k.proc.Pid, nil, unix.WSTOPPED|unix.WNOHANG, nil) // else it would be reported again
+			unix.Waitid(unix.P_PID, keeper, nil, unix.WSTOPPED|unix.WNOHANG, nil) // else it would be reported again
 			k.wake()
 		}
 	}

@@ -45,12 +45,13 @@ type keeperContainment struct {
 	emptied chan struct{} // closed when nothing is left that is known
 	reading sync.WaitGroup
 
-	mu    sync.Mutex
-	end   *keeperEvent
-	freed bool // the leader's PID is nobody's, or another's
-	over  bool // the keeper may end
-	lost  bool
-	known []proctree.ID // the members last seen
+	mu        sync.Mutex
+	end       *keeperEvent
+	freed     bool // the leader's PID is nobody's, or another's
+	over      bool // the keeper may end
+	leftAlone bool // it has been told to let the run go
+	lost      bool
+	known     []proctree.ID // the members last seen
 }
 
 // namespace is what has to be done differently for a PID namespace.
@@ -212,7 +213,7 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 	s := &keeperSpec{
 		path: cmd.Path, dir: cmd.Dir, args: cmd.Args, env: cmd.Environ(), sys: &syscall.SysProcAttr{},
 		ignored: ignoredSignals(),
-		plan:    k.req.plan, keep: k.req.keep, init: k.pidns != nil,
+		plan:    k.req.plan, keep: k.req.keep, detach: k.req.detach, init: k.pidns != nil,
 	}
 	if len(s.args) == 0 {
 		s.args = []string{cmd.Path}
@@ -224,7 +225,9 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 		*s.sys = *cmd.SysProcAttr
 	}
 	sys := s.sys
-	dieWithKeeper(sys)
+	if !s.detach {
+		dieWithKeeper(sys)
+	}
 	if !sys.Setsid && !sys.Setpgid && !sys.Foreground {
 		// As under os/exec, the leader is in the owner's group. The keeper starts it
 		// from there, and leaves the session: with a parent in another group of the
@@ -670,14 +673,32 @@ func (k *keeperContainment) dismiss() bool {
 	return k.awaitKeeper(killPatience)
 }
 
+// letGo has the keeper do nothing any more but wait for the leader, with which it ends: a
+// leader dies with its keeper.
+func (k *keeperContainment) letGo() error {
+	k.wake()
+	if err := k.say(keeperLetGo); err != nil {
+		return fmt.Errorf("corral: the keeper cannot be told to let the run go: %w", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.leftAlone = true
+	return nil
+}
+
 // close leaves a keeper that still has members to it: it kills them as soon as it can.
 func (k *keeperContainment) close() error {
 	k.stopWatch()
 	k.mu.Lock()
 	k.over = true
+	letGo := k.leftAlone
 	k.mu.Unlock()
 	if k.line == nil {
 		return nil
 	}
-	return k.line.Close()
+	err := k.line.Close()
+	if letGo && processHandleOf(k.proc) != nil {
+		err = errors.Join(err, k.proc.Release()) // for its pidfd
+	}
+	return err
 }

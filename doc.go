@@ -43,6 +43,9 @@
 // keeper loses the leader, and may leave what had lost its parent before: see
 // [ErrKeeperLost] and [Cmd.AdoptOrphans].
 //
+// A command that is to outlive the owner is let go by [DetachLeftovers], or as under
+// os/exec by Process.Release: see [Cmd.Process].
+//
 // A command can have a terminal of its own: see [PTY].
 //
 // The package installs no signal handler and reaps nothing but what it has

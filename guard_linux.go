@@ -83,17 +83,23 @@ func sweep(home string) {
 	}
 }
 
-// clear stops the runs in the homes, each by its plan, and removes the homes.
+// clear stops the runs in the homes, each by its plan, lets those go that are to go on, and
+// removes the homes.
 //
 // It is one loop for all of them: the machine may be out of threads, which this would need
 // for each run otherwise, and out of descriptors. Nothing in it waits for a single run.
 func clear(homes ...*cgroup.Dir) {
 	var runs []*doomed
+	keep := make(map[*cgroup.Dir]bool)
 	for _, home := range homes {
 		home.Thaw()
 		names, _ := home.Names()
 		for _, name := range names {
-			runs = append(runs, &doomed{home: home, name: name, plan: planOf(name)})
+			if isDetached(name) {
+				keep[home] = !letGo(home, name) || keep[home]
+			} else {
+				runs = append(runs, &doomed{home: home, name: name, plan: planOf(name)})
+			}
 		}
 	}
 	const shortest, longest = time.Millisecond, 100 * time.Millisecond // between two looks, unless all is over before
@@ -113,9 +119,28 @@ func clear(homes ...*cgroup.Dir) {
 		homes[0].Pause(int(max(0, time.Until(wake)).Milliseconds()) + 1)
 	}
 	for _, home := range homes {
-		home.Kill() // who is in home itself is none of its runs, but came from one
+		if !keep[home] {
+			home.Kill() // who is in home itself is none of its runs, but came from one
+		}
 		home.Remove()
 	}
+}
+
+// letGo moves a run that is to go on to where it would have been without Corral, and
+// reports whether nobody is left in its directory. Else that stays, for a later owner's
+// guard to try again.
+func letGo(home *cgroup.Dir, name string) bool {
+	dir, err := home.Below(name)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	defer dir.Close()
+	parent, err := cgroup.Open(filepath.Dir(home.Path()))
+	if err != nil {
+		return false
+	}
+	defer parent.Close()
+	return dir.MoveTo(parent) == nil
 }
 
 // doomed is a run that has lost its owner.

@@ -249,12 +249,14 @@ func TestSweepOurs(t *testing.T) {
 	theirs := make("corral-2026-11")
 	bystander := innocent(theirs)
 	var ours []*cgroup.Dir
-	for i := range 3 { // before and after the other one in whichever order
+	var detached []*exec.Cmd // which go on without an owner
+	for i := range 3 {       // before and after the other one in whichever order
 		home := make(fmt.Sprintf("corral-%d-%d", 1<<30+i, i))
 		if err := home.Mark(); err != nil {
 			t.Fatal(err)
 		}
 		innocent(make(filepath.Base(home.Path()) + "/1.15-100"))
+		detached = append(detached, innocent(make(filepath.Base(home.Path())+"/2.detach")))
 		ours = append(ours, home)
 	}
 	probe := escape.NewProbe(t, child("plain"))
@@ -267,6 +269,13 @@ func TestSweepOurs(t *testing.T) {
 	o.result()
 	if state, err := proctree.Lookup(bystander.Process.Pid); err != nil || !state.Alive() {
 		t.Errorf("the bystander: %+v, %v", state, err)
+	}
+	for _, cmd := range detached {
+		if state, err := proctree.Lookup(cmd.Process.Pid); err != nil || !state.Alive() {
+			t.Errorf("detached: %+v, %v", state, err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
 	}
 	bystander.Process.Kill()
 	bystander.Wait()

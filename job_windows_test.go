@@ -68,6 +68,7 @@ func init() {
 	// leave starts a process that stays, and says which.
 	escape.Register("leave", func(args []string) { fmt.Println(startObedient()) })
 	escape.Register("window", window)
+	escape.Register("let-go", letGoOf)
 	// hold leaves a process that has standard output open, which it has written to.
 	escape.Register("hold", func([]string) {
 		cmd := command("obey")
@@ -365,6 +366,7 @@ func TestLeftoversWindows(t *testing.T) {
 		{corral.KillLeftovers, corral.Forced},
 		{corral.FailOnLeftovers, corral.Forced},
 		{corral.KeepLeftovers, corral.Kept},
+		{corral.DetachLeftovers, corral.Kept},
 	} {
 		t.Run(fmt.Sprint(tt.policy), func(t *testing.T) {
 			cmd := inJob("leave")
@@ -700,6 +702,86 @@ func TestOwnerKilledWindows(t *testing.T) {
 			owner.Process.Kill()
 			owner.Wait()
 			gone(t, probe, nil)
+		})
+	}
+}
+
+// letGoOf is an owner that ends, and says before whose PID it has started.
+func letGoOf(args []string) {
+	cmd := inJob("obey")
+	cmd.Stdout = os.Stdout
+	if args[0] == "detach" {
+		cmd.Leftovers = corral.DetachLeftovers
+	}
+	if err := cmd.Start(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println(cmd.Process.Pid)
+	if args[0] == "release" {
+		cmd.Process.Release()
+		for cmd.Report() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if err := cmd.Wait(); err != syscall.EINVAL || cmd.Report().Ending != corral.Released || len(cmd.Report().Leftovers) != 1 {
+			fmt.Println(err, cmd.Report())
+		}
+	}
+	os.Exit(0)
+}
+
+// TestLetGoWindows: who is let go of outlives the owner.
+func TestLetGoWindows(t *testing.T) {
+	for how, outlives := range map[string]bool{"release": true, "detach": true, "neither": false} {
+		t.Run(how, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			owner := command("let-go", how)
+			owner.Stdout, owner.Stderr = w, os.Stderr
+			err = owner.Start()
+			w.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := bufio.NewReader(r)
+			line, _ := said.ReadString('\n')
+			pid, err := strconv.Atoi(strings.TrimSpace(line))
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			id, err := proctree.Identify(pid)
+			var h *proctree.Handle
+			if err == nil {
+				h, err = proctree.Open(id)
+			}
+			if !outlives && errors.Is(err, proctree.ErrGone) {
+				return // it has ended with its owner by now
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			defer h.Signal(os.Kill)
+			if outlives {
+				if line, err := said.ReadString('\n'); strings.TrimSpace(line) != "ready" {
+					t.Errorf("%q, %v", line, err)
+				}
+			}
+			owner.Wait()
+			if outlives {
+				if err := h.Signal(syscall.Signal(0)); err != nil {
+					t.Errorf("it has not outlived its owner: %v", err)
+				}
+				return
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := h.Wait(ctx); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

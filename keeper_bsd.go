@@ -43,9 +43,12 @@ func (k *keeper) serve(spec *keeperSpec) {
 	killing := own.killing
 	var stopped chan struct{}
 	var again <-chan time.Time
-	pause := time.Millisecond
+	pause, orphaned := time.Millisecond, false
 	for {
 		k.look()
+		if orphaned && k.mayLeave(false) {
+			k.end()
+		}
 		if k.empty {
 			own.emptyOnce.Do(func() { close(own.emptied) })
 		}
@@ -73,11 +76,12 @@ func (k *keeper) serve(spec *keeperSpec) {
 			switch {
 			case ok:
 				k.obey(request)
-			case k.empty, k.ended != nil && k.keep:
-				k.end()
 			default:
-				requests, stopped = nil, stopper.done
-				go stopper.run()
+				requests, orphaned = nil, true
+				if !k.letGo && !k.mayLeave(false) {
+					stopped = stopper.done
+					go stopper.run()
+				}
 			}
 		}
 	}

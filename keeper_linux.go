@@ -1,6 +1,7 @@
 package corral
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -121,7 +122,10 @@ func (k *keeper) serve(spec *keeperSpec) {
 	for k.look(); k.fds[fdLine].Fd >= 0; {
 		k.wait(-1)
 	}
-	if !k.empty && !(k.ended != nil && k.keep) {
+	for k.letGo && !k.mayLeave(k.init) {
+		k.wait(-1)
+	}
+	if !k.mayLeave(k.init) {
 		stopper := newStopper(brood{k}, spec.plan, k.leader.PID, slog.New(slog.DiscardHandler))
 		stopper.silent = true
 		stopper.run()
@@ -221,8 +225,16 @@ func (k *keeper) listen() {
 	}
 }
 
-// orphaned: nobody has anything to say any more.
+// orphaned: nobody has anything to say any more. What has been said is of interest only if
+// it outlives the owner.
 func (k *keeper) orphaned() {
+	var said [64]byte
+	for {
+		n, _, err := unix.Recvfrom(0, said[:], unix.MSG_DONTWAIT)
+		if k.letGo = k.letGo || n > 0 && bytes.IndexByte(said[:n], keeperLetGo) >= 0; n <= 0 && err != unix.EINTR {
+			break
+		}
+	}
 	k.fds[fdLine].Fd, k.fds[fdOwner].Fd = -1, -1
 	takeBack()
 }

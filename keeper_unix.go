@@ -45,7 +45,9 @@ const (
 	keeperFinish = 'f'
 	// keeperMembers asks who the members are, where only the keeper knows.
 	keeperMembers = 'm'
-	keeperPing    = 'p' // asks whether it is there
+	// keeperLetGo: the owner has let go of the run, and closes the line.
+	keeperLetGo = 'd'
+	keeperPing  = 'p' // asks whether it is there
 	// keeperSignal and the number of a signal, which is below it, has the keeper send
 	// that to every member, should the owner be out of descriptors.
 	keeperSignal = 0x80
@@ -78,6 +80,7 @@ type keeperState struct {
 	// happened for a while though somebody is left.
 	killing, stalled bool
 	keep, finishing  bool // leftovers are to be kept; the owner has no more use for the run
+	detach, letGo    bool // the run goes on when the owner is gone; it does so from now on
 	// more: the last look was cut short, as the owner may have something to say, and
 	// another one is due at once.
 	more bool
@@ -112,7 +115,7 @@ func (k *keeper) prepare() (*keeperSpec, error) {
 		return nil, err
 	}
 	spec.give(files)
-	k.keep = spec.keep
+	k.keep, k.detach = spec.keep, spec.detach
 	readyToStop()
 	return spec, k.settle(spec)
 }
@@ -194,6 +197,8 @@ func (k *keeper) obey(request byte) {
 		k.killing = true
 	case keeperReap:
 		k.release()
+	case keeperLetGo:
+		k.letGo = true
 	case keeperMembers:
 		k.answer()
 	case keeperPing:
@@ -211,6 +216,13 @@ func (k *keeper) obey(request byte) {
 			signalEach(k.members, syscall.Signal(request-keeperSignal))
 		}
 	}
+}
+
+// mayLeave reports whether the keeper, without an owner, may end and leave alone who is
+// there. If the run was let go, that may be so later: the leader dies with the keeper, unless it
+// was started to outlive the owner, and so do all in a PID namespace whose init this is.
+func (k *keeper) mayLeave(init bool) bool {
+	return k.empty || k.detach || k.ended != nil && (k.keep || k.letGo && !init)
 }
 
 // end ends the keeper as the leader has ended.

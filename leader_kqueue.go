@@ -13,7 +13,7 @@ import (
 // awaitExit returns when p, a child of this process, has ended, and leaves it
 // to be reaped.
 func awaitExit(ctx context.Context, p *os.Process) error {
-	id, err := proctree.Identify(p.Pid)
+	id, err := proctree.Identify(pidOf(p))
 	if err == nil {
 		var h *proctree.Handle
 		if h, err = proctree.Open(id); err == nil {

@@ -61,9 +61,10 @@ func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (
 // a goroutine stays until p has ended.
 func awaitExitByPID(ctx context.Context, p *os.Process) error {
 	ended := make(chan error, 1)
+	pid := pidOf(p)
 	go func() {
 		for {
-			err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 			if err == unix.EINTR {
 				continue
 			}

@@ -135,7 +135,7 @@ func leaky(cont corral.Containment, n int, plain func(corral.Containment) error)
 	if err != nil {
 		return err
 	}
-	kinds := []func(corral.Containment) error{runPlain, runLeaving, runStopped, runCancelled, runNothing, runPTY, runPTYHeld, plain}
+	kinds := []func(corral.Containment) error{runPlain, runLeaving, runStopped, runCancelled, runNothing, runPTY, runPTYHeld, runReleased, plain}
 	for _, kind := range kinds {
 		if err := kind(cont); err != nil {
 			return err
@@ -313,6 +313,45 @@ func runPTYHeld(cont corral.Containment) error {
 	}
 	for _, l := range cmd.Report().Leftovers {
 		syscall.Kill(l.PID, syscall.SIGKILL)
+	}
+	return err
+}
+
+// runReleased is let go. What os/exec would leave is a zombie.
+func runReleased(cont corral.Containment) error {
+	before, err := proctree.ChildPIDs(os.Getpid())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	cmd := corral.CommandContext(ctx, "cat")
+	cmd.Containment, cmd.Require = cont, cont
+	cmd.Timeout = time.Hour
+	cmd.Lifelines = []corral.Lifeline{corral.LifelineParent}
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	cmd.Process.Release()
+	for cmd.Report() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if cmd.Report().Ending != corral.Released {
+		return fmt.Errorf("released: %+v", cmd.Report())
+	}
+	in.Close()
+	after, err := proctree.ChildPIDs(os.Getpid())
+	for _, pid := range after {
+		row, lerr := proctree.Lookup(pid)
+		if !slices.Contains(before, pid) && lerr == nil && row.Name != "corral-guard" {
+			_, werr := syscall.Wait4(pid, nil, 0, nil)
+			err = errors.Join(err, werr)
+		}
 	}
 	return err
 }

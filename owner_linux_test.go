@@ -55,6 +55,11 @@ type program struct {
 	// Start, or "main", where the main goroutine has.
 	Thread      string
 	DeathSignal bool // ask for one in SysProcAttr
+	Setsid      bool // likewise
+	Detach      bool // by DetachLeftovers
+	// Release: after a byte of the standard input, let go of the processes, and say with
+	// which Reports.
+	Release bool
 
 	cancel context.CancelFunc
 	cmds   []*corral.Cmd
@@ -97,6 +102,12 @@ func runProgram(args []string) {
 		cmd.Stderr = os.Stderr
 		if p.DeathSignal {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		}
+		if p.Setsid {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		}
+		if p.Detach {
+			cmd.Leftovers = corral.DetachLeftovers
 		}
 		p.cmds = append(p.cmds, cmd)
 	}
@@ -163,6 +174,18 @@ type result struct {
 }
 
 func (p *program) end() {
+	if p.Release {
+		os.Stdin.Read(make([]byte, 1))
+		for _, cmd := range p.cmds {
+			cmd.Process.Release()
+		}
+		for _, cmd := range p.cmds {
+			for cmd.Report() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			json.NewEncoder(os.Stdout).Encode(result{Report: cmd.Report()})
+		}
+	}
 	thens[p.Then](p)
 	var r result
 	for _, cmd := range slices.Backward(p.cmds) {

@@ -159,12 +159,9 @@ func (p *pens) add(plan string) (*cgroup.Dir, error) {
 // give takes back the directory of a run that is over. Who is in it still, was
 // kept or cannot be killed, and goes to where it would have been without us.
 func (p *pens) give(dir *cgroup.Dir, plan string, reusable bool) error {
-	p.mu.Lock()
-	parent := p.parent
-	p.mu.Unlock()
 	populated, err := dir.Populated()
-	if populated && err == nil && parent != nil {
-		err = dir.MoveTo(parent)
+	if populated && err == nil {
+		err = p.letGo(dir)
 	}
 	if !reusable || populated || err != nil || !p.keep(dir, plan) {
 		err = errors.Join(err, discard(dir))
@@ -180,6 +177,17 @@ func (p *pens) give(dir *cgroup.Dir, plan string, reusable bool) error {
 		}
 	}
 	return err
+}
+
+// letGo moves who is in the directory to where it would have been without us.
+func (p *pens) letGo(dir *cgroup.Dir) error {
+	p.mu.Lock()
+	parent := p.parent
+	p.mu.Unlock()
+	if parent == nil {
+		return nil // it was given up, which is not done as long as there is a run
+	}
+	return dir.MoveTo(parent)
 }
 
 // keep keeps a directory for another run, if there are not too many.

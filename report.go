@@ -22,6 +22,8 @@ const (
 	Cancelled Ending = "cancelled" // the context was done
 	Stopped   Ending = "stopped"   // Cmd.Stop was called
 
+	Released Ending = "released" // it was let go, by Process.Release: see Cmd.Process
+
 	LifelineLost Ending = "lifeline_lost" // one of Cmd.Lifelines was
 )
 
@@ -31,7 +33,7 @@ type Fate string
 const (
 	Signalled Fate = "signalled" // it ended during a step of the stop plan
 	Forced    Fate = "forced"    // the containment's kill was needed
-	Kept      Fate = "kept"      // left alone, because the policy is Keep
+	Kept      Fate = "kept"      // left alone, because the policy is Keep or Detach, or the run was let go
 	Survived  Fate = "survived"  // it could not be killed; Leftover.Reason says why
 )
 
@@ -80,7 +82,7 @@ type Report struct {
 	Command []string `json:"command"`
 	Leader  Process  `json:"leader"`
 	Ending  Ending   `json:"ending"`
-	// ExitCode is the leader's exit status, or -1 if a signal ended it.
+	// ExitCode is the leader's exit status, or -1 if a signal ended it or the run was let go.
 	ExitCode int `json:"exit_code"`
 	// Signal is the signal that ended the leader, such as "SIGTERM".
 	Signal string `json:"signal,omitempty"`
@@ -103,7 +105,7 @@ type Report struct {
 	// it, is not said here.
 	BestEffort string `json:"best_effort,omitempty"`
 	// Leftovers are the members that were alive when the leader had ended, or when the
-	// run was stopped; of the leader itself it is said here if it could not be stopped.
+	// run was stopped or let go; the leader itself is here if it could not be stopped, or was let go.
 	Leftovers []Leftover `json:"leftovers"`
 	// Unknown says why it is not known whether anything is left beside the Leftovers:
 	// see UnknownError.

@@ -33,6 +33,7 @@ type run struct {
 	plan    StopPlan
 	log     *slog.Logger
 	leader  proctree.ID
+	process *os.Process // the caller's, of the leader
 	started time.Time
 
 	inline     bool // supervise is called by wait
@@ -62,6 +63,12 @@ type run struct {
 	finished    bool      // the leader has ended, and a stop does not interrupt what the run was for
 	kept        []Leftover
 	unknown     error // why it is not known what has been kept
+
+	// See release.go.
+	watched, decided bool // Start has done all that it does; what becomes of the run is settled
+	released         bool // the run has been let go
+	releaseTimer     *time.Timer
+	letGoOf          []proctree.Process
 
 	using  sync.RWMutex // for reading, by who uses the containment at the caller's request
 	closed bool         // the containment is
@@ -118,6 +125,7 @@ func (r *run) start(inline bool) error {
 		began <- err
 		if err == nil {
 			r.supervise()
+			r.outstay()
 		}
 	}()
 	return <-began
@@ -131,7 +139,7 @@ func (r *run) begin() error {
 		r.cont.close()
 		return err
 	}
-	r.leader = id
+	r.leader, r.process = id, leader
 	r.cmd.setProcess(leader)
 	if r.cont.lacking != "" {
 		r.log.Warn("corral: " + r.cont.lacking)
@@ -162,6 +170,9 @@ func (r *run) watch(ctx context.Context) {
 
 // contextDone calls the caller's Cancel, or the stop plan by way of it.
 func (r *run) contextDone(ctx context.Context) {
+	if r.letGo() {
+		return
+	}
 	r.countWaitDelay()
 	if r.cmd.Cancel == nil {
 		return
@@ -219,9 +230,12 @@ func (r *run) force() {
 // beginStop begins the stop of the run with the given plan, or joins the one
 // there is. It returns nil if there is nothing to stop any more.
 func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
+	if r.letGo() {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stop == nil && !r.settled {
+	if r.stop == nil && !r.settled && !r.released {
 		if !r.finished && r.ending == "" {
 			r.ending, r.endErr = ending, err
 		}
@@ -245,7 +259,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
 func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 	s := r.beginStop(Stopped, nil, plan)
 	if s == nil {
-		return nil
+		return r.after(nil)
 	}
 	select {
 	case <-s.done:
@@ -259,6 +273,10 @@ func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 func (r *run) supervise() {
 	defer close(r.over)
 	held, err := r.cont.exited(r.giveUpCtx)
+	if r.decide() {
+		r.part()
+		return
+	}
 	switch {
 	case err == nil:
 		r.mu.Lock()
@@ -291,7 +309,7 @@ func (r *run) settle() {
 	if !stopping {
 		left, err := r.left()
 		switch {
-		case err != nil && r.cmd.Leftovers == KeepLeftovers:
+		case err != nil && r.cmd.Leftovers.keeps():
 			r.log.Warn("corral: cannot list the members", "error", err)
 			r.unknown = err
 		case err != nil:
@@ -299,7 +317,7 @@ func (r *run) settle() {
 			r.log.Warn("corral: cannot list the members", "error", err)
 			r.beginStop(Exited, nil, r.plan)
 		case len(left) == 0:
-		case r.cmd.Leftovers == KeepLeftovers:
+		case r.cmd.Leftovers.keeps():
 			for _, p := range describe(left) {
 				r.kept = append(r.kept, Leftover{Process: p, Fate: Kept})
 			}
@@ -361,7 +379,10 @@ func (r *run) reap() error {
 	return r.reapErr
 }
 
-func (r *run) claimWait() bool { return r.waitCalled.CompareAndSwap(false, true) }
+func (r *run) claimWait() bool {
+	r.letGo()
+	return r.waitCalled.CompareAndSwap(false, true)
+}
 
 // wait is Cmd.Wait.
 func (r *run) wait() error {
@@ -372,6 +393,9 @@ func (r *run) wait() error {
 		}
 	}
 	<-r.over
+	if r.isReleased() {
+		return r.waitReleased()
+	}
 	if r.timeout != nil {
 		r.timeout.Stop()
 	}
@@ -542,7 +566,7 @@ func (r *run) signal(sig os.Signal) error {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
-		return os.ErrProcessDone
+		return r.after(os.ErrProcessDone)
 	}
 	if sig != os.Kill {
 		return r.cont.signal(sig)
@@ -561,7 +585,7 @@ func (r *run) members() ([]Process, error) {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
-		return nil, nil
+		return nil, r.after(nil)
 	}
 	rows, err := r.cont.members()
 	return describe(rows), err

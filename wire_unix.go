@@ -140,6 +140,7 @@ type keeperSpec struct {
 	group        int  // which one to start the leader from; 0: the one that the keeper is in
 	leaveSession bool // for one of the keeper's own, once the leader has started
 	keep         bool
+	detach       bool // the run goes on when the owner is gone
 	init         bool // the keeper is the init of a PID namespace
 	plan         StopPlan
 
@@ -157,6 +158,7 @@ func (s *keeperSpec) fields(c *coder) {
 	integer(c, &s.group)
 	c.flag(&s.leaveSession)
 	c.flag(&s.keep)
+	c.flag(&s.detach)
 	c.flag(&s.init)
 	list(c, (*[]StopStep)(&s.plan), func(step *StopStep) {
 		sig, _ := step.Signal.(syscall.Signal) // 0, of another type, does nothing

