@@ -204,7 +204,12 @@ func (c *cgroupContainment) helper() int {
 	return c.pens.guard.Pid
 }
 
-func (c *cgroupContainment) letGo() error { return c.pens.letGo(c.dir) }
+func (c *cgroupContainment) letGo() error {
+	if err := c.pens.letGo(c.dir); err != nil {
+		return err
+	}
+	return c.child.letGo()
+}
 
 func (c *cgroupContainment) close() error {
 	if c.dir == nil {
