@@ -83,13 +83,13 @@ type Cmd struct {
 	// there is.
 	//
 	// Process.Release after Start, where nobody has called Wait, lets the run go, as it
-	// does under os/exec: all members are left alone, also when the owner ends, Timeout,
-	// the context, Lifelines and Stop stop nothing any more, and the Report says
-	// Released. Corral has to notice that, which takes a moment: less than a millisecond
-	// if SysProcAttr.Setsid is set and Release follows at once, else at most as long as the run had
-	// lasted before. A program that ends before may take the run with it:
-	// DetachLeftovers is the sure way. Under group containment the leader gets its
-	// parent-death signal all the same.
+	// does under os/exec: all members are left alone, also when the owner ends. Timeout,
+	// the context and Lifelines have no effect any more, the Report says Released, and
+	// Wait (by EINVAL), Stop and Signal return errors. Corral has to notice that: it takes less
+	// than a millisecond if SysProcAttr.Setsid is set and Release follows at once, else at
+	// most as long as the run had lasted before. An owner that ends sooner takes the run
+	// with it; DetachLeftovers is the sure way. Under group containment the leader has
+	// its parent-death signal all the same.
 	Process *os.Process
 
 	// ProcessState is the leader's exit status, once Wait has returned.
@@ -445,7 +445,7 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // left nothing that Leftovers objects to, and all copying succeeded. It may
 // hold several errors; use errors.As and errors.Is: *ExitError if the command
 // did not succeed; the context's error and cause if the context ended the run;
-// context.DeadlineExceeded if Timeout did; syscall.EINVAL if Process has been released; *LeftoverError; *SurvivorError;
+// context.DeadlineExceeded if Timeout did; *LeftoverError; *SurvivorError;
 // *LifelineError; ErrWaitDelay; errors of copying. An *ExitError that comes alone comes as
 // itself, as in os/exec.
 func (c *Cmd) Wait() error {

@@ -22,7 +22,7 @@ const (
 	Cancelled Ending = "cancelled" // the context was done
 	Stopped   Ending = "stopped"   // Cmd.Stop was called
 
-	Released Ending = "released" // it was let go, by Process.Release: see Cmd.Process
+	Released Ending = "released" // it has not: it was let go by Process.Release (see Cmd.Process), and the ExitCode is -1
 
 	LifelineLost Ending = "lifeline_lost" // one of Cmd.Lifelines was
 )
@@ -82,7 +82,7 @@ type Report struct {
 	Command []string `json:"command"`
 	Leader  Process  `json:"leader"`
 	Ending  Ending   `json:"ending"`
-	// ExitCode is the leader's exit status, or -1 if a signal ended it or the run was let go.
+	// ExitCode is the leader's exit status, or -1 if a signal ended it.
 	ExitCode int `json:"exit_code"`
 	// Signal is the signal that ended the leader, such as "SIGTERM".
 	Signal string `json:"signal,omitempty"`
