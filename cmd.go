@@ -121,8 +121,14 @@ type Cmd struct {
 	// runs. Wait's error is then a context.DeadlineExceeded.
 	Timeout time.Duration
 
-	// StopPlan is how the run is stopped; nil means DefaultStopPlan(). An empty
-	// plan that is not nil kills at once.
+	// StopPlan is how the run is stopped; nil means DefaultStopPlan(): SIGTERM, and
+	// five seconds to obey. An empty plan that is not nil kills at once:
+	//
+	//	cmd.StopPlan = corral.StopPlan{} // as os/exec
+	//
+	// This is the first difference from os/exec that a program sees: when its context is
+	// done, os/exec kills, and the error is "signal: killed"; here it is "signal:
+	// terminated", and a command that ignores SIGTERM takes five seconds longer.
 	StopPlan StopPlan
 
 	// Leftovers is what to do with members that are alive when the leader has
@@ -441,13 +447,26 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // what is left has been given up, or kept), and until output has been copied.
 // It then fills ProcessState and the Report.
 //
-// The error is nil if the command exited with status 0, was not interrupted,
-// left nothing that Leftovers objects to, and all copying succeeded. It may
-// hold several errors; use errors.As and errors.Is: *ExitError if the command
-// did not succeed; the context's error and cause if the context ended the run;
-// context.DeadlineExceeded if Timeout did; *LeftoverError; *SurvivorError;
-// *LifelineError; ErrWaitDelay; errors of copying. An *ExitError that comes alone comes as
-// itself, as in os/exec.
+// The error is exactly the one of exec.Cmd.Wait, of the same type, unless one of the
+// fields is set that have errors of their own, Timeout, Lifelines or FailOnLeftovers: then
+// it holds all errors there are. So it is, in this order,
+//   - an *ExitError, as itself, if the command did not exit with status 0;
+//   - the context's error, as itself, if the context was done and Cancel returned nil, and
+//     an error that wraps Cancel's if it returned another one than os.ErrProcessDone;
+//   - the first error of copying, or ErrWaitDelay;
+//   - where exec.Cmd.Wait would return nil, what may be left behind: a *SurvivorError, an
+//     *UnknownError, ErrKeeperLost.
+//
+// The Report has all of it, whatever the error is: the Ending and its Cause, Survivors,
+// Unknown, KeeperLost. With one of the three fields, the error may hold several; use
+// errors.As and errors.Is: *ExitError; the context's error and cause if the context ended
+// the run; context.DeadlineExceeded if Timeout did; *LifelineError; *SurvivorError;
+// *UnknownError; ErrKeeperLost; *LeftoverError; or, if there is none of those, what comes
+// of copying. Also then, an error that comes alone comes as itself. If the command itself
+// cannot be made to end, for which exec.Cmd.Wait would wait, the error holds all, too.
+//
+// That the output is complete is not known unless the error is nil. With KeepLeftovers,
+// too, output that somebody still holds when WaitDelay has passed is an ErrWaitDelay.
 func (c *Cmd) Wait() error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
@@ -601,6 +620,10 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	}
 	return c.run.signal(sig)
 }
+
+// Kill kills the whole run at once, as Signal(os.Kill) does. It does not wait for that,
+// and is no stop: the Ending is Exited, and Wait returns how the command has ended.
+func (c *Cmd) Kill() error { return c.Signal(os.Kill) }
 
 // Members returns the live members, the leader included, ordered by PID. After
 // Wait has returned there are none.

@@ -28,8 +28,9 @@ func isHelper(p proctree.Process) bool {
 	return name == keeperRole || name == guardRole
 }
 
-// ErrKeeperLost is returned by Wait, with others, when somebody has killed the
-// run's keeper. The leader has been killed, and of the other members those that
+// ErrKeeperLost is returned by Wait, if os/exec would not return anything or together
+// with other errors, when somebody has killed the run's keeper; Report.KeeperLost says so
+// always. The leader has been killed, and of the other members those that
 // Corral had seen: all, if a stop was under way or Cmd.Members had been called.
 // Those that it had not seen may be left, and are not the owner's to see any
 // more, unless it has asked for Cmd.AdoptOrphans.

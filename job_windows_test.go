@@ -473,8 +473,9 @@ func TestContextWindows(t *testing.T) {
 	ready(t, cmd)
 	cause := errors.New("enough")
 	cancel(cause)
-	if err := cmd.Wait(); !errors.Is(err, context.Canceled) || !errors.Is(err, cause) || cmd.Report().Ending != corral.Cancelled {
-		t.Error(err, cmd.Report().Ending)
+	err := cmd.Wait()
+	if _, ok := err.(*corral.ExitError); !ok || cmd.Report().Ending != corral.Cancelled || cmd.Report().Cause != cause.Error() {
+		t.Error(err, cmd.Report().Ending, cmd.Report().Cause)
 	}
 	cmd = inJob("obey")
 	cmd.StopPlan = corral.StopPlan{}

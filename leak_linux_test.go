@@ -273,7 +273,7 @@ func runCancelled(cont corral.Containment) error {
 		cancel()
 		return len(b), nil
 	})
-	if err := cmd.Run(); !errors.Is(err, context.Canceled) {
+	if err := cmd.Run(); err == nil || cmd.Report() == nil || cmd.Report().Ending != corral.Cancelled {
 		return fmt.Errorf("cancelled: %w", err)
 	}
 	return nil

@@ -168,9 +168,8 @@ func (p *program) startOnMortalThread() {
 
 // result is what an owner that lives so long says of its first run.
 type result struct {
-	Err        string
-	KeeperLost bool
-	Report     *corral.Report
+	Err    string
+	Report *corral.Report
 }
 
 func (p *program) end() {
@@ -190,7 +189,7 @@ func (p *program) end() {
 	var r result
 	for _, cmd := range slices.Backward(p.cmds) {
 		err := cmd.Wait()
-		r = result{fmt.Sprint(err), errors.Is(err, corral.ErrKeeperLost), cmd.Report()}
+		r = result{fmt.Sprint(err), cmd.Report()}
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
 		panic(err)
@@ -619,7 +618,7 @@ func TestKeeperKilled(t *testing.T) {
 					}
 				}
 				send(t, parentOf(t, cmd.Process.Pid), syscall.SIGKILL)
-				if err := cmd.Wait(); !errors.Is(err, corral.ErrKeeperLost) {
+				if err := cmd.Wait(); !isExit(err, -1) || !cmd.Report().KeeperLost {
 					t.Errorf("Wait: %v", err)
 				}
 				gone(t, probe, tt.survivor)
@@ -709,7 +708,7 @@ func TestLeaderKillsParent(t *testing.T) {
 			o.killed()
 		case corral.Keeper:
 			o.cue()
-			if r := o.result(); !r.KeeperLost {
+			if r := o.result(); !r.Report.KeeperLost {
 				t.Errorf("Wait: %s", r.Err)
 			}
 			// See TestKeeperKilled for the child.
@@ -722,7 +721,7 @@ func TestLeaderKillsParent(t *testing.T) {
 		case corral.PIDNS:
 			// An init is immune to those in its namespace.
 			o.cue()
-			if r := o.result(); r.KeeperLost || r.Report.Ending != corral.Stopped {
+			if r := o.result(); r.Report.KeeperLost || r.Report.Ending != corral.Stopped {
 				t.Errorf("Wait: %s, %+v", r.Err, r.Report)
 			}
 		}

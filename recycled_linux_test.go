@@ -42,7 +42,7 @@ func TestRecycledLeader(t *testing.T) {
 	})
 	holder := startAs(t, leader.PID)
 	send(t, o.id, syscall.SIGCONT)
-	if r := o.result(); !r.KeeperLost {
+	if r := o.result(); !r.Report.KeeperLost {
 		t.Errorf("Wait: %+v", r)
 	}
 	rows, err := proctree.Below(holder.Process.Pid)

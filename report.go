@@ -82,6 +82,9 @@ type Report struct {
 	Command []string `json:"command"`
 	Leader  Process  `json:"leader"`
 	Ending  Ending   `json:"ending"`
+	// Cause says in words what the Ending was due to: the context's cause, the time that
+	// passed, what became of the lifeline. It is empty for Exited and Stopped.
+	Cause string `json:"cause,omitempty"`
 	// ExitCode is the leader's exit status, or -1 if a signal ended it.
 	ExitCode int `json:"exit_code"`
 	// Signal is the signal that ended the leader, such as "SIGTERM".
@@ -163,18 +166,20 @@ func (e *LeftoverError) Error() string {
 	return "corral: the command left behind " + processes(e.Leftovers)
 }
 
-// SurvivorError is returned by Wait and Stop when members are still alive
-// after all that could be done: processes of other users, or in
-// uninterruptible sleep. Each Reason says why.
+// SurvivorError is returned by Stop, and by Wait if there is nothing that os/exec would
+// return, when members are still alive after all that could be done: processes of other
+// users, or in uninterruptible sleep. Each Reason says why. [Report.Survivors] has them
+// always.
 type SurvivorError struct{ Survivors []Leftover }
 
 func (e *SurvivorError) Error() string {
 	return "corral: could not stop " + processes(e.Survivors)
 }
 
-// UnknownError is returned by Wait and Stop when it is not known whether any member
-// is left, or which: the members could not be listed, and the system has not said that
-// there are none. What could be done without that list has been done.
+// UnknownError is returned by Stop, and by Wait if there is nothing that os/exec would
+// return, when it is not known whether any member is left, or which: the members could not
+// be listed, and the system has not said that there are none. What could be done without
+// that list has been done. [Report.Unknown] has the reason always.
 type UnknownError struct{ Reason error }
 
 func (e *UnknownError) Error() string {

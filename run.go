@@ -57,8 +57,8 @@ type run struct {
 	stopping    chan struct{} // closed when there is one
 	settled     bool          // no stop can begin any more
 	ending      Ending
-	endErr      error     // the context's or the timeout's
-	cancelErr   error     // the caller's Cancel's
+	endErr      error     // the timeout's, the lifeline's, or the context's with its cause
+	ctxErr      error     // what os/exec makes of the context's end
 	interrupted time.Time // when WaitDelay began to count
 	finished    bool      // the leader has ended, and a stop does not interrupt what the run was for
 	kept        []Leftover
@@ -184,9 +184,13 @@ func (r *run) contextDone(ctx context.Context) {
 	case errors.Is(err, os.ErrProcessDone):
 		// It ended before we could interrupt it.
 	case err != nil:
-		r.cancelErr = fmt.Errorf("exec: canceling Cmd: %w", err)
-	case r.ending == "" || r.ending == Cancelled:
-		r.ending, r.endErr = Cancelled, contextError(ctx)
+		r.ctxErr = fmt.Errorf("exec: canceling Cmd: %w", err)
+		r.log.Warn("corral: Cancel has failed", "error", err) // Wait may have more to say
+	default:
+		r.ctxErr = ctx.Err()
+		if r.ending == "" || r.ending == Cancelled {
+			r.ending, r.endErr = Cancelled, contextError(ctx)
+		}
 	}
 }
 
@@ -460,31 +464,53 @@ func (r *run) remainingDelay() time.Duration {
 	return max(0, r.cmd.WaitDelay-time.Since(r.interrupted))
 }
 
+// waitError is the error of Wait, by the rule that stands there.
 func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
+	var exit *ExitError
+	var status error // what os/exec has of the leader
+	switch {
+	case errors.As(exitErr, &exit):
+		status = exit
+	case r.state == nil:
+		status = exitErr
+	}
 	if r.cmd.AdoptOrphans && errors.Is(exitErr, ErrKeeperLost) {
-		var exit *ExitError
-		errors.As(exitErr, &exit)
-		exitErr = exit // what the keeper had came to the owner
+		exitErr = status // what the keeper had came to the owner
 	}
-	errs := []error{r.endErr, exitErr}
-	if exitErr == nil {
-		errs = append(errs, r.cancelErr) // as os/exec has it
-	}
+	var left []error
 	if r.stop != nil {
-		errs = append(errs, r.stop.err())
+		left = append(left, r.stop.err())
 	}
 	if r.unknown != nil {
-		errs = append(errs, &UnknownError{r.unknown})
+		left = append(left, &UnknownError{r.unknown})
 	}
+	if r.stuck || r.cmd.joinsErrors() {
+		return r.joinedError(exitErr, ioErr, left, rep)
+	}
+	std := []error{status, r.ctxErr}
+	if ioErr != ErrWaitDelay || r.cmd.WaitDelay > 0 { // else os/exec would still wait
+		std = append(std, ioErr)
+	}
+	return firstOf(append(std, join(append(left, exitErr)...), ioErr))
+}
+
+// joinsErrors reports whether a field is set that has an error of its own.
+func (c *Cmd) joinsErrors() bool {
+	return c.Timeout > 0 || len(c.Lifelines) > 0 || c.Leftovers == FailOnLeftovers
+}
+
+// joinedError is the error of Wait with all there is to say; but if the command failed or
+// was stopped, so may the copying have been.
+func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error {
+	errs := []error{r.endErr, exitErr}
+	if exitErr == nil && !errors.Is(r.endErr, r.ctxErr) {
+		errs = append(errs, r.ctxErr)
+	}
+	errs = append(errs, left...)
 	if r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(rep.Leftovers) > 0 {
 		errs = append(errs, &LeftoverError{Leftovers: rep.Leftovers})
 	}
-	err := join(errs...)
-	if err == nil {
-		// If the command failed or was stopped, so may the copying have been.
-		err = ioErr
-	}
-	return err
+	return firstOf([]error{join(errs...), ioErr})
 }
 
 // makeReport is called when all is over, with mu held.
@@ -513,6 +539,12 @@ func (r *run) makeReport() *Report {
 			rep.BestEffort += "; "
 		}
 		rep.BestEffort += lacking
+	}
+	switch ctx := r.cmd.ctx; {
+	case r.ending == Cancelled && ctx != nil && ctx.Err() != nil:
+		rep.Cause = context.Cause(ctx).Error()
+	case r.endErr != nil:
+		rep.Cause = r.endErr.Error()
 	}
 	var lifeline *LifelineError
 	if errors.As(r.endErr, &lifeline) {

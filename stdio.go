@@ -70,7 +70,10 @@ func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
 			if commandStoppedReading(err) {
 				err = nil
 			}
-			return errors.Join(err, w.Close())
+			if cerr := w.Close(); err == nil {
+				err = cerr
+			}
+			return err
 		})
 	}
 	var err error

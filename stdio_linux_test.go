@@ -3,7 +3,6 @@ package corral_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -284,30 +283,6 @@ func TestInputNotWanted(t *testing.T) {
 			t.Errorf("with a PTY: %v", err)
 		}
 	})
-}
-
-// lateReader comes to its end when it is late.
-type lateReader struct{ late <-chan time.Time }
-
-func (r lateReader) Read([]byte) (int, error) {
-	<-r.late
-	return 0, io.EOF
-}
-
-// TestInputLate: what os/exec says of a Stdin whose Read takes longer than
-// WaitDelay, which it waits for.
-func TestInputLate(t *testing.T) {
-	const delay = 10 * time.Millisecond
-	for _, script := range []string{"true", "exit 3"} {
-		run := func(cmd interface{ Run() error }) string { return fmt.Sprint(cmd.Run()) }
-		std := exec.Command("sh", "-c", script)
-		std.Stdin, std.WaitDelay = lateReader{time.After(50 * delay)}, delay
-		cmd := sh(script)
-		cmd.Stdin, cmd.WaitDelay = lateReader{time.After(50 * delay)}, delay
-		if got, want := run(cmd), run(std); got != want {
-			t.Errorf("%s: %s; os/exec: %s", script, got, want)
-		}
-	}
 }
 
 // pieces keeps what it is given by each Write.

@@ -305,11 +305,10 @@ func (j *job) end(err error, signals *inbox) error {
 	r := j.cmd.Report()
 	j.tty.restore(r.Ending == corral.Exited && j.cmd.ProcessState != nil && j.cmd.ProcessState.Success())
 	outputErr := j.finishOutput(r)
-	var survivors *corral.SurvivorError
 	if !j.quiet {
 		sayWeaker(func(format string, args ...any) { say(j.stderr, format, args...) }, r)
 	}
-	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || errors.As(err, &survivors)) {
+	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || len(r.Survivors()) > 0) {
 		say(j.stderr, "%s", line)
 	}
 	status := j.status(r, err, outputErr)
@@ -337,11 +336,9 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 	var (
 		exited    *corral.ExitError
 		leftovers *corral.LeftoverError
-		survivors *corral.SurvivorError
-		unknown   *corral.UnknownError
 	)
-	if errors.As(err, &unknown) {
-		say(j.stderr, "%v", unknown)
+	if r.Unknown != "" {
+		say(j.stderr, "%s", unknown(r))
 	}
 	status := statusOwn // of a command that cannot be made to end, if there is no other
 	if j.cmd.ProcessState != nil {
@@ -355,7 +352,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = statusSignal + int(syscall.SIGKILL)
 	case r.Ending == corral.TimedOut:
 		status = statusTimeout
-	case errors.As(err, &survivors), errors.As(err, &unknown):
+	case len(r.Survivors()) > 0, r.Unknown != "":
 		status = own(status, statusOwn)
 	case errors.As(err, &leftovers):
 		status = own(status, statusLeftovers)
@@ -376,6 +373,11 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = own(status, statusOwn)
 	}
 	return status
+}
+
+// unknown is the line for a report that does not know whether anything is left.
+func unknown(r *corral.Report) string {
+	return (&corral.UnknownError{Reason: errors.New(r.Unknown)}).Error()
 }
 
 // endLike ends the process by the signal that has ended the command, if it was for

@@ -283,18 +283,15 @@ func (r *timeoutRun) send(sig syscall.Signal) {
 // end says what there is to say after Wait, and returns the exit status, or ends
 // the process as the command has ended.
 func (r *timeoutRun) end(err error) error {
-	var (
-		exited    *corral.ExitError
-		survivors *corral.SurvivorError
-		unknown   *corral.UnknownError
-	)
-	if errors.As(err, &exited) && errors.As(err, &unknown) { // else it is said below
-		r.say("%v", unknown)
+	var exited *corral.ExitError
+	rep := r.cmd.Report()
+	if errors.As(err, &exited) && rep.Unknown != "" { // else it is said below
+		r.say("%s", unknown(rep))
 	}
-	sayWeaker(r.say, r.cmd.Report())
-	line := summary(r.cmd.Report(), 0)
+	sayWeaker(r.say, rep)
+	line := summary(rep, 0)
 	switch {
-	case errors.As(err, &survivors), r.verbose && line != "":
+	case len(rep.Survivors()) > 0, r.verbose && line != "":
 		r.say("%s", line)
 	case err != nil && !errors.As(err, &exited):
 		r.say("%v", err)
