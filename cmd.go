@@ -166,10 +166,15 @@ type Cmd struct {
 	// PTY, if not nil, gives the command a terminal of its own.
 	PTY *PTY
 
-	// OutputLimit, if not zero, is how many bytes Output and CombinedOutput
-	// return: the first half and the last half of them, with a line in between
-	// that says how many are missing. What is left out does not take memory; the
-	// Report counts it.
+	// OutputLimit, if not zero, is how many bytes of each stream of output are
+	// passed on: the first half at once, and at the end the last half, after a
+	// line that says how many are missing in between. What is left out does not
+	// take memory; the Report counts it.
+	//
+	// Output and CombinedOutput return so much. Stdout, also with a PTY, and Stderr
+	// get so much, each, or both together if they are equal. An *os.File is then
+	// copied to by Corral, and the command has a pipe in its place. What the caller
+	// reads, from StdoutPipe, StderrPipe or a PTY, is for the caller to limit.
 	OutputLimit int64
 
 	// Logger is told what Corral does with the run, at level Debug, and what
@@ -180,12 +185,19 @@ type Cmd struct {
 	wrapped     *exec.Cmd // what Wrap was given: its Cancel may look at its Process
 	startCalled int32     // by sync/atomic, as in os/exec: a Cmd that has not been started may be copied
 	stdio       stdio
-	limited     *headtail.Writer // what Output or CombinedOutput collects, if that is limited
 	run         *run
 }
 
 // LeftoverPolicy says what is done with members that are alive when the leader
 // has ended.
+//
+// A process that is kept by KeepLeftovers may have a pipe of Corral's as its output. Wait
+// does not wait for it, but as long as WaitDelay says, and nothing reaches the Writer, or the
+// reader of StdoutPipe, after that: Wait returns ErrWaitDelay, and Report.Holders names the
+// process. What it writes later is thrown away, by a goroutine that lasts as long as
+// somebody holds the pipe, so that the process does not break. (On Windows it does.) When
+// the owner ends, the pipe breaks, as under os/exec. The sure way to have all of the output
+// is a file: give Stdout and Stderr an *os.File, and no OutputLimit.
 type LeftoverPolicy int
 
 const (
@@ -255,6 +267,7 @@ func Wrap(cmd *exec.Cmd) *Cmd {
 	default:
 		c.stdio.child, *child = *child, nil
 		c.stdio.parent, *parent = *parent, nil
+		c.stdio.adopt(c.Stdout, c.Stderr)
 		if *ctx != nil {
 			custom := cmd.Cancel
 			c.setContext(*ctx)
@@ -516,15 +529,8 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 // called with.
 func (c *Cmd) collect(set func(io.Writer)) ([]byte, error) {
 	var b bytes.Buffer
-	if c.OutputLimit <= 0 {
-		set(&b)
-		err := c.Run()
-		return b.Bytes(), err
-	}
-	c.limited = &headtail.Writer{To: &b, Limit: c.OutputLimit}
-	set(c.limited)
+	set(&b)
 	err := c.Run()
-	c.limited.Flush()
 	return b.Bytes(), err
 }
 

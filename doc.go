@@ -50,5 +50,6 @@
 //
 // The package installs no signal handler and reaps nothing but what it has
 // started, unless Cmd.AdoptOrphans asks for it, and leaves no goroutine when a
-// run is over.
+// run is over, but for one that reads what a process writes which was kept on request
+// ([LeftoverPolicy]).
 package corral

@@ -23,7 +23,7 @@ import (
 // Cmd.SysProcAttr may not ask for another group or another terminal (Setpgid,
 // Foreground, Setctty, Noctty). When the leader ends, the kernel hangs the
 // terminal up: SIGHUP for the foreground process group, and no more reading and
-// writing for any process that still has it open.
+// writing for any process that still has it open, also if it is kept by KeepLeftovers.
 //
 // Cmd.Stdin is copied to the terminal, and its end is CloseWrite. Cmd.Stdout is
 // copied from the terminal, to a file, too; Cmd.Stderr must be nil or the same,

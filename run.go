@@ -406,7 +406,7 @@ func (r *run) wait() error {
 	if r.ctxStop != nil && !r.ctxStop() {
 		<-r.ctxHandled
 	}
-	ioErr := r.cmd.stdio.finish(r.remainingDelay())
+	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.cmd.Leftovers == KeepLeftovers && r.stop == nil)
 	var exitErr error
 	if !r.stuck {
 		exitErr = r.reap()
@@ -562,9 +562,7 @@ func (r *run) makeReport() *Report {
 		rep.Unknown = unknown.Error()
 	}
 	rep.Holders = r.cmd.stdio.holders
-	if w := r.cmd.limited; w != nil {
-		rep.OutputDropped = w.Dropped()
-	}
+	rep.OutputDropped = r.cmd.stdio.dropped()
 	if rep.Leftovers == nil {
 		rep.Leftovers = []Leftover{} // in JSON, nothing is a list too
 	}

@@ -2,12 +2,16 @@ package corral
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/corral-run/corral/internal/headtail"
 )
 
 // stdio is the command's standard streams: the ends of the pipes that Corral
@@ -41,7 +45,22 @@ type output struct {
 	pipe    *os.File
 	from    io.Reader // pipe, or the terminal that it is the owner's end of
 	to      io.Writer
-	expired atomic.Bool // finish has set a deadline: what the pipe holds now is all
+	limited *headtail.Writer // to, if there is an OutputLimit
+	expired atomic.Bool      // finish has set a deadline: what the pipe holds now is all
+	kept    atomic.Bool      // likewise, and who has been kept is to go on writing
+}
+
+func newOutput(pipe *os.File, from io.Reader, to io.Writer, limit int64) *output {
+	o := &output{pipe: pipe, from: from, to: to}
+	if _, has := to.(*headtail.Writer); limit <= 0 || has { // Output has one for standard error
+		return o
+	}
+	o.limited = &headtail.Writer{To: to, Limit: limit}
+	if f, ok := to.(*os.File); ok {
+		o.limited.Gone = func() error { return readerGone(f) }
+	}
+	o.to = o.limited
+	return o
 }
 
 // connect gives inner files for its standard streams.
@@ -77,14 +96,14 @@ func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
 		})
 	}
 	var err error
-	if inner.Stdout, err = s.writer(c.Stdout); err != nil {
+	if inner.Stdout, err = s.writer(c.Stdout, c.OutputLimit); err != nil {
 		return err
 	}
 	if c.Stderr != nil && same(c.Stderr, c.Stdout) {
 		inner.Stderr = inner.Stdout
 		return nil
 	}
-	inner.Stderr, err = s.writer(c.Stderr)
+	inner.Stderr, err = s.writer(c.Stderr, c.OutputLimit)
 	return err
 }
 
@@ -118,16 +137,16 @@ func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 		s.inputs = append(s.inputs, func() error { return t.feed(c.Stdin) })
 	}
 	if c.Stdout != nil {
-		s.outputs = append(s.outputs, &output{pipe: t.master, from: t, to: c.Stdout})
+		s.outputs = append(s.outputs, newOutput(t.master, t, c.Stdout, c.OutputLimit))
 	}
 	return nil
 }
 
-func (s *stdio) writer(to io.Writer) (io.Writer, error) {
+func (s *stdio) writer(to io.Writer, limit int64) (io.Writer, error) {
 	if to == nil {
 		return nil, nil
 	}
-	if f, ok := to.(*os.File); ok {
+	if f, ok := to.(*os.File); ok && (limit <= 0 || slices.Contains(s.child, io.Closer(f))) { // of StdoutPipe
 		return f, nil
 	}
 	r, w, err := os.Pipe()
@@ -135,7 +154,7 @@ func (s *stdio) writer(to io.Writer) (io.Writer, error) {
 		return nil, err
 	}
 	s.add(w, r)
-	s.outputs = append(s.outputs, &output{pipe: r, from: r, to: to})
+	s.outputs = append(s.outputs, newOutput(r, r, to, limit))
 	return w, nil
 }
 
@@ -154,6 +173,23 @@ func (s *stdio) add(child, parent io.Closer) {
 func (s *stdio) hand(w, r *os.File) {
 	s.add(w, r)
 	s.handed = append(s.handed, r)
+}
+
+// adopt finds the pipes that the caller reads among those that os/exec has made: it takes
+// down both ends of each at a time.
+func (s *stdio) adopt(outputs ...io.Writer) {
+	for i, child := range s.child {
+		for _, out := range outputs {
+			w, ok := out.(*os.File)
+			if !ok || child != io.Closer(w) || i >= len(s.parent) {
+				continue
+			}
+			if r, ok := s.parent[i].(*os.File); ok {
+				s.handed = append(s.handed, r)
+				break
+			}
+		}
+	}
 }
 
 func (s *stdio) closeChild() { closeAll(&s.child) }
@@ -187,7 +223,12 @@ func (s *stdio) copy() {
 		go func() { s.inDone <- f() }()
 	}
 	for _, o := range s.outputs {
-		go func() { s.outDone <- o.copy() }()
+		go func() {
+			s.outDone <- o.copy()
+			if o.kept.Load() {
+				swallow(o.pipe)
+			}
+		}()
 	}
 }
 
@@ -201,6 +242,14 @@ func (o *output) copy() error {
 		case errors.As(err, &pe) && pe.Op == "read" && errors.Is(err, os.ErrClosed):
 			err = ErrWaitDelay // where pipes have no deadlines, it was closed instead
 		}
+	}
+	if o.limited != nil && (err == nil || err == ErrWaitDelay) {
+		if ferr := o.limited.Flush(); err == nil {
+			err = ferr
+		}
+	}
+	if err == ErrWaitDelay && o.kept.Load() {
+		return err
 	}
 	if _, isPTY := o.from.(*terminal); !isPTY || err != nil {
 		// A writer's error must not leave the command blocked on a full pipe. A
@@ -256,8 +305,15 @@ func (s *stdio) over(delay time.Duration) {
 // is waited for. A reader that does not come up with more input is left behind
 // then, which is an ErrWaitDelay as in os/exec; but not if it is a lifeline, or is
 // typed on a terminal, as it is for them to go on for longer than the command.
-func (s *stdio) finish(delay time.Duration) error {
-	defer s.closeParent()
+//
+// With keep, who still writes goes on doing so: see outlive.
+func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
+	defer func() {
+		if keep {
+			err = firstOf([]error{err, s.outlive()})
+		}
+		s.closeParent()
+	}()
 	if s.lifeline != nil {
 		s.lifeline.from.stop()
 	}
@@ -295,6 +351,7 @@ func (s *stdio) finish(delay time.Duration) error {
 				s.holders = append(s.holders, s.findHolders()...)
 			}
 			for _, o := range s.outputs {
+				o.kept.Store(keep && o.from == io.Reader(o.pipe)) // a terminal has been hung up
 				o.expired.Store(true)
 				if err := o.pipe.SetReadDeadline(time.Unix(1, 0)); err != nil {
 					o.pipe.Close() // pipes without deadlines: what is in them is lost
@@ -303,6 +360,45 @@ func (s *stdio) finish(delay time.Duration) error {
 		}
 	}
 	return firstOf(errs)
+}
+
+// outlive sees to it that a process which has been kept does not break when it writes. A
+// goroutine reads what comes, and throws it away, for as long as somebody holds the other
+// end: that of copying, and one for a pipe that the caller has read.
+func (s *stdio) outlive() error {
+	for _, o := range s.outputs {
+		if o.kept.Load() {
+			s.parent = slices.DeleteFunc(s.parent, func(c io.Closer) bool { return c == io.Closer(o.pipe) })
+		}
+	}
+	for _, f := range s.handed {
+		if !isHeld(f) {
+			continue
+		}
+		pipe, err := duplicate(f) // what the caller has is closed
+		if err != nil {
+			return fmt.Errorf("corral: cannot keep a pipe for who has been kept: %w", err)
+		}
+		go swallow(pipe)
+	}
+	return nil
+}
+
+// swallow reads to the end, for who has been kept and writes.
+func swallow(pipe *os.File) {
+	pipe.SetReadDeadline(time.Time{})
+	io.Copy(io.Discard, pipe)
+	pipe.Close()
+}
+
+// dropped is how many bytes an OutputLimit has left out.
+func (s *stdio) dropped() (n int64) {
+	for _, o := range s.outputs {
+		if o.limited != nil {
+			n += o.limited.Dropped()
+		}
+	}
+	return n
 }
 
 // findHolders returns who holds the other ends of what is being copied.

@@ -175,6 +175,17 @@ func TestOutputLimit(t *testing.T) {
 	}
 }
 
+// TestOutputLimitPTY: of the terminal, what is copied to Stdout.
+func TestOutputLimitPTY(t *testing.T) {
+	needPTY(t)
+	var out bytes.Buffer
+	cmd := sh("printf 0123456789")
+	cmd.PTY, cmd.Stdout, cmd.OutputLimit = new(corral.PTY), &out, 8
+	if err := cmd.Run(); err != nil || out.String() != "0123\n... omitting 2 bytes ...\n6789" || cmd.Report().OutputDropped != 2 {
+		t.Errorf("%q, %v, %d dropped", &out, err, cmd.Report().OutputDropped)
+	}
+}
+
 // TestOutputLimitMemory: what is left out takes no memory.
 func TestOutputLimitMemory(t *testing.T) {
 	size := *outputSize

@@ -4,7 +4,9 @@ package corral
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,6 +52,39 @@ func readAvailable(pipe *os.File) (data []byte, open bool, err error) {
 func isHeld(f *os.File) bool {
 	events, err := pollNow(f)
 	return err == nil && events&(unix.POLLHUP|unix.POLLNVAL) == 0
+}
+
+// readerGone returns what writing to f would, if nobody reads what is written there.
+func readerGone(f *os.File) error {
+	if events, err := pollNow(f); err != nil || events&(unix.POLLERR|unix.POLLHUP) == 0 {
+		return nil
+	}
+	return &fs.PathError{Op: "write", Path: f.Name(), Err: unix.EPIPE}
+}
+
+// duplicate returns another file for the pipe, for the runtime to poll.
+func duplicate(f *os.File) (*os.File, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	dup := -1
+	cerr := conn.Control(func(fd uintptr) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		if dup, err = unix.Dup(int(fd)); err == nil {
+			unix.CloseOnExec(dup)
+			err = unix.SetNonblock(dup, true) // the caller may have used Fd
+		}
+	})
+	switch {
+	case cerr != nil:
+		return nil, cerr
+	case err != nil:
+		unix.Close(dup)
+		return nil, os.NewSyscallError("dup", err)
+	}
+	return os.NewFile(uintptr(dup), f.Name()), nil
 }
 
 // pollNow returns what poll(2) says of f without being asked for anything: hang-up
