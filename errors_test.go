@@ -208,14 +208,14 @@ func cancelReturns(t *testing.T, c *twin, err error) error {
 }
 
 func lateInput(c *twin) {
-	*c.stdin, *c.waitDelay = lateReader{time.After(300 * time.Millisecond)}, 150*time.Millisecond
+	*c.stdin, *c.waitDelay = lateReader{}, time.Second // enough to obey before it
 }
 
-// lateReader comes to its end when it is late.
-type lateReader struct{ late <-chan time.Time }
+// lateReader comes to its end when it is late. os/exec waits for that.
+type lateReader struct{}
 
-func (r lateReader) Read([]byte) (int, error) {
-	<-r.late
+func (lateReader) Read([]byte) (int, error) {
+	time.Sleep(5 * time.Second)
 	return 0, io.EOF
 }
 
