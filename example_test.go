@@ -53,7 +53,7 @@ func ExampleCommandContext() {
 // First what this server takes for a request to finish its work, then SIGTERM, then the kill
 // that ends every plan. The first is enough here.
 func ExampleStopPlan() {
-	cmd := corral.Command("sh", "-c", "trap 'echo saved; exit' USR1; echo ready; while :; do sleep .05; done")
+	cmd := corral.Command("sh", "-c", "trap 'echo saved; exit 0' USR1; echo ready; while :; do sleep .05; done")
 	cmd.StopPlan = corral.StopPlan{
 		{Signal: syscall.SIGUSR1, Wait: 30 * time.Second},
 		{Signal: syscall.SIGTERM, Wait: time.Second},
