@@ -153,11 +153,11 @@ var shapes = []struct {
 	}},
 	{"no Cancel, exits by itself", "echo; sleep .1; exit 0", func(t *testing.T, c *twin) error { *c.cancel = nil; return c.cancelled(t) }},
 
-	{"Stdin late", "exit 0", func(_ *testing.T, c *twin) error { lateInput(c); return c.run() }},
-	{"Stdin late, exits 3", "exit 3", func(_ *testing.T, c *twin) error { lateInput(c); return c.run() }},
-	{"Stdin late, Cancel nil", exits, func(t *testing.T, c *twin) error { lateInput(c); return cancelReturns(t, c, nil) }},
-	{"Stdin late, Cancel done", exits, func(t *testing.T, c *twin) error { lateInput(c); return cancelReturns(t, c, os.ErrProcessDone) }},
-	{"Stdin late, Cancel fails", exits, func(t *testing.T, c *twin) error { lateInput(c); return cancelReturns(t, c, errCancel) }},
+	{"Stdin late", "exit 0", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
+	{"Stdin late, exits 3", "exit 3", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
+	{"Stdin late, Cancel nil", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, nil) }},
+	{"Stdin late, Cancel done", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, os.ErrProcessDone) }},
+	{"Stdin late, Cancel fails", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, errCancel) }},
 	{"output kept", "sleep 60 >&- & sleep 60 & echo $! $!", func(t *testing.T, c *twin) error {
 		if c.Cmd != nil {
 			c.Leftovers = corral.KeepLeftovers
@@ -207,44 +207,56 @@ func cancelReturns(t *testing.T, c *twin, err error) error {
 	return c.cancelled(t)
 }
 
-func lateInput(c *twin) {
-	*c.stdin, *c.waitDelay = lateReader{}, time.Second // enough to obey before it
+// lateInput has a delay that is enough to obey before it, if the command is asked to.
+func lateInput(c *twin, delay time.Duration) {
+	*c.stdin, *c.waitDelay = lateReader{}, delay
 }
 
 // lateReader comes to its end when it is late. os/exec waits for that.
 type lateReader struct{}
 
 func (lateReader) Read([]byte) (int, error) {
-	time.Sleep(5 * time.Second)
+	time.Sleep(2500 * time.Millisecond)
 	return 0, io.EOF
 }
 
 // TestErrors runs what may happen to a command side by side with os/exec: the error is of
 // the same type, says the same, and is the same where it is one to be compared with.
 func TestErrors(t *testing.T) {
-	for _, tt := range shapes {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			ctx, end := context.WithCancelCause(t.Context())
-			std := theirs(exec.CommandContext(ctx, "sh", "-c", tt.script))
-			std.end = end
-			want := tt.do(t, std)
-			for _, cont := range append(containments, corral.Auto) {
-				t.Run(cmp.Or(string(cont), "auto"), func(t *testing.T) {
-					need(t, cont)
+	type outcome struct {
+		err   error
+		state string
+	}
+	want := make([]outcome, len(shapes))
+	t.Run("os-exec", func(t *testing.T) {
+		for i, tt := range shapes {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				ctx, end := context.WithCancelCause(t.Context())
+				std := theirs(exec.CommandContext(ctx, "sh", "-c", tt.script))
+				std.end = end
+				err := tt.do(t, std)
+				want[i] = outcome{err, fmt.Sprint(std.state())}
+			})
+		}
+	})
+	for _, cont := range append(containments, corral.Auto) {
+		t.Run(cmp.Or(string(cont), "auto"), func(t *testing.T) {
+			need(t, cont)
+			for i, tt := range shapes {
+				t.Run(tt.name, func(t *testing.T) {
 					if tt.name == "output kept" && cont == corral.PIDNS {
 						t.Skip("the kernel ends all that is left in a PID namespace")
 					}
+					t.Parallel()
 					ctx, end := context.WithCancelCause(t.Context())
 					c := corral.CommandContext(ctx, "sh", "-c", tt.script)
 					c.Containment, c.Require = cont, cont
-					c.WaitDelay = 0
 					our := ours(c)
 					our.end = end
-					got := tt.do(t, our)
-					sameError(t, got, want)
-					if got, want := fmt.Sprint(our.state()), fmt.Sprint(std.state()); got != want {
-						t.Errorf("ProcessState %s; os/exec's is %s", got, want)
+					sameError(t, tt.do(t, our), want[i].err)
+					if got := fmt.Sprint(our.state()); got != want[i].state {
+						t.Errorf("ProcessState %s; os/exec's is %s", got, want[i].state)
 					}
 				})
 			}
