@@ -156,8 +156,14 @@ var shapes = []struct {
 	{"Stdin late", "exit 0", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
 	{"Stdin late, exits 3", "exit 3", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
 	{"Stdin late, Cancel nil", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, nil) }},
-	{"Stdin late, Cancel done", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, os.ErrProcessDone) }},
-	{"Stdin late, Cancel fails", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, errCancel) }},
+	{"Stdin late, Cancel done", exits, func(t *testing.T, c *twin) error {
+		lateInput(c, 600*time.Millisecond)
+		return cancelReturns(t, c, os.ErrProcessDone)
+	}},
+	{"Stdin late, Cancel fails", exits, func(t *testing.T, c *twin) error {
+		lateInput(c, 600*time.Millisecond)
+		return cancelReturns(t, c, errCancel)
+	}},
 	{"output kept", "sleep 60 >&- & sleep 60 & echo $! $!", func(t *testing.T, c *twin) error {
 		if c.Cmd != nil {
 			c.Leftovers = corral.KeepLeftovers
