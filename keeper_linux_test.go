@@ -119,7 +119,7 @@ func TestCannotBeKilled(t *testing.T) {
 				need(t, cont)
 				script := "exec sleep 60"
 				if who == "leftover" {
-					script = "sleep 60 & echo; read x"
+					script = "sleep 60 & echo; read x; exit 0" // with another status, that is the error
 				}
 				cmd := contained(cont, "sh", "-c", script)
 				cmd.StopPlan = corral.StopPlan{}
