@@ -164,16 +164,14 @@ var shapes = []struct {
 		lateInput(c, 600*time.Millisecond)
 		return cancelReturns(t, c, errCancel)
 	}},
-	{"output kept", "sleep 60 >&- & sleep 60 & echo $! $!", func(t *testing.T, c *twin) error {
+	{"output kept", "sleep 60 & echo $!", func(t *testing.T, c *twin) error {
 		if c.Cmd != nil {
 			c.Leftovers = corral.KeepLeftovers
 		}
 		*c.waitDelay = 50 * time.Millisecond
 		out, err := c.output()
-		for _, pid := range strings.Fields(string(out)) {
-			if atoi(pid) > 1 {
-				syscall.Kill(atoi(pid), syscall.SIGKILL)
-			}
+		if pid := atoi(strings.TrimSpace(string(out))); pid > 1 {
+			syscall.Kill(pid, syscall.SIGKILL)
 		}
 		return err
 	}},
