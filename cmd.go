@@ -478,6 +478,9 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // of copying. Also then, an error that comes alone comes as itself. If the command itself
 // cannot be made to end, for which exec.Cmd.Wait would wait, the error holds all, too.
 //
+// A command that ended before the context was done has not been cancelled, whenever Wait is
+// called. exec.Cmd means it so, too, but kills what is a zombie by then, and says that it did.
+//
 // That the output is complete is not known unless the error is nil. With KeepLeftovers,
 // too, output that somebody still holds when WaitDelay has passed is an ErrWaitDelay.
 func (c *Cmd) Wait() error {
