@@ -172,6 +172,6 @@ func (r *run) outstay() {
 
 // waitReleased is Wait after Process.Release, as os/exec has it.
 func (r *run) waitReleased() error {
-	r.cmd.stdio.finish(r.remainingDelay())
+	r.cmd.stdio.finish(r.remainingDelay(), true)
 	return syscall.EINVAL
 }

@@ -406,7 +406,7 @@ func (r *run) wait() error {
 	if r.ctxStop != nil && !r.ctxStop() {
 		<-r.ctxHandled
 	}
-	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.cmd.Leftovers == KeepLeftovers && r.stop == nil)
+	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.cmd.Leftovers.keeps() && r.stop == nil)
 	var exitErr error
 	if !r.stuck {
 		exitErr = r.reap()
