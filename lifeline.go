@@ -125,11 +125,14 @@ func watchProcess(pid int) (lost func(context.Context) error, close func() error
 		return nil, nil, errors.New("that is the owner itself, whose end ends the run anyway")
 	}
 	id, err := proctree.Identify(pid)
-	if err != nil {
-		return nil, nil, err
+	var h *proctree.Handle
+	if err == nil {
+		h, err = proctree.Open(id)
 	}
-	h, err := proctree.Open(id)
-	if err != nil {
+	switch {
+	case errors.Is(err, proctree.ErrGone):
+		return nil, nil, errors.New("there is no such process")
+	case err != nil:
 		return nil, nil, err
 	}
 	return h.Wait, h.Close, nil

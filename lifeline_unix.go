@@ -27,6 +27,9 @@ func watchTTY() (lost func(context.Context) error, close func() error, err error
 
 func watchDescriptor(n int) (lost func(context.Context) error, close func() error, err error) {
 	fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+	if err == unix.EBADF {
+		return nil, nil, errors.New("no such descriptor is open")
+	}
 	if err != nil {
 		return nil, nil, os.NewSyscallError("dup", err)
 	}

@@ -208,7 +208,19 @@ func (e *ContainmentError) Error() string {
 		fmt.Fprintf(b, " from %s down", e.Wanted)
 	}
 	if len(e.Declined) == 0 {
-		fmt.Fprintf(b, ": Corral has none for %s", runtime.GOOS)
+		b.WriteString(": " + runtime.GOOS + " has ")
+		for i, m := range ladder {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(string(m.name))
+			if m.name == PIDNS {
+				b.WriteString(" (on request)")
+			}
+		}
+		if len(ladder) == 0 {
+			b.WriteString("none")
+		}
 	}
 	if len(e.Declined) > 1 && !slices.ContainsFunc(e.Declined, func(d Declined) bool { return d.Reason != e.Declined[0].Reason }) {
 		fmt.Fprintf(b, ": %s", e.Declined[0].Reason)

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/promise"
 )
 
@@ -39,13 +39,16 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 125	bad arguments, or corral itself failed
 `},
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.NoArgs,
+		Args:                  noArguments,
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := reserve(0); err != nil {
 				return err
 			}
 			program, err := os.Executable()
+			if err != nil && proctree.Usable() != nil {
+				err = errors.New("/proc is not mounted, or is not that of this PID namespace, and doctor needs it: mount -t proc proc /proc")
+			}
 			if err != nil {
 				return &exit{statusOwn, err}
 			}
@@ -158,10 +161,7 @@ func try(program string, c corral.Containment) (corral.Containment, error) {
 func reason(err error) string { return strings.TrimPrefix(err.Error(), "corral: ") }
 
 func (d *diagnosis) writeJSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(d)
+	return writeJSON(w, d)
 }
 
 func (d *diagnosis) writeText(w io.Writer) error {

@@ -65,8 +65,8 @@ other	the exit status of the command, 0 if --exit-zero-on lists it
 func (i *initFlags) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&i.all, "all", false, "pass signals on to all processes")
 	flags.BoolVar(&i.waitAll, "wait-all", false, "when the command has ended, wait until all have: --leftovers wait")
-	flags.Var(i.zeroOn, "exit-zero-on", "exit with 0 if the command's is one of these `STATUSES`, such as 130,143; may be repeated")
-	flags.Var(i.rewrite, "rewrite", "take the first signal for the second one, in `SIG:SIG`; SIG:0: ignore it; may be repeated")
+	flags.Var(i.zeroOn, "exit-zero-on", "exit with 0 if the command's is one of these STATUSES, such as 130,143; may be repeated")
+	flags.Var(i.rewrite, "rewrite", "take the first signal for the second one, in SIG:SIG; SIG:0: ignore it; may be repeated")
 }
 
 // asInit makes `corral COMMAND` of PID 1 an init.

@@ -72,8 +72,8 @@ same time. Without --tree, descendants that are in another group stay.`,
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
-	flags.VarP(&first, "signal", "s", "send this `SIGNAL` first: TERM, INT, or KILL to kill at once")
-	flags.VarP(&grace, "grace", "k", "kill what is left after this `DURATION`")
+	flags.VarP(&first, "signal", "s", "send this SIGNAL first: TERM, INT, or KILL to kill at once")
+	flags.VarP(&grace, "grace", "k", "kill what is left after this DURATION")
 	flags.BoolVar(&tree, "tree", false, "stop the descendants of each PID as well")
 	complete(c, "signal", "TERM", "INT", "KILL")
 	complete(c, "grace")

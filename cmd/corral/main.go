@@ -15,6 +15,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -70,7 +71,10 @@ func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	out := &sink{to: stdout}
 	root.SetOut(out)
 	root.SetErr(stderr)
-	cmd, err := root.ExecuteC()
+	cmd, err := checkWords(root, args)
+	if err == nil {
+		cmd, err = root.ExecuteC()
+	}
 	if out.err != nil {
 		err = &exit{cmp.Or(statusOf(err), statusOwn), out.err} // what cobra's help, for one, does not tell
 	}
@@ -140,11 +144,12 @@ func newRoot() *cobra.Command {
 	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]", nil)
 	root.Short = "Run a command and leave nothing of it behind"
 	root.Version = version()
-	root.SetVersionTemplate("corral {{.Version}}\n")
+	root.SetVersionTemplate(versionLine())
+	root.SetFlagErrorFunc(flagError)
 	asRoot(root).SetHelpCommand(newHelp())
 	run := newRun("run [flags] [--] COMMAND [ARG...]", nil)
 	run.Short = "Run a command, whatever it is called"
-	root.AddCommand(run, newTimeout(corral.Auto), newInit(), newKill(), newTree(), newDoctor(), newReport(), newCompletion(), newMan())
+	root.AddCommand(run, newTimeout(corral.Auto), newInit(), newKill(), newTree(), newDoctor(), newReport(), newCompletion(), newMan(), newVersion())
 	return root
 }
 
@@ -161,6 +166,51 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
+}
+
+// versionLine is all that a program knows of its own making.
+func versionLine() string {
+	about := []string{runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		settings := make(map[string]string)
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
+		if revision := settings["vcs.revision"]; revision != "" {
+			if settings["vcs.modified"] == "true" {
+				revision += " with changes"
+			}
+			about = append([]string{"revision " + revision}, about...)
+		}
+	}
+	return fmt.Sprintf("corral %s (%s)\n", version(), strings.Join(about, ", "))
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Say which corral this is",
+		Long: `Say which version of corral this is, which revision it was made of, as far as that
+is known, with which Go, and for which system; the same as corral --version.`,
+		Annotations: map[string]string{exitStatuses: `0	it has been said
+125	bad arguments, or it cannot be written
+`},
+		DisableFlagsInUseLine: true,
+		Args:                  noArguments,
+		ValidArgsFunction:     cobra.NoFileCompletions,
+		RunE: func(c *cobra.Command, _ []string) error {
+			fmt.Fprint(c.OutOrStdout(), versionLine())
+			return nil
+		},
+	}
+}
+
+// noArguments is cobra.NoArgs, which takes an argument for an unknown command.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no arguments, and there is %q", c.Name(), args[0])
+	}
+	return nil
 }
 
 // newHelp replaces cobra's own help command, which succeeds with a page of
@@ -184,7 +234,11 @@ func newHelp() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			about, rest, err := c.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return fmt.Errorf("no command %q to explain", strings.Join(args, " "))
+				hint := ""
+				if len(rest) == 1 && about == c.Root() {
+					hint = commandHint(about, rest[0])
+				}
+				return fmt.Errorf("no command %q to explain%s", strings.Join(args, " "), hint)
 			}
 			about.InitDefaultHelpFlag()
 			return about.Help()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,15 +13,18 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// newMan is hidden: it is for whoever packages corral.
 func newMan() *cobra.Command {
 	return &cobra.Command{
-		Use:    "man DIR",
-		Short:  "Write the man pages into a directory",
-		Hidden: true,
+		Use:   "man DIR",
+		Short: "Write the man pages into a directory",
+		Long:  `Write the man pages of corral and of all its commands into the directory DIR.`,
+		Annotations: map[string]string{exitStatuses: `0	all have been written
+125	bad arguments, or not all can be written
+`},
+		DisableFlagsInUseLine: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return fmt.Errorf("man needs one directory")
+				return errors.New("man needs one directory")
 			}
 			return nil
 		},

@@ -34,12 +34,20 @@ type record struct {
 
 func writeReport(w io.WriteCloser, r *corral.Report) error {
 	host, _ := os.Hostname() // a report without it is better than none
-	b, err := json.MarshalIndent(record{Host: host, Report: r}, "", "  ")
-	if err != nil {
+	var b bytes.Buffer       // so that it is written whole, or cut where the disk is full
+	if err := writeJSON(&b, record{Host: host, Report: r}); err != nil {
 		return err
 	}
-	_, err = w.Write(append(b, '\n'))
+	_, err := w.Write(b.Bytes())
 	return errors.Join(err, w.Close())
+}
+
+// writeJSON writes v for people, too: an & is an &.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 type nopCloser struct{ io.Writer }
@@ -54,7 +62,10 @@ func newReport() *cobra.Command {
 		Annotations: map[string]string{exitStatuses: `125	bad arguments
 `},
 		DisableFlagsInUseLine: true,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("there is no command %q; report needs one, such as merge", args[0])
+			}
 			return errors.New("report needs a command, such as merge")
 		},
 	}
@@ -103,8 +114,11 @@ reports before that, and those of the other files, are written all the same.`,
 				}
 			}
 			write := writeTable
-			if asJSON {
+			switch {
+			case asJSON:
 				write = writeRecords
+			case len(all) == 0:
+				return &exit{status: status} // a table of nothing looks like an answer
 			}
 			if err := write(c.OutOrStdout(), all); err != nil {
 				return &exit{statusOwn, err}
@@ -140,11 +154,11 @@ func readReports(name string, stdin io.Reader) (records []record, err error) {
 		}
 		if r.File == "" {
 			r.File = name
-			file, err := json.Marshal(name)
-			if err != nil {
+			var file bytes.Buffer
+			if err := writeJSON(&file, name); err != nil {
 				return err
 			}
-			r.raw = slices.Concat([]byte(`{"file":`), file, []byte(","), bytes.TrimPrefix(raw, []byte("{")))
+			r.raw = slices.Concat([]byte(`{"file":`), file.Bytes(), []byte(","), bytes.TrimPrefix(raw, []byte("{")))
 		}
 		records = append(records, r)
 		return nil
@@ -186,10 +200,7 @@ func writeRecords(w io.Writer, all []record) error {
 	for _, r := range all {
 		list = append(list, r.raw)
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(list)
+	return writeJSON(w, list)
 }
 
 // fates counts what became of the leftovers.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/headtail"
+	"github.com/corral-run/corral/internal/promise"
 )
 
 // runFlags are the flags of `corral` and `corral run`.
@@ -36,8 +38,8 @@ type runFlags struct {
 	require     corral.Containment
 	pty         bool
 	outputLimit size
-	lifelines   []string
-	report      string
+	lifelines   lifelines
+	report      fileName
 	quiet       bool
 	verbose     bool
 	asInit      *initFlags // for `corral init`
@@ -100,43 +102,39 @@ other	the exit status of the command
 			if o.quiet && o.verbose {
 				return errors.New("--quiet and --verbose contradict each other")
 			}
-			return o.run(c.ErrOrStderr(), args)
+			err := o.run(c.ErrOrStderr(), args)
+			if statusOf(err) == statusNotFound && !c.HasParent() && c.ArgsLenAtDash() < 0 {
+				err = &exit{statusNotFound, fmt.Errorf("%w%s", err, commandHint(c, args[0]))}
+			}
+			return err
 		},
 	}
-	containments := []option[corral.Containment]{
-		{"auto", corral.Auto},
-		{"job", corral.Job},
-		{"cgroup", corral.Cgroup},
-		{"pidns", corral.PIDNS},
-		{"keeper", corral.Keeper},
-		{"group", corral.Group},
-	}
-	leftovers := &choice[corral.LeftoverPolicy]{to: &o.leftovers, current: "kill", options: []option[corral.LeftoverPolicy]{
-		{"kill", corral.KillLeftovers},
-		{"keep", corral.KeepLeftovers},
-		{"fail", corral.FailOnLeftovers},
-		{"wait", corral.WaitForLeftovers},
-		{"detach", corral.DetachLeftovers},
+	leftovers := &choice[corral.LeftoverPolicy]{kind: "POLICY", to: &o.leftovers, current: "kill", options: []option[corral.LeftoverPolicy]{
+		{name: "kill", value: corral.KillLeftovers},
+		{name: "keep", value: corral.KeepLeftovers},
+		{name: "fail", value: corral.FailOnLeftovers},
+		{name: "wait", value: corral.WaitForLeftovers},
+		{name: "detach", value: corral.DetachLeftovers},
 	}}
-	containment := &choice[corral.Containment]{to: &o.containment, current: "auto", options: containments}
-	require := &choice[corral.Containment]{to: &o.require, options: containments[1:]}
+	containment := &choice[corral.Containment]{kind: "MECHANISM", to: &o.containment, current: "auto", options: containments(true)}
+	require := &choice[corral.Containment]{kind: "MECHANISM", to: &o.require, options: containments(false)}
 
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.SetInterspersed(false)
-	flags.VarP(&o.timeout, "timeout", "t", "stop the run after this `DURATION`; 0: never")
-	flags.VarP(&o.signal, "signal", "s", "stop with this `SIGNAL` first; KILL: at once")
-	flags.VarP(&o.grace, "grace", "k", "kill what is left this `DURATION` after the signal")
-	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral is killed: `POLICY` is "+strings.Join(leftovers.names(), ", "))
+	flags.VarP(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never")
+	flags.VarP(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once")
+	flags.VarP(&o.grace, "grace", "k", "kill what is left this DURATION after the signal")
+	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral is killed: POLICY is "+strings.Join(leftovers.names(), ", "))
 	if asInit != nil {
 		asInit.flags(flags)
 	}
-	flags.Var(containment, "containment", "hold the run with this `MECHANISM`: "+strings.Join(containment.names(), ", "))
-	flags.Var(require, "require", "do not start with a weaker `MECHANISM` than this")
-	flags.StringSliceVar(&o.lifelines, "lifeline", nil, "stop the run when this `LIFELINE` is lost: stdin, tty, parent, fd:N, pid:N; may be repeated")
+	flags.Var(containment, "containment", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "))
+	flags.Var(require, "require", "do not start with a weaker MECHANISM than this")
+	flags.Var(&o.lifelines, "lifeline", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated")
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
-	flags.Var(&o.outputLimit, "output-limit", "pass on the first and the last half of `SIZE` bytes of each output; 0: all")
-	flags.StringVar(&o.report, "report", "", "write a report to `FILE`, as JSON; -: to standard error")
+	flags.Var(&o.outputLimit, "output-limit", "pass on the first and the last half of SIZE bytes of each output; 0: all")
+	flags.Var(&o.report, "report", "write a report to FILE, as JSON; -: to standard error")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
 	complete(c, "signal", signalNames()...)
@@ -148,6 +146,22 @@ other	the exit status of the command
 	complete(c, "containment", containment.names()...)
 	complete(c, "require", require.names()...)
 	return c
+}
+
+// containments are what a run may be held by, or required to be held by at least. One
+// that only another system has is not to be had here; but it may be required, where
+// there is a stronger one.
+func containments(wanted bool) []option[corral.Containment] {
+	var options []option[corral.Containment]
+	if wanted {
+		options = append(options, option[corral.Containment]{name: "auto", value: corral.Auto})
+	}
+	here := promise.On(runtime.GOOS)
+	for _, c := range []corral.Containment{corral.Job, corral.Cgroup, corral.PIDNS, corral.Keeper, corral.Group} {
+		there := slices.ContainsFunc(here, func(p promise.Promise) bool { return p.Containment == string(c) })
+		options = append(options, option[corral.Containment]{name: string(c), value: c, elsewhere: wanted && !there})
+	}
+	return options
 }
 
 // run runs the command in args to its end, and exits with its status, or ends as it
@@ -202,7 +216,8 @@ func (j *job) openReport() error {
 	case "-":
 		j.report = nopCloser{j.stderr}
 	default:
-		f, err := os.Create(j.runFlags.report)
+		// To write only: of a pipe it is to be known whether anybody reads.
+		f, err := os.OpenFile(string(j.runFlags.report), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 		if err != nil {
 			return &exit{statusOwn, fmt.Errorf("cannot write the report: %w", err)}
 		}
@@ -437,11 +452,20 @@ func startError(name string, err error) error {
 		err = lookup.Err
 	case errors.As(err, &start) && start.Op == "fork/exec":
 		err = start.Err
+		switch why := whyCannot(start.Path, err); {
+		case why != nil:
+			err = why
+		case start.Path == scriptShell && name != scriptShell: // see startCommand
+			err = fmt.Errorf("its interpreter %s: %w", scriptShell, err)
+		}
 	default:
 		return &exit{statusOwn, err}
 	}
+	found := inPath(name)
 	switch {
-	case errors.Is(err, exec.ErrNotFound) && inPath(name):
+	case errors.Is(err, exec.ErrNotFound) && found != "" && isDirectory(found):
+		return &exit{statusCannot, fmt.Errorf("%s: %s is a directory", name, found)}
+	case errors.Is(err, exec.ErrNotFound) && found != "":
 		return &exit{statusCannot, fmt.Errorf("%s: permission denied", name)}
 	case errors.Is(err, exec.ErrNotFound):
 		return &exit{statusNotFound, fmt.Errorf("%s: command not found", name)}
@@ -453,18 +477,27 @@ func startError(name string, err error) error {
 	return &exit{statusCannot, fmt.Errorf("%s: %w", name, err)}
 }
 
-// inPath reports whether there is something called name in PATH: exec.LookPath
-// says "not found" also if all of it lacks the permission, or is a directory.
-func inPath(name string) bool {
+// inPath returns what in PATH is called name, a file rather than a directory, and
+// nothing if there is none: exec.LookPath says "not found" also if all of it lacks the
+// permission, or is a directory.
+func inPath(name string) (found string) {
 	if filepath.Base(name) != name {
-		return false
+		return ""
 	}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return true
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			return path
+		} else if err == nil && found == "" {
+			found = path
 		}
 	}
-	return false
+	return found
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // reaction is what corral does about a signal that it gets itself.

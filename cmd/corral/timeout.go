@@ -91,19 +91,19 @@ other	the exit status of the command; a signal that ended it ends timeout, too
 		},
 	}
 	c.SetVersionTemplate(timeoutName + " (corral) {{.Version}}\n")
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		var invalid *pflag.InvalidValueError
-		if errors.As(err, &invalid) && errors.Unwrap(err) != nil {
+		if errors.As(err, &invalid) && errors.Unwrap(err) != nil && invalid.GetFlag().Value.Type() != "bool" {
 			return errors.Unwrap(err) // it names the value, as GNU timeout does
 		}
-		return err
+		return flagError(c, err)
 	})
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.SetInterspersed(false)
 	flags.SetNormalizeFunc(abbreviated)
-	flags.VarP(&o.signal, "signal", "s", "send this `SIGNAL` when time runs out")
-	flags.VarP(&o.killAfter, "kill-after", "k", "send KILL this `DURATION` after the first signal")
+	flags.VarP(&o.signal, "signal", "s", "send this SIGNAL when time runs out")
+	flags.VarP(&o.killAfter, "kill-after", "k", "send KILL this DURATION after the first signal")
 	flags.BoolVarP(&o.foreground, "foreground", "f", false, "send signals to the command only")
 	flags.BoolVarP(&o.preserve, "preserve-status", "p", false, "exit with the command's status also when time runs out")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say which signals are sent and what was stopped, on standard error")

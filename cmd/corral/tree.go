@@ -33,10 +33,15 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
   corral tree $$`,
 		Annotations: map[string]string{exitStatuses: `0	the tree has been shown
 1	there is no process PID, or the process table cannot be read
-125	bad arguments
+125	bad arguments, or the tree cannot be written
 `},
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("tree takes one process ID, and there are %d", len(args))
+			}
+			return nil
+		},
 		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -66,7 +71,7 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
 				v.width, _, _ = term.GetSize(int(f.Fd()))
 			}
 			if _, err := fmt.Fprint(c.OutOrStdout(), drawTree(table, v)); err != nil {
-				return &exit{statusStuck, err}
+				return &exit{statusOwn, err}
 			}
 			return nil
 		},

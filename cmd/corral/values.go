@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -233,8 +234,39 @@ func signalNames() []string {
 	return names
 }
 
+// fileName is a flag's value: the name of a file.
+type fileName string
+
+func (v *fileName) Set(s string) error {
+	if s == "" {
+		return errors.New("a file has a name")
+	}
+	*v = fileName(s)
+	return nil
+}
+
+func (v *fileName) String() string { return string(*v) }
+func (v *fileName) Type() string   { return "FILE" }
+
+// lifelines is a flag's value: what a run hangs on.
+type lifelines []string
+
+func (v *lifelines) Set(list string) error {
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			return errors.New("empty; use stdin, tty, parent, fd:N or pid:N")
+		}
+		*v = append(*v, name)
+	}
+	return nil
+}
+
+func (v *lifelines) String() string { return strings.Join(*v, ",") }
+func (v *lifelines) Type() string   { return "LIFELINE" }
+
 // choice is a flag's value: one of a few names, each standing for a T.
 type choice[T any] struct {
+	kind    string // what help calls it
 	to      *T
 	current string
 	options []option[T]
@@ -243,10 +275,15 @@ type choice[T any] struct {
 type option[T any] struct {
 	name  string
 	value T
+
+	elsewhere bool // another system has it
 }
 
 func (c *choice[T]) Set(s string) error {
 	for _, o := range c.options {
+		if o.name == s && o.elsewhere {
+			return fmt.Errorf("there is none on %s; it must be one of %s", runtime.GOOS, strings.Join(c.names(), ", "))
+		}
 		if o.name == s {
 			c.current, *c.to = s, o.value
 			return nil
@@ -256,12 +293,14 @@ func (c *choice[T]) Set(s string) error {
 }
 
 func (c *choice[T]) String() string { return c.current }
-func (c *choice[T]) Type() string   { return strings.Join(c.names(), "|") }
+func (c *choice[T]) Type() string   { return c.kind }
 
 func (c *choice[T]) names() []string {
-	names := make([]string, len(c.options))
-	for i, o := range c.options {
-		names[i] = o.name
+	var names []string
+	for _, o := range c.options {
+		if !o.elsewhere {
+			names = append(names, o.name)
+		}
 	}
 	return names
 }

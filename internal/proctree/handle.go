@@ -40,7 +40,7 @@ func Open(id ID) (*Handle, error) {
 		sys, err = openHandle(id)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("proctree: open process %d: %w", id.PID, err)
+		return nil, fmt.Errorf("open process %d: %w", id.PID, err)
 	}
 	return &Handle{id, sys}, nil
 }
@@ -57,7 +57,7 @@ func Open(id ID) (*Handle, error) {
 func (h *Handle) Signal(sigs ...os.Signal) error {
 	for _, sig := range sigs {
 		if err := h.sys.signal(sig); err != nil {
-			return fmt.Errorf("proctree: send %v to process %d: %w", sig, h.id.PID, err)
+			return fmt.Errorf("send %v to process %d: %w", sig, h.id.PID, err)
 		}
 	}
 	return nil
@@ -67,7 +67,7 @@ func (h *Handle) Signal(sigs ...os.Signal) error {
 // not reap it. If ctx is done first, the error wraps ctx.Err() and the cause of it.
 func (h *Handle) Wait(ctx context.Context) error {
 	if err := h.sys.wait(ctx); err != nil {
-		return fmt.Errorf("proctree: wait for process %d: %w", h.id.PID, err)
+		return fmt.Errorf("wait for process %d: %w", h.id.PID, err)
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func (h *Handle) Wait(ctx context.Context) error {
 // Close releases the handle. It does nothing to the process.
 func (h *Handle) Close() error {
 	if err := h.sys.close(); err != nil {
-		return fmt.Errorf("proctree: close process %d: %w", h.id.PID, err)
+		return fmt.Errorf("close process %d: %w", h.id.PID, err)
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ const maxWatched = 1024
 func NewWatch() (*Watch, error) {
 	sys, err := newWatch()
 	if err != nil {
-		return nil, fmt.Errorf("proctree: watch: %w", err)
+		return nil, fmt.Errorf("watch: %w", err)
 	}
 	return &Watch{sys}, nil
 }
@@ -131,7 +131,7 @@ func (w *Watch) Add(id ID) (bool, error) {
 	case exhausted(err) && w.sys.len() > 0:
 		return false, nil
 	}
-	return false, fmt.Errorf("proctree: watch process %d: %w", id.PID, err)
+	return false, fmt.Errorf("watch process %d: %w", id.PID, err)
 }
 
 // Len returns how many processes w waits for. One that has ended counts until
@@ -143,7 +143,7 @@ func (w *Watch) Len() int { return w.sys.len() }
 // and the cause of it; the processes that have not ended are still watched then.
 func (w *Watch) Wait(ctx context.Context) error {
 	if err := w.sys.wait(ctx); err != nil {
-		return fmt.Errorf("proctree: watch: %w", err)
+		return fmt.Errorf("watch: %w", err)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (w *Watch) Wait(ctx context.Context) error {
 // Close releases w. It does nothing to the processes.
 func (w *Watch) Close() error {
 	if err := w.sys.close(); err != nil {
-		return fmt.Errorf("proctree: close watch: %w", err)
+		return fmt.Errorf("close watch: %w", err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package proctree
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -39,7 +38,7 @@ func Dup(h uintptr) (*Handle, ID, error) {
 	var dup windows.Handle
 	err := windows.DuplicateHandle(self, windows.Handle(h), self, &dup, 0, false, windows.DUPLICATE_SAME_ACCESS)
 	if err != nil {
-		return nil, ID{}, fmt.Errorf("proctree: %w", os.NewSyscallError("DuplicateHandle", err))
+		return nil, ID{}, os.NewSyscallError("DuplicateHandle", err)
 	}
 	pid, err := windows.GetProcessId(dup)
 	if err != nil {
@@ -51,7 +50,7 @@ func Dup(h uintptr) (*Handle, ID, error) {
 	}
 	if err != nil {
 		windows.CloseHandle(dup)
-		return nil, ID{}, fmt.Errorf("proctree: %w", err)
+		return nil, ID{}, err
 	}
 	return &Handle{id, processHandle{dup}}, id, nil
 }

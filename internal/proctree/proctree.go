@@ -68,7 +68,7 @@ func (p Process) Alive() bool { return p.State != Zombie || p.Threads > 1 }
 // Linux, /proc may not be mounted, or be that of another PID namespace.
 func Usable() error {
 	if err := usable(); err != nil {
-		return fmt.Errorf("proctree: %w", err)
+		return err
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func Usable() error {
 // Corral.
 func KeepOpen() error {
 	if err := keepOpen(); err != nil {
-		return fmt.Errorf("proctree: %w", err)
+		return err
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func KeepOpen() error {
 func Snapshot() ([]Process, error) {
 	table, err := snapshot()
 	if err != nil {
-		return nil, fmt.Errorf("proctree: snapshot: %w", err)
+		return nil, fmt.Errorf("cannot read the process table: %w", err)
 	}
 	slices.SortFunc(table, func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
 	return table, nil
@@ -109,7 +109,7 @@ func Lookup(pid int) (Process, error) {
 		p, err = lookup(pid)
 	}
 	if err != nil {
-		return Process{}, fmt.Errorf("proctree: process %d: %w", pid, err)
+		return Process{}, fmt.Errorf("process %d: %w", pid, err)
 	}
 	return p, nil
 }
@@ -122,7 +122,7 @@ func Brief(pid int) (Process, error) {
 		p, err = brief(pid)
 	}
 	if err != nil {
-		return Process{}, fmt.Errorf("proctree: process %d: %w", pid, err)
+		return Process{}, fmt.Errorf("process %d: %w", pid, err)
 	}
 	return p, nil
 }
@@ -135,7 +135,7 @@ func Identify(pid int) (ID, error) {
 		id, err = identify(pid)
 	}
 	if err != nil {
-		return ID{}, fmt.Errorf("proctree: process %d: %w", pid, err)
+		return ID{}, fmt.Errorf("process %d: %w", pid, err)
 	}
 	return id, nil
 }
@@ -166,7 +166,7 @@ func Group(pgid int) ([]Process, error) {
 	}
 	members, err := group(pgid)
 	if err != nil {
-		return nil, fmt.Errorf("proctree: process group %d: %w", pgid, err)
+		return nil, fmt.Errorf("process group %d: %w", pgid, err)
 	}
 	return slices.DeleteFunc(members, func(p Process) bool { return p.PGID != pgid || !p.Alive() }), nil
 }
@@ -214,14 +214,14 @@ func belowID(id ID, below func(pid int) ([]Process, error)) ([]Process, error) {
 func stillIs(id ID) error {
 	now, err := Identify(id.PID)
 	if err == nil && now != id {
-		err = fmt.Errorf("proctree: process %d: %w", id.PID, ErrGone)
+		err = fmt.Errorf("process %d: %w", id.PID, ErrGone)
 	}
 	return err
 }
 
 func living(pid int, rows []Process, err error) ([]Process, error) {
 	if err != nil {
-		return nil, fmt.Errorf("proctree: descendants of process %d: %w", pid, err)
+		return nil, fmt.Errorf("descendants of process %d: %w", pid, err)
 	}
 	return slices.DeleteFunc(rows, func(p Process) bool { return !p.Alive() }), nil
 }
@@ -238,7 +238,7 @@ func descendantsByTable(pid int) ([]Process, error) {
 func ChildPIDs(pid int) ([]int, error) {
 	pids, err := childPIDs(pid)
 	if err != nil {
-		return nil, fmt.Errorf("proctree: children of process %d: %w", pid, err)
+		return nil, fmt.Errorf("children of process %d: %w", pid, err)
 	}
 	return pids, nil
 }

@@ -49,7 +49,7 @@ func whole(row func(*procfs, int) (Process, error)) ([]Process, error) {
 func Select(pids []int) ([]Process, error) {
 	proc, err := openProc()
 	if err != nil {
-		return nil, fmt.Errorf("proctree: %w", err)
+		return nil, err
 	}
 	defer proc.close()
 	rows, err := proc.table(pids, func(proc *procfs, pid int) (Process, error) {
@@ -60,7 +60,7 @@ func Select(pids []int) ([]Process, error) {
 		return p, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("proctree: %w", err)
+		return nil, err
 	}
 	return rows, nil
 }
@@ -300,12 +300,12 @@ func childPIDs(pid int) ([]int, error) {
 func ThreadChildPIDs(tid int) ([]int, error) {
 	proc, err := openProc()
 	if err != nil {
-		return nil, fmt.Errorf("proctree: children of thread %d: %w", tid, err)
+		return nil, fmt.Errorf("children of thread %d: %w", tid, err)
 	}
 	defer proc.close()
 	pids, err := proc.childrenOf(nil, strconv.Itoa(os.Getpid()), strconv.Itoa(tid))
 	if err != nil && !errors.Is(err, ErrGone) && !errors.Is(err, errNoChildren) {
-		return nil, fmt.Errorf("proctree: children of thread %d: %w", tid, err)
+		return nil, fmt.Errorf("children of thread %d: %w", tid, err)
 	}
 	return pids, nil
 }
@@ -325,7 +325,7 @@ func (c *MainThreadChildren) List() ([]int, error) {
 		pids, err = childPIDsByTable(os.Getpid())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("proctree: children of this process: %w", err)
+		return nil, fmt.Errorf("children of this process: %w", err)
 	}
 	return pids, nil
 }
@@ -756,12 +756,12 @@ func (proc *procfs) read(pid int, file string) ([]byte, error) {
 func ReadFile(pid int, name string) ([]byte, error) {
 	proc, err := openProc()
 	if err != nil {
-		return nil, fmt.Errorf("proctree: %w", err)
+		return nil, err
 	}
 	defer proc.close()
 	b, err := proc.read(pid, name)
 	if err != nil {
-		return nil, fmt.Errorf("proctree: process %d: %w", pid, err)
+		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
 	return b, nil
 }

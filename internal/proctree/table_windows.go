@@ -47,7 +47,7 @@ func group(pgid int) ([]Process, error) {
 func Select(pids []int) ([]Process, error) {
 	table, err := rows()
 	if err != nil {
-		return nil, fmt.Errorf("proctree: %w", err)
+		return nil, err
 	}
 	return slices.DeleteFunc(table, func(p Process) bool { return !slices.Contains(pids, p.PID) }), nil
 }

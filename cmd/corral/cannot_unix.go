@@ -1,0 +1,89 @@
+//go:build linux || darwin || freebsd
+
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// whyCannot is the error of executing path in other words, if it is not about path itself
+// as it looks: about what is to run it, a script's interpreter or a program's loader,
+// or about a directory. It is nil if err has it right.
+func whyCannot(path string, err error) error {
+	if err == syscall.EACCES && isDirectory(path) {
+		return syscall.EISDIR
+	}
+	if err != syscall.ENOENT && err != syscall.EACCES && err != syscall.ENOTDIR {
+		return nil
+	}
+	// An interpreter may be a script, and have one: execve(2) allows for some.
+	for range 5 {
+		runner, role := runnerOf(path)
+		if runner == "" {
+			return nil
+		}
+		info, missing := os.Stat(runner)
+		switch {
+		case missing != nil:
+			why := missing
+			var at *fs.PathError
+			if errors.As(missing, &at) {
+				why = at.Err
+			}
+			hint := ""
+			if bytes.HasSuffix([]byte(runner), []byte("\r")) {
+				hint = "; its lines end as on Windows, with CR and LF"
+			}
+			return fmt.Errorf("its %s %s: %w%s", role, runner, why, hint)
+		case info.IsDir():
+			return fmt.Errorf("its %s %s is a directory: %w", role, runner, err)
+		case err == syscall.EACCES && info.Mode()&0o111 == 0:
+			return fmt.Errorf("its %s %s: %w", role, runner, err)
+		}
+		path = runner
+	}
+	return nil
+}
+
+// runnerOf returns what the system runs to run the file, and what that is called; empty
+// if there is no such thing, or that cannot be found out.
+func runnerOf(path string) (runner, role string) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() { // a FIFO would have to be waited for
+		return "", ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", ""
+	}
+	defer f.Close()
+	b := make([]byte, 256) // BINPRM_BUF_SIZE of Linux
+	n, _ := io.ReadFull(f, b)
+	if line, script := bytes.CutPrefix(b[:n], []byte("#!")); script {
+		line, _, _ = bytes.Cut(line, []byte("\n"))
+		line = bytes.TrimLeft(line, " \t")
+		if end := bytes.IndexAny(line, " \t\x00"); end >= 0 {
+			line = line[:end]
+		}
+		return string(line), "interpreter"
+	}
+	program, err := elf.NewFile(f)
+	if err != nil {
+		return "", ""
+	}
+	for _, part := range program.Progs {
+		if part.Type == elf.PT_INTERP && part.Filesz < 4096 {
+			b, _ := io.ReadAll(part.Open())
+			b, _, _ = bytes.Cut(b, []byte{0})
+			return string(b), "loader"
+		}
+	}
+	return "", ""
+}

@@ -1,0 +1,4 @@
+package main
+
+// whyCannot: there are no interpreters.
+func whyCannot(string, error) error { return nil }

@@ -1,0 +1,237 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// checkWords looks at the flags in args before they are parsed: a parser takes
+// whatever comes next for the value of a flag, -- and other flags too, and says little
+// about what it does not know.
+//
+// `corral timeout` has only the last of this, as its values are those of GNU timeout,
+// none of which begins with a letter after a -.
+func checkWords(root *cobra.Command, args []string) (*cobra.Command, error) {
+	c, rest, err := root.Find(args)
+	if err == nil && c != root { // whose flags may come first
+		err = checkFlags(root, args, true)
+	}
+	if err == nil {
+		err = checkFlags(c, rest, false)
+	}
+	return c, err
+}
+
+// checkFlags looks at the flags of c, which may be among those of another command.
+func checkFlags(c *cobra.Command, args []string, others bool) error {
+	flags := c.Flags()
+	c.InitDefaultHelpFlag()
+	c.InitDefaultVersionFlag()
+	first := c == c.Root() || slices.Contains([]string{"run", "init", timeoutName}, c.Name()) // flags come first
+	for len(args) > 0 {
+		word := args[0]
+		args = args[1:]
+		switch {
+		case word == "--":
+			return nil
+		case len(word) < 2 || word[0] != '-':
+			if first {
+				return nil
+			}
+			continue
+		}
+		flag, known := valueFlag(flags, word)
+		if !known && others {
+			return nil
+		}
+		if !known {
+			return unknownFlag(flags, word)
+		}
+		if err := oneDash(flags, word); err != nil {
+			return err
+		}
+		if flag == nil {
+			continue
+		}
+		if len(args) == 0 {
+			return fmt.Errorf("%s needs a %s", word, flag.Value.Type())
+		}
+		if c.Name() != timeoutName && isOption(flag, args[0]) {
+			return fmt.Errorf("%s needs a %s, but %s follows; if that is meant, --%s=%s", word, flag.Value.Type(), args[0], flag.Name, args[0])
+		}
+		args = args[1:]
+	}
+	return nil
+}
+
+// valueFlag returns the flag of which the word after this one is the value, nil if
+// there is none, and whether all flags in the word are known.
+func valueFlag(flags *pflag.FlagSet, word string) (flag *pflag.Flag, known bool) {
+	if name, long := strings.CutPrefix(word, "--"); long {
+		name, _, given := strings.Cut(name, "=")
+		if flag = flags.Lookup(name); flag == nil {
+			return nil, false
+		}
+		if given || flag.NoOptDefVal != "" {
+			return nil, true
+		}
+		return flag, true
+	}
+	for rest := word[1:]; rest != ""; rest = rest[1:] {
+		if rest[0] >= 0x80 {
+			return nil, false
+		}
+		flag = flags.ShorthandLookup(rest[:1])
+		switch {
+		case flag == nil && rest[0] == 'h': // the parser knows it
+		case flag == nil:
+			return nil, false
+		case len(rest) > 2 && rest[1] == '=':
+			return nil, true
+		case flag.NoOptDefVal != "":
+			flag = nil
+		case len(rest) > 1:
+			return nil, true
+		}
+	}
+	return flag, true
+}
+
+// isOption reports whether word is rather an option, or the end of them, than the value
+// of flag. A negative number is a value, of which there is more to say, where it cannot
+// be the name of something.
+func isOption(flag *pflag.Flag, word string) bool {
+	if len(word) < 2 || word[0] != '-' {
+		return false
+	}
+	number := '0' <= word[1] && word[1] <= '9' || word[1] == '.'
+	return !number || flag.Value.Type() == (*fileName)(nil).Type()
+}
+
+// unknownFlag says what may have been meant by one that there is not.
+func unknownFlag(flags *pflag.FlagSet, word string) error {
+	if err := oneDash(flags, word); err != nil {
+		return err
+	}
+	name, long := strings.CutPrefix(word, "--")
+	if !long {
+		if sig, err := parseSignal(word[1:]); err == nil && signalName(sig) != "" && flags.Lookup("signal") != nil {
+			return fmt.Errorf("unknown flag: %s; a signal is given by --signal %s", word, strings.TrimPrefix(signalName(sig), "SIG"))
+		}
+		return fmt.Errorf("unknown flag: %s", word)
+	}
+	name, _, _ = strings.Cut(name, "=")
+	if name = nearest(name, longNames(flags)); name != "" {
+		return fmt.Errorf("unknown flag: %s; did you mean --%s?", word, name)
+	}
+	return fmt.Errorf("unknown flag: %s", word)
+}
+
+// oneDash is the error about a word that is a long flag's but for a second dash.
+func oneDash(flags *pflag.FlagSet, word string) error {
+	name, _, _ := strings.Cut(word[1:], "=")
+	if len(name) > 1 && name[0] != '-' && slices.Contains(longNames(flags), name) {
+		return fmt.Errorf("unknown flag: %s; it is written with two dashes: -%s", word, word)
+	}
+	return nil
+}
+
+func longNames(flags *pflag.FlagSet) []string {
+	var names []string
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return names
+}
+
+// flagError is what to say about a value that a flag does not take.
+func flagError(_ *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	flag := invalid.GetFlag()
+	if flag.Value.Type() == "bool" {
+		return fmt.Errorf("--%s takes no value but true or false, and not %q", flag.Name, invalid.GetValue())
+	}
+	return fmt.Errorf("--%s %q: %w", flag.Name, invalid.GetValue(), errors.Unwrap(err))
+}
+
+// commandHint is what to add about a command that is not found, if it is nearly one of
+// corral's.
+func commandHint(root *cobra.Command, word string) string {
+	var names []string
+	for _, sub := range root.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if name := nearest(word, names); name != "" {
+		return fmt.Sprintf("; did you mean '%s %s'?", root.CommandPath(), name)
+	}
+	return ""
+}
+
+// nearest returns that of the names which is most like word, or begins with it; empty
+// if none is like it enough to be meant.
+func nearest(word string, names []string) string {
+	best, least := "", 3
+	if len(word) < 5 {
+		least = 2 // git is not init
+	}
+	for _, name := range names {
+		if d := edits(word, name); d < least && d < len(word) {
+			best, least = name, d
+		}
+	}
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, word) {
+			if best != "" {
+				return "" // it may be either
+			}
+			best = name
+		}
+	}
+	return best
+}
+
+// edits is how many letters have to be put in, left out, changed, or swapped with their
+// neighbour to make a into b.
+func edits(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		for j := range rows[i] {
+			switch {
+			case i == 0:
+				rows[i][j] = j
+				continue
+			case j == 0:
+				rows[i][j] = i
+				continue
+			}
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			n := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				n = min(n, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = n
+		}
+	}
+	return rows[len(a)][len(b)]
+}
