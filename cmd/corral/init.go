@@ -146,7 +146,7 @@ type rewrites map[syscall.Signal]syscall.Signal
 func (r rewrites) Set(list string) error {
 	for pair := range strings.SplitSeq(list, ",") {
 		from, to, ok := strings.Cut(strings.TrimSpace(pair), ":")
-		if !ok {
+		if !ok || from == "" || to == "" {
 			return errors.New("use two signals with a colon, such as TERM:QUIT")
 		}
 		sig, err := parseSignal(from)

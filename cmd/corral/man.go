@@ -23,7 +23,7 @@ func newMan() *cobra.Command {
 `},
 		DisableFlagsInUseLine: true,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			if len(args) != 1 || args[0] == "" {
 				return errors.New("man needs one directory")
 			}
 			return nil

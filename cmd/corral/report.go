@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -146,7 +147,14 @@ func readReports(name string, stdin io.Reader) (records []record, err error) {
 	}
 	add := func(raw json.RawMessage) error {
 		r := record{raw: raw}
-		if err := json.Unmarshal(raw, &r); err != nil {
+		var wrong *json.UnmarshalTypeError
+		switch err := json.Unmarshal(raw, &r); {
+		case errors.As(err, &wrong) && wrong.Field != "":
+			_, name, _ := strings.Cut(wrong.Field, "Report.")
+			return fmt.Errorf("its %s cannot be a %s", cmp.Or(name, wrong.Field), wrong.Value)
+		case errors.As(err, &wrong):
+			return fmt.Errorf("it is a %s", wrong.Value)
+		case err != nil:
 			return err
 		}
 		if r.Report == nil || r.Ending == "" || len(r.Command) == 0 {

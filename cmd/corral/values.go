@@ -200,6 +200,9 @@ func parseSignal(s string) (syscall.Signal, error) {
 	if sig != 0 {
 		return sig, nil
 	}
+	if like := nearest(name, signalNames()); like != "" {
+		return 0, fmt.Errorf("there is no such signal here (did you mean %s?)", like)
+	}
 	return 0, errors.New("there is no such signal here; use a name such as TERM or INT, or a number")
 }
 

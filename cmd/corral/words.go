@@ -52,7 +52,7 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 			return nil
 		}
 		if !known {
-			return unknownFlag(flags, word)
+			return unknownFlag(c, word)
 		}
 		if err := oneDash(flags, word); err != nil {
 			return err
@@ -61,10 +61,10 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 			continue
 		}
 		if len(args) == 0 {
-			return fmt.Errorf("%s needs a %s", word, flag.Value.Type())
+			return fmt.Errorf("%s needs a value (%s)", word, flag.Value.Type())
 		}
 		if c.Name() != timeoutName && isOption(flag, args[0]) {
-			return fmt.Errorf("%s needs a %s, but %s follows; if that is meant, --%s=%s", word, flag.Value.Type(), args[0], flag.Name, args[0])
+			return fmt.Errorf("%s needs a value (%s), but %s follows; if that is meant, --%s=%s", word, flag.Value.Type(), args[0], flag.Name, args[0])
 		}
 		args = args[1:]
 	}
@@ -116,20 +116,28 @@ func isOption(flag *pflag.Flag, word string) bool {
 }
 
 // unknownFlag says what may have been meant by one that there is not.
-func unknownFlag(flags *pflag.FlagSet, word string) error {
+func unknownFlag(c *cobra.Command, word string) error {
+	flags := c.Flags()
 	if err := oneDash(flags, word); err != nil {
 		return err
 	}
 	name, long := strings.CutPrefix(word, "--")
 	if !long {
-		if sig, err := parseSignal(word[1:]); err == nil && signalName(sig) != "" && flags.Lookup("signal") != nil {
+		sig, err := parseSignal(word[1:])
+		switch {
+		case err == nil && signalName(sig) != "" && flags.Lookup("signal") != nil:
 			return fmt.Errorf("unknown flag: %s; a signal is given by --signal %s", word, strings.TrimPrefix(signalName(sig), "SIG"))
+		case '0' <= word[1] && word[1] <= '9' && strings.Contains(c.Use, "PID"):
+			return fmt.Errorf("unknown flag: %s; a process ID is not negative, nor is that of its process group", word)
 		}
 		return fmt.Errorf("unknown flag: %s", word)
 	}
 	name, _, _ = strings.Cut(name, "=")
+	if c.Root().Flags().Lookup(name) != nil {
+		return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
+	}
 	if name = nearest(name, longNames(flags)); name != "" {
-		return fmt.Errorf("unknown flag: %s; did you mean --%s?", word, name)
+		return fmt.Errorf("unknown flag: %s (did you mean --%s?)", word, name)
 	}
 	return fmt.Errorf("unknown flag: %s", word)
 }
@@ -176,7 +184,7 @@ func commandHint(root *cobra.Command, word string) string {
 		}
 	}
 	if name := nearest(word, names); name != "" {
-		return fmt.Sprintf("; did you mean '%s %s'?", root.CommandPath(), name)
+		return fmt.Sprintf(" (did you mean '%s %s'?)", root.CommandPath(), name)
 	}
 	return ""
 }
