@@ -35,6 +35,7 @@ const (
 	Forced    Fate = "forced"    // the containment's kill was needed
 	Kept      Fate = "kept"      // left alone, because the policy is Keep or Detach, or the run was let go
 	Survived  Fate = "survived"  // it could not be killed; Leftover.Reason says why
+	Ended     Fate = "ended"     // by itself, when it was due to be killed and may not be
 )
 
 // Process names a process: a PID alone may be taken over by a later process,
@@ -275,12 +276,7 @@ func whyAlive(p Process) string {
 	case err == nil && row.State == proctree.Disk:
 		return "in uninterruptible sleep"
 	}
-	h, err := proctree.Open(p.id())
-	if err == nil {
-		defer h.Close()
-		err = h.Signal(noSignal)
-	}
-	switch {
+	switch err := maySignal(p); {
 	case errors.Is(err, proctree.ErrGone):
 		return ""
 	case errors.Is(err, os.ErrPermission):
@@ -289,4 +285,14 @@ func whyAlive(p Process) string {
 		return err.Error()
 	}
 	return fmt.Sprintf("still there %v after it was killed", killPatience)
+}
+
+// maySignal returns why p cannot be signalled, nil if it can.
+func maySignal(p Process) error {
+	h, err := proctree.Open(p.id())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Signal(noSignal)
 }

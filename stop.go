@@ -94,6 +94,7 @@ type stopper struct {
 	looking chan sight                // a look that goes on, or nil
 	naming  <-chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool      // among the leftovers
+	beyond  map[proctree.ID]bool      // likewise, those that may not be killed
 
 	done        chan struct{} // closed when what follows is final
 	leftovers   []Leftover
@@ -106,7 +107,7 @@ type stopper struct {
 
 func newStopper(cont members, plan StopPlan, leader int, log *slog.Logger) *stopper {
 	return &stopper{
-		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log, helpers: make(map[proctree.ID]bool),
+		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log, helpers: make(map[proctree.ID]bool), beyond: make(map[proctree.ID]bool),
 		forced: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -286,7 +287,7 @@ func (s *stopper) note(seen sight, fate Fate, signal string) (none bool) {
 		if _, alive := there[l.id()]; alive {
 			delete(there, l.id()) // known already
 		} else if l.Fate == "" {
-			l.Fate, l.Signal = fate, signal
+			s.met(l, fate, signal)
 		}
 	}
 	fresh := slices.Collect(maps.Values(there))
@@ -336,7 +337,25 @@ func (s *stopper) settle(fate Fate, signal string) {
 	s.leaderAlive, s.unknown = false, nil
 	for i := range s.leftovers {
 		if l := &s.leftovers[i]; l.Fate == "" {
-			l.Fate, l.Signal = fate, signal
+			s.met(l, fate, signal)
+		}
+	}
+}
+
+// met gives a leftover its fate. What may not be killed has not been.
+func (s *stopper) met(l *Leftover, fate Fate, signal string) {
+	if fate == Forced && s.beyond[l.id()] {
+		fate = Ended
+	}
+	l.Fate, l.Signal = fate, signal
+}
+
+// askPermission takes down which of the leftovers may not be killed, while they are there
+// to ask about.
+func (s *stopper) askPermission() {
+	for _, l := range s.leftovers {
+		if l.Fate == "" && errors.Is(maySignal(l.Process), os.ErrPermission) {
+			s.beyond[l.id()] = true
 		}
 	}
 }
@@ -350,7 +369,7 @@ func (s *stopper) giveUp() {
 	for i := range s.leftovers {
 		if l := &s.leftovers[i]; l.Fate == "" {
 			if l.Reason = s.why(l.Process); l.Reason == "" {
-				l.Fate = Forced
+				s.met(l, Forced, "")
 				if l.PID == s.leader {
 					s.leaderAlive = false
 				}
@@ -395,6 +414,7 @@ func (s *stopper) kill() bool {
 	s.log.Debug("corral: killing the run")
 	s.usedKill = true
 	patience := killPatience
+	s.askPermission()
 	switch err, done := s.within(killPatience, nil, s.cont.kill); {
 	case !done:
 		s.log.Warn("corral: killing the run takes too long")

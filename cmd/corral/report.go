@@ -230,6 +230,9 @@ func fates(leftovers []corral.Leftover) string {
 		}
 		parts = append(parts, part)
 	}
+	if n := count[corral.Ended]; n > 0 {
+		parts = append(parts, "waited for "+processes(n, ""))
+	}
 	if n := count[corral.Kept]; n > 0 {
 		parts = append(parts, "left "+processes(n, "")+" running")
 	}

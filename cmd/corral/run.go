@@ -596,6 +596,7 @@ func summary(r *corral.Report, timeout time.Duration) string {
 	}{
 		{corral.Signalled, "stopped %s: %s", kind},
 		{corral.Forced, "stopped %s by force: %s", kind},
+		{corral.Ended, "waited for %s that may not be stopped: %s", ""},
 		{corral.Kept, "left %s running: %s", ""},
 		{corral.Survived, "could not stop %s: %s", ""},
 	} {

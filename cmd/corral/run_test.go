@@ -45,6 +45,8 @@ func TestSummary(t *testing.T) {
 			"stopped 1 leftover process: sleep 300 (pid 123); stopped 1 leftover process by force: hang (pid 124)"},
 		{corral.Exited, false, []corral.Leftover{sleep(corral.Kept)},
 			"left 1 process running: sleep 300 (pid 123)"},
+		{corral.Exited, true, []corral.Leftover{sleep(corral.Ended), leftover(124, corral.Forced, "hang")},
+			"stopped 1 leftover process by force: hang (pid 124); waited for 1 process that may not be stopped: sleep 300 (pid 123)"},
 		{corral.Exited, true, []corral.Leftover{sleep(corral.Survived)},
 			"could not stop 1 process: sleep 300 (pid 123: operation not permitted)"},
 		{corral.Exited, true, []corral.Leftover{sleep(corral.Signalled), leftover(124, corral.Survived, "su")},
