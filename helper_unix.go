@@ -81,8 +81,10 @@ func helperSource() (string, error) {
 		return "", err
 	}
 	if HelperPath != "" {
-		_, err := os.Stat(HelperPath)
-		return HelperPath, err
+		if _, err := os.Stat(HelperPath); err != nil {
+			return "", fmt.Errorf("HelperPath: %w", err)
+		}
+		return HelperPath, nil
 	}
 	return ownProgram()
 }

@@ -232,7 +232,8 @@ func (e *ContainmentError) Error() string {
 		if i == 0 {
 			sep = ": "
 		}
-		fmt.Fprintf(b, "%s%s: %s", sep, d.Containment, d.Reason)
+		reason := strings.TrimPrefix(d.Reason, string(d.Containment)+": ")
+		fmt.Fprintf(b, "%s%s: %s", sep, d.Containment, reason)
 	}
 	return b.String()
 }

@@ -20,6 +20,9 @@ func whyCannot(path string, err error) error {
 	if err == syscall.EACCES && isDirectory(path) {
 		return syscall.EISDIR
 	}
+	if _, missing := os.Stat(path); err == syscall.ELOOP && missing == nil {
+		return fmt.Errorf("its interpreter is a script, and so are too many of theirs: %w", err)
+	}
 	if err != syscall.ENOENT && err != syscall.EACCES && err != syscall.ENOTDIR {
 		return nil
 	}

@@ -67,11 +67,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
-	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	out := &sink{to: stdout}
 	root.SetOut(out)
 	root.SetErr(stderr)
-	cmd, err := checkWords(root, args)
+	cmd, args, err := checkWords(root, args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	if err == nil {
 		cmd, err = root.ExecuteC()
 	}

@@ -45,7 +45,7 @@ func TestBadCommandLine(t *testing.T) {
 		"--report -- kill 2147483647":            "--report needs a value (FILE), but -- follows",
 		"--timeout -- true":                      "--timeout needs a value (DURATION), but -- follows",
 		"-t -- true":                             "-t needs a value (DURATION), but -- follows; if that is meant, --timeout=--",
-		"-qt -v true":                            "-qt needs a value (DURATION), but -v follows",
+		"-qt -v true":                            "-t needs a value (DURATION), but -v follows",
 		"--signal -- true":                       "--signal needs a value (SIGNAL), but -- follows",
 		"--leftovers -- true":                    "--leftovers needs a value (POLICY), but -- follows",
 		"--containment --pty true":               "--containment needs a value (MECHANISM), but --pty follows",

@@ -103,8 +103,9 @@ other	the exit status of the command
 				return errors.New("--quiet and --verbose contradict each other")
 			}
 			err := o.run(c.ErrOrStderr(), args)
-			if statusOf(err) == statusNotFound && !c.HasParent() && c.ArgsLenAtDash() < 0 {
-				err = &exit{statusNotFound, fmt.Errorf("%w%s", err, commandHint(c, args[0]))}
+			var e *exit
+			if errors.As(err, &e) && e.status == statusNotFound && e.err != nil {
+				e.err = fmt.Errorf("%w%s", e.err, wordHint(c, args[0]))
 			}
 			return err
 		},
@@ -463,6 +464,10 @@ func startError(name string, err error) error {
 	}
 	found := inPath(name)
 	switch {
+	case name == "." || name == "..":
+		return &exit{statusCannot, fmt.Errorf("%s: is a directory", name)}
+	case errors.Is(err, exec.ErrDot):
+		return &exit{statusCannot, fmt.Errorf("%s: it is in the working directory, which is in PATH; to run it, give its path: %s", name, filepath.FromSlash("./"+name))}
 	case errors.Is(err, exec.ErrNotFound) && found != "" && isDirectory(found):
 		return &exit{statusCannot, fmt.Errorf("%s: %s is a directory", name, found)}
 	case errors.Is(err, exec.ErrNotFound) && found != "":
@@ -614,7 +619,8 @@ func summary(r *corral.Report, timeout time.Duration) string {
 func sayWeaker(say func(format string, args ...any), r *corral.Report) {
 	for _, d := range r.Declined {
 		if !usual(d) {
-			say("%s containment only, as %s does not work: %s", r.Containment, d.Containment, d.Reason)
+			reason := strings.TrimPrefix(d.Reason, string(d.Containment)+": ")
+			say("%s containment only, as %s does not work: %s", r.Containment, d.Containment, reason)
 		}
 	}
 }

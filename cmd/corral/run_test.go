@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,7 +109,7 @@ func TestStartError(t *testing.T) {
 	}{
 		{&exec.Error{Name: "x", Err: exec.ErrNotFound}, 127, "x: command not found"},
 		{&exec.Error{Name: "./x", Err: fs.ErrPermission}, 126, "x: permission denied"},
-		{&exec.Error{Name: "x", Err: exec.ErrDot}, 126, "x: cannot run executable found relative to current directory"},
+		{&exec.Error{Name: "x", Err: exec.ErrDot}, 126, "x: it is in the working directory, which is in PATH; to run it, give its path: " + filepath.FromSlash("./x")},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.ENOENT}, 127, "x: " + syscall.ENOENT.Error()},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: syscall.EACCES}, 126, "x: " + syscall.EACCES.Error()},
 		{&fs.PathError{Op: "fork/exec", Path: "./x", Err: errNotExecutable}, 126, "x: " + errNotExecutable.Error()},

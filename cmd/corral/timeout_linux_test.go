@@ -83,7 +83,7 @@ var (
 	// Only the numbers of errors are the same in C and in Go.
 	whyNot = regexp.MustCompile(`(?m)^(timeout: failed to run command '.*'): .*$`)
 	// Of options, only values are complained about in the same words.
-	wrongOption = regexp.MustCompile(`(?m)^timeout: (unknown|unrecognized|invalid option|flag needs|option).*$`)
+	wrongOption = regexp.MustCompile(`(?m)^timeout: (unknown|unrecognized|invalid option|-\S+ needs a value|option).*$`)
 	// GNU timeout has nothing to say if words are missing.
 	missing = regexp.MustCompile(`(?m)^timeout: no (duration|command) given\n`)
 	// GNU timeout does not know what is left.

@@ -18,7 +18,10 @@ import (
 //
 // `corral timeout` has only the last of this, as its values are those of GNU timeout,
 // none of which begins with a letter after a -.
-func checkWords(root *cobra.Command, args []string) (*cobra.Command, error) {
+//
+// It returns the arguments in a form in which cobra finds the command in them.
+func checkWords(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
+	args = apart(root.Flags(), args)
 	c, rest, err := root.Find(args)
 	if err == nil && c != root { // whose flags may come first
 		err = checkFlags(root, args, true)
@@ -26,7 +29,28 @@ func checkWords(root *cobra.Command, args []string) (*cobra.Command, error) {
 	if err == nil {
 		err = checkFlags(c, rest, false)
 	}
-	return c, err
+	return c, args, err
+}
+
+// apart returns args with a word for each of the short flags that come first: of -qt 5,
+// cobra would take the 5 for a command.
+func apart(flags *pflag.FlagSet, args []string) []string {
+	for i := 0; i < len(args); i++ {
+		word := args[i]
+		if len(word) < 2 || word[0] != '-' || word == "--" {
+			break
+		}
+		flag, _ := valueFlag(flags, word)
+		last := len(word) - 1
+		switch {
+		case flag == nil:
+		case word[1] != '-' && last > 1:
+			args = slices.Concat(args[:i], []string{word[:last], "-" + word[last:]}, args[i+1:])
+		default:
+			i++ // its value
+		}
+	}
+	return args
 }
 
 // checkFlags looks at the flags of c, which may be among those of another command.
@@ -174,10 +198,24 @@ func flagError(_ *cobra.Command, err error) error {
 	return fmt.Errorf("--%s %q: %w", flag.Name, invalid.GetValue(), errors.Unwrap(err))
 }
 
+// wordHint is what to add about a command that is not found, which c was to run.
+func wordHint(c *cobra.Command, word string) string {
+	name, _, set := strings.Cut(word, "=")
+	switch {
+	case set && name != "" && !strings.ContainsAny(name, "/ "):
+		return fmt.Sprintf(" (a variable is set by env: env %s ...)", word)
+	case strings.ContainsAny(word, " \t") && !strings.HasPrefix(word, " "):
+		return " (this is one word: leave out the quotes, or use sh -c)"
+	case !c.HasParent() && c.ArgsLenAtDash() < 0:
+		return commandHint(c, word)
+	}
+	return ""
+}
+
 // commandHint is what to add about a command that is not found, if it is nearly one of
 // corral's.
 func commandHint(root *cobra.Command, word string) string {
-	var names []string
+	names := []string{"help"}
 	for _, sub := range root.Commands() {
 		if sub.IsAvailableCommand() {
 			names = append(names, sub.Name())
@@ -192,12 +230,13 @@ func commandHint(root *cobra.Command, word string) string {
 // nearest returns that of the names which is most like word, or begins with it; empty
 // if none is like it enough to be meant.
 func nearest(word string, names []string) string {
+	word = strings.ToLower(word)
 	best, least := "", 3
 	if len(word) < 5 {
 		least = 2 // git is not init
 	}
 	for _, name := range names {
-		if d := edits(word, name); d < least && d < len(word) {
+		if d := edits(word, strings.ToLower(name)); d < least && d < len(word) {
 			best, least = name, d
 		}
 	}
@@ -205,7 +244,7 @@ func nearest(word string, names []string) string {
 		return best
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, word) {
+		if strings.HasPrefix(strings.ToLower(name), word) {
 			if best != "" {
 				return "" // it may be either
 			}
