@@ -71,6 +71,7 @@ func (i *initFlags) flags(flags *pflag.FlagSet) {
 
 // asInit makes `corral COMMAND` of PID 1 an init.
 func asInit(root *cobra.Command, args []string) []string {
+	args = apart(root.Flags(), args)
 	about := len(args) == 0 || slices.Contains([]string{"-h", "--help", "--version"}, args[0])
 	if c, _, err := root.Find(args); about || err != nil || c != root {
 		return args

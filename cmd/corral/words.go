@@ -154,16 +154,24 @@ func unknownFlag(c *cobra.Command, word string) error {
 		case '0' <= word[1] && word[1] <= '9' && strings.Contains(c.Use, "PID"):
 			return fmt.Errorf("unknown flag: %s; a process ID is not negative, nor is that of its process group", word)
 		}
+		if _, known := valueFlag(c.Root().Flags(), word); known {
+			return elsewhere(c, word)
+		}
 		return fmt.Errorf("unknown flag: %s", word)
 	}
 	name, _, _ = strings.Cut(name, "=")
 	if c.Root().Flags().Lookup(name) != nil {
-		return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
+		return elsewhere(c, word)
 	}
 	if name = nearest(name, longNames(flags)); name != "" {
 		return fmt.Errorf("unknown flag: %s (did you mean --%s?)", word, name)
 	}
 	return fmt.Errorf("unknown flag: %s", word)
+}
+
+// elsewhere is the error about a flag that corral has, but not its command c.
+func elsewhere(c *cobra.Command, word string) error {
+	return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
 }
 
 // oneDash is the error about a word that is a long flag's but for a second dash.
