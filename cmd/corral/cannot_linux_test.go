@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -43,6 +44,9 @@ func TestMissingLoader(t *testing.T) {
 	}
 }
 
+// detector is what the race detector says without /proc.
+var detector = regexp.MustCompile(`(?m)^==\d+==WARNING: .*\n`)
+
 // Without /proc, each command says in one line that it is that, and by no name that
 // only this repository knows.
 func TestWithoutProc(t *testing.T) {
@@ -58,17 +62,16 @@ func TestWithoutProc(t *testing.T) {
 		"tree":                     1,
 		"kill 2147483647":          1,
 		"--lifeline pid:2 true":    125,
-		"--lifeline parent true":   125,
 		"--containment group true": 125,
 	} {
 		t.Run(line, func(t *testing.T) {
-			script := `umount -l /proc || exit 99; while umount -l /proc 2>/dev/null; do :; done; exec "$@"`
+			script := `umount -l /proc || exit 99; while umount -l /proc 2>/dev/null; do :; done; "$@"; exit $?` // not as PID 1
 			args := append([]string{"--pid", "--fork", "--mount", "--kill-child", "sh", "-c", script, "sh", "corral"}, strings.Fields(line)...)
 			cmd := exec.Command("unshare", args...)
 			var stdout, stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			cmd.Run()
-			said := stderr.String()
+			said := detector.ReplaceAllString(stderr.String(), "")
 			if cmd.ProcessState.ExitCode() == 99 {
 				t.Skip("SKIPPED: /proc cannot be unmounted here: ", said)
 			}

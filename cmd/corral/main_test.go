@@ -101,6 +101,7 @@ func TestBadCommandLine(t *testing.T) {
 		"tree -- -1":                             `"-1" is not a process ID`,
 		"tree 1 2":                               "see 'corral tree --help'",
 		"man":                                    "man needs one directory",
+		"help -x":                                "unknown flag: -x; see 'corral help --help'",
 		"help nonsense":                          `no command "nonsense" to explain`,
 		"init":                                   "no command given; see 'corral init --help'",
 		"init --exit-zero-on x true":             "an exit status is a number from 0 to 255",

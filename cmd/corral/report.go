@@ -198,7 +198,7 @@ func readReports(name string, stdin io.Reader) (records []record, err error) {
 	}
 	if len(records) == 0 {
 		// --report makes the file when the run begins.
-		return nil, fmt.Errorf("%s: there is no report in it: the run is not over, or its corral was killed", name)
+		return nil, fmt.Errorf("%s: there is no report in it: the run is not over, its corral was killed, or nothing was started", name)
 	}
 	return records, nil
 }

@@ -22,6 +22,7 @@ import (
 // It returns the arguments in a form in which cobra finds the command in them.
 func checkWords(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
 	args = apart(root.Flags(), args)
+	root.InitDefaultHelpCmd() // else it would not be found
 	c, rest, err := root.Find(args)
 	if err == nil && c != root { // whose flags may come first
 		err = checkFlags(root, args, true)
