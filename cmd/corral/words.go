@@ -16,8 +16,8 @@ import (
 // whatever comes next for the value of a flag, -- and other flags too, and says little
 // about what it does not know.
 //
-// `corral timeout` has only the last of this, as its values are those of GNU timeout,
-// none of which begins with a letter after a -.
+// `corral timeout` takes -- for a value, as getopt(3) does, and refuses it by GNU timeout's
+// words.
 //
 // It returns the arguments in a form in which cobra finds the command in them.
 func checkWords(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
