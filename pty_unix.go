@@ -8,22 +8,18 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
 // open opens a terminal with the settings that are asked for. The second file is
 // the command's end.
 func (p *PTY) open(copied bool) (*terminal, *os.File, error) {
-	master, tty, err := pty.Open()
+	master, tty, err := openTerminal()
 	if err != nil {
 		return nil, nil, fmt.Errorf("corral: cannot open a pseudo-terminal: %w", err)
 	}
-	if master, err = pollable(master); err == nil {
-		err = p.set(tty)
-	}
 	t := &terminal{master: master, copied: copied}
-	switch {
+	switch err = p.set(tty); {
 	case err != nil:
 		err = fmt.Errorf("corral: cannot set up the pseudo-terminal: %w", err)
 	case !p.terminal.CompareAndSwap(nil, t):
@@ -35,6 +31,41 @@ func (p *PTY) open(copied bool) (*terminal, *os.File, error) {
 		return nil, nil, err
 	}
 	return t, tty, nil
+}
+
+// openTerminal opens both ends of a new pseudo-terminal. Reading from the master is a
+// matter for the runtime's poller, where that works, so that it can be given a deadline;
+// the command's end is blocking, as programs expect it.
+func openTerminal() (master, tty *os.File, err error) {
+	fd, err := openMaster()
+	if err != nil {
+		return nil, nil, err
+	}
+	end, err := openEnd(fd)
+	if err == nil && terminalsPolled {
+		if err = unix.SetNonblock(fd, true); err != nil {
+			unix.Close(end)
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fd), "pseudo-terminal"), os.NewFile(uintptr(end), "the command's end of a pseudo-terminal"), nil
+}
+
+// openDevice opens a terminal that is not to become this process's own.
+func openDevice(name string) (fd int, err error) {
+	for {
+		fd, err = unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return fd, nil
 }
 
 func (p *PTY) set(tty *os.File) error {

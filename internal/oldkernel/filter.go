@@ -24,6 +24,7 @@ const (
 	offsetNumber = 0
 	offsetArch   = 4
 	offsetArg0   = 16
+	offsetArg1   = 24
 )
 
 // filter returns the program, of the shape that seccomp(2) describes. It reads
@@ -57,6 +58,8 @@ func filter(noPidfdSignal bool) []unix.SockFilter {
 	rule(unix.SYS_SETNS, refuse(unix.EPERM))
 	rule(unix.SYS_WAITID,
 		load(offsetArg0), skipUnless(unix.BPF_JEQ, unix.P_PIDFD, 1), refuse(unix.ENOSYS), allow())
+	rule(unix.SYS_IOCTL,
+		load(offsetArg1), skipUnless(unix.BPF_JEQ, unix.TIOCGPTPEER, 1), refuse(unix.ENOTTY), allow())
 	rule(unix.SYS_CLONE,
 		load(offsetArg0), skipUnless(unix.BPF_JSET, namespaces, 1), refuse(unix.EPERM), allow())
 	return append(p, allow())

@@ -10,6 +10,7 @@
 //
 //   - ENOSYS from pidfd_open, clone3, and waitid with P_PIDFD, and with
 //     -no-pidfd-signal from pidfd_send_signal as well;
+//   - ENOTTY from ioctl TIOCGPTPEER;
 //   - EPERM from unshare and setns, and from clone if it is to make a namespace;
 //   - EROFS for every write to a cgroup file system, if started by root. A
 //     seccomp filter cannot see paths, so this is done by mounts, in a mount

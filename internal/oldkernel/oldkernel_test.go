@@ -111,6 +111,8 @@ func probe(args []string) int {
 		{name: "waitid P_PIDFD", number: unix.SYS_WAITID, arg0: unix.P_PIDFD, arg1: none, arg3: unix.WEXITED, want: unix.ENOSYS},
 		{name: "waitid P_ALL", number: unix.SYS_WAITID, arg0: unix.P_ALL, arg3: unix.WEXITED, want: unix.ECHILD},
 		{name: "pidfd_send_signal", number: unix.SYS_PIDFD_SEND_SIGNAL, arg0: none, want: syscall.Errno(pidfdSignal)},
+		{name: "ioctl TIOCGPTPEER", number: unix.SYS_IOCTL, arg0: none, arg1: unix.TIOCGPTPEER, want: unix.ENOTTY},
+		{name: "ioctl", number: unix.SYS_IOCTL, arg0: none, arg1: unix.TIOCGPTN, want: unix.EBADF},
 		{name: "unshare", number: unix.SYS_UNSHARE, want: unix.EPERM},
 		{name: "setns", number: unix.SYS_SETNS, arg0: none, want: unix.EPERM},
 		// CLONE_THREAD without CLONE_SIGHAND is never possible.
