@@ -12,6 +12,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,8 +22,8 @@ import (
 	"time"
 
 	"github.com/corral-run/corral"
-	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+	"github.com/corral-run/corral/internal/diff"
+	"github.com/corral-run/corral/internal/leak"
 )
 
 // sh returns a shell script to be run in a process group, with a short grace.
@@ -121,10 +122,10 @@ func TestLeftovers(t *testing.T) {
 				t.Errorf("policy %d: %+v", tt.policy, l)
 			}
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("policy %d (-want +got):\n%s", tt.policy, diff)
+		if diff := diff.Of(want, got); diff != "" {
+			t.Errorf("policy %d:\n%s", tt.policy, diff)
 		}
-		if tt.fails && !cmp.Equal(left.Leftovers, rep.Leftovers) {
+		if tt.fails && !reflect.DeepEqual(left.Leftovers, rep.Leftovers) {
 			t.Errorf("the error names %v, the report %v", left.Leftovers, rep.Leftovers)
 		}
 		if rep.Forced != tt.isForced || rep.Ending != corral.Exited {
@@ -585,8 +586,8 @@ func TestAttributesAreTheCallers(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(syscall.SysProcAttr{Setsid: true}, *attr, cmp.AllowUnexported(syscall.SysProcAttr{})); diff != "" {
-		t.Errorf("changed (-want +got):\n%s", diff)
+	if diff := diff.Of(syscall.SysProcAttr{Setsid: true}, *attr); diff != "" {
+		t.Errorf("changed:\n%s", diff)
 	}
 }
 
@@ -673,8 +674,8 @@ func TestReportJSON(t *testing.T) {
 	if err := json.Unmarshal(got, &back); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(rep, back); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	if diff := diff.Of(rep, back); diff != "" {
+		t.Errorf("changed:\n%s", diff)
 	}
 }
 
@@ -731,7 +732,7 @@ func TestNothingStays(t *testing.T) {
 		}
 	}
 	run() // what is made once
-	ignore := goleak.IgnoreCurrent()
+	ignore := leak.Now()
 	fds, threads := descriptors(t), threadCount(t)
 	n := 200
 	if testing.Short() {
@@ -747,7 +748,7 @@ func TestNothingStays(t *testing.T) {
 	if after := threadCount(t); after > threads+8 {
 		t.Errorf("%d threads before, %d after", threads, after)
 	}
-	if err := goleak.Find(ignore); err != nil {
+	if err := leak.Since(ignore); err != nil {
 		t.Error(err)
 	}
 }

@@ -22,10 +22,11 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/diff"
 	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/handle"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/winetest"
-	"github.com/google/go-cmp/cmp"
 )
 
 var (
@@ -207,7 +208,7 @@ func TestNamesWindows(t *testing.T) {
 	if want := fmt.Sprintf("%q %q %q\n", args, dir, "ß 狼"); err != nil || string(out) != want {
 		t.Errorf("%v\ngot  %swant %s", err, out, want)
 	}
-	if diff := cmp.Diff(append([]string{path}, roleArgs...), cmd.Report().Command); diff != "" {
+	if diff := diff.Of(append([]string{path}, roleArgs...), cmd.Report().Command); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -222,11 +223,11 @@ func TestAttributesWindows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cmd.Signal(os.Kill)
-	if diff := cmp.Diff(&want, attr); diff != "" {
+	if diff := diff.Of(&want, attr); diff != "" {
 		t.Error("the caller's attributes were changed:", diff)
 	}
 	// The caller wanted it to be suspended, and it is.
-	err := cmd.Process.WithHandle(func(h uintptr) {
+	err := handle.With(cmd.Process, func(h uintptr) {
 		if class, err := windows.GetPriorityClass(windows.Handle(h)); err != nil || class != windows.BELOW_NORMAL_PRIORITY_CLASS && !winetest.Detected() {
 			t.Errorf("the priority class is %#x, %v", class, err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/corral-run/corral/internal/handle"
 	"github.com/corral-run/corral/internal/wakepoll"
 )
 
@@ -39,7 +40,7 @@ func awaitExitOr(ctx context.Context, p *os.Process, line *os.File, timeout int)
 
 func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (other bool, err error) {
 	var failed error
-	err = p.WithHandle(func(pidfd uintptr) {
+	err = handle.With(p, func(pidfd uintptr) {
 		// poll(2) passes over negative numbers, and reports POLLHUP unasked.
 		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: line}}
 		_, failed = wakepoll.Poll(ctx, fds, timeout)
@@ -49,7 +50,7 @@ func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (
 		}
 	})
 	switch {
-	case errors.Is(err, os.ErrNoHandle):
+	case errors.Is(err, handle.ErrNone):
 		return false, awaitExitByPID(ctx, p)
 	case errors.Is(err, os.ErrProcessDone):
 		return false, nil // the caller has waited for it by os.Process.Wait

@@ -16,12 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
-
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/diff"
 	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/leak"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -141,7 +140,7 @@ func leaky(cont corral.Containment, n int, plain func(corral.Containment) error)
 			return err
 		}
 	}
-	ignore := goleak.IgnoreCurrent()
+	ignore := leak.Now()
 	warm, err := possess()
 	if err != nil {
 		return err
@@ -175,7 +174,7 @@ func leaky(cont corral.Containment, n int, plain func(corral.Containment) error)
 	if after.Threads > warm.Threads+8 {
 		return fmt.Errorf("%d threads before, %d after", warm.Threads, after.Threads)
 	}
-	if err := goleak.Find(ignore); err != nil {
+	if err := leak.Since(ignore); err != nil {
 		return err
 	}
 	if cont != corral.Cgroup {
@@ -217,13 +216,13 @@ func settled(want possessions) (possessions, error) {
 		}
 		threads := got.Threads
 		got.Threads = want.Threads
-		diff := cmp.Diff(want, got)
+		diff := diff.Of(want, got)
 		got.Threads = threads
 		if diff == "" {
 			return got, nil
 		}
 		if time.Now().After(deadline) {
-			return got, fmt.Errorf("(-before +after):\n%s", diff)
+			return got, fmt.Errorf("before and after differ:\n%s", diff)
 		}
 	}
 }

@@ -13,8 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/corral-run/corral/internal/diff"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -144,8 +143,8 @@ func TestStopperSlow(t *testing.T) {
 				if !slices.Equal(slow.told, tt.told) {
 					t.Errorf("signals after %v, want %v", slow.told, tt.told)
 				}
-				if diff := cmp.Diff(tt.left, s.leftovers); diff != "" {
-					t.Errorf("leftovers (-want +got):\n%s", diff)
+				if diff := diff.Of(tt.left, s.leftovers); diff != "" {
+					t.Errorf("leftovers:\n%s", diff)
 				}
 				var unknown *UnknownError
 				if got := errors.As(s.err(), &unknown); got != tt.unknown {
@@ -167,8 +166,8 @@ func TestStopperNames(t *testing.T) {
 			{Process: Process{101, 101, []string{"before"}}, Fate: Signalled, Signal: "SIGTERM"},
 			{Process: Process{102, 102, []string{"after"}}, Fate: Forced},
 		}
-		if diff := cmp.Diff(want, s.leftovers); diff != "" {
-			t.Errorf("leftovers (-want +got):\n%s", diff)
+		if diff := diff.Of(want, s.leftovers); diff != "" {
+			t.Errorf("leftovers:\n%s", diff)
 		}
 	})
 }

@@ -14,8 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/corral-run/corral/internal/diff"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -366,11 +365,11 @@ func TestStopper(t *testing.T) {
 				if resume == nil {
 					tt.calls = slices.DeleteFunc(tt.calls, func(call string) bool { return call == "signal SIGCONT" })
 				}
-				if diff := cmp.Diff(tt.calls, fake.calls); diff != "" {
-					t.Errorf("calls (-want +got):\n%s", diff)
+				if diff := diff.Of(tt.calls, fake.calls); diff != "" {
+					t.Errorf("calls:\n%s", diff)
 				}
-				if diff := cmp.Diff(tt.leftovers, s.leftovers); diff != "" {
-					t.Errorf("leftovers (-want +got):\n%s", diff)
+				if diff := diff.Of(tt.leftovers, s.leftovers); diff != "" {
+					t.Errorf("leftovers:\n%s", diff)
 				}
 				if !errors.Is(s.signalErr, tt.unasked) {
 					t.Errorf("nobody was asked: %v, want %v", s.signalErr, tt.unasked)
@@ -413,8 +412,8 @@ func TestStopperFailures(t *testing.T) {
 				if s.leaderAlive {
 					left = append(left, fakeProcess(leaderPID))
 				}
-				if diff := cmp.Diff(alive, left); diff != "" {
-					t.Errorf("call %d failed: alive and reported differ (-alive +reported):\n%s", nth, diff)
+				if diff := diff.Of(alive, left); diff != "" {
+					t.Errorf("call %d failed: alive and reported differ:\n%s", nth, diff)
 				}
 				reached = fake.nth > nth
 			})

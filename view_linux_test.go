@@ -8,10 +8,10 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/diff"
 )
 
 // view prints what a process can see of how it was started, but for its PID and
@@ -120,7 +120,7 @@ func TestView(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
+					if diff := diff.Of(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
 						t.Errorf("-os/exec +corral\n%s", diff)
 					}
 					if left := ours.Report().Leftovers; len(left) > 0 {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/corral-run/corral/internal/console"
+	"github.com/corral-run/corral/internal/handle"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -73,7 +74,7 @@ func openGroupOf(pid int) (target, error) { return openTree(pid) }
 
 func openGroupOfCmd(cmd *exec.Cmd) (t target, err error) {
 	// While the handle is held the PID is the command's.
-	held := cmd.Process.WithHandle(func(uintptr) { t, err = openTree(cmd.Process.Pid) })
+	held := handle.With(cmd.Process, func(uintptr) { t, err = openTree(cmd.Process.Pid) })
 	if errors.Is(held, os.ErrProcessDone) || held != nil && cmd.ProcessState != nil {
 		return nil, proctree.ErrGone
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/corral-run/corral/internal/console"
+	"github.com/corral-run/corral/internal/handle"
 )
 
 // Each process of a test is the test binary again, with a role. It says "ready"
@@ -121,7 +122,7 @@ func TestKillWindows(t *testing.T) {
 
 func runs(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	err := cmd.Process.WithHandle(func(h uintptr) {
+	err := handle.With(cmd.Process, func(h uintptr) {
 		if event, err := windows.WaitForSingleObject(windows.Handle(h), 0); event != uint32(windows.WAIT_TIMEOUT) {
 			t.Error("the bystander has ended:", event, err)
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/corral-run/corral/internal/handle"
 )
 
 const bystander = "bystander"
@@ -24,7 +26,7 @@ func StartBystander(t testing.TB) *os.Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		err := cmd.Process.WithHandle(func(h uintptr) {
+		err := handle.With(cmd.Process, func(h uintptr) {
 			if event, err := windows.WaitForSingleObject(windows.Handle(h), 0); event != uint32(windows.WAIT_TIMEOUT) {
 				t.Error("the bystander did not live to the end:", event, err)
 			}

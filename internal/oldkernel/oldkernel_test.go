@@ -16,8 +16,10 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/diff"
+	"github.com/corral-run/corral/internal/handle"
 )
 
 const nobody = 65534
@@ -70,7 +72,7 @@ func TestAnswers(t *testing.T) {
 			})
 		}
 	}
-	if diff := cmp.Diff(before, mountinfo(t)); diff != "" {
+	if diff := diff.Of(before, mountinfo(t)); diff != "" {
 		t.Errorf("the mounts outside have changed:\n%s", diff)
 	}
 }
@@ -157,7 +159,7 @@ func probeExec() (wrong []error) {
 	if err := sleep.Start(); err != nil {
 		return append(wrong, err)
 	}
-	if err := sleep.Process.WithHandle(func(uintptr) {}); !errors.Is(err, os.ErrNoHandle) {
+	if err := handle.With(sleep.Process, func(uintptr) {}); !errors.Is(err, handle.ErrNone) {
 		wrong = append(wrong, fmt.Errorf("the process has a handle: %v", err))
 	}
 	if err := sleep.Process.Kill(); err != nil {
@@ -247,7 +249,7 @@ func TestCgroupMounts(t *testing.T) {
 		{"/sys/fs/cgroup", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RELATIME},
 		{`/mnt/old one\`, unix.MS_NOATIME},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(mount{})); diff != "" {
+	if diff := diff.Of(want, got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/corral-run/corral/internal/leak"
 	"github.com/corral-run/corral/internal/winetest"
 )
 
@@ -35,7 +34,13 @@ func TestMain(m *testing.M) {
 		roles[role]()
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	before := leak.Now()
+	code := m.Run()
+	if err := leak.Since(before); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // ready tells the test that the role has come so far.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"text/tabwriter"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/corral-run/corral/internal/diff"
 )
 
 var update = flag.Bool("update", false, "write the tables of doc.go and README.md anew")
@@ -54,8 +54,8 @@ func TestTables(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-		} else if diff := cmp.Diff(table.text, strings.Join(lines[begin:end], "")); diff != "" {
-			t.Errorf("%s, -promised +found (go test ./internal/promise -update writes it):\n%s", name, diff)
+		} else if diff := diff.Of(table.text, strings.Join(lines[begin:end], "")); diff != "" {
+			t.Errorf("%s (go test ./internal/promise -update writes it):\n%s", name, diff)
 		}
 	}
 }
@@ -96,8 +96,8 @@ func TestLadders(t *testing.T) {
 			mechanism, _, _ := strings.Cut(rung, " ")
 			ladder = append(ladder, strings.ToLower(mechanism))
 		}
-		if diff := cmp.Diff(promised, ladder); diff != "" {
-			t.Errorf("the ladder of %s, -promised +found:\n%s", goos, diff)
+		if diff := diff.Of(promised, ladder); diff != "" {
+			t.Errorf("the ladder of %s differs from what is promised:\n%s", goos, diff)
 		}
 		if name == "" {
 			continue
@@ -132,7 +132,7 @@ func TestComplete(t *testing.T) {
 			t.Errorf("%s is on %q", p.Containment, p.OS)
 		}
 	}
-	if diff := cmp.Diff(byStrength, slices.Compact(names)); diff != "" {
+	if diff := diff.Of(byStrength, slices.Compact(names)); diff != "" {
 		t.Errorf("-library +promised:\n%s", diff)
 	}
 }

@@ -25,8 +25,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/corral-run/corral/internal/leak"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -103,16 +102,16 @@ func Main(m *testing.M, roles map[string]func(args []string)) {
 		spec.run(roles)
 		os.Exit(0)
 	}
-	before := descriptors()
+	goroutines, files := leak.Now(), descriptors()
 	code := m.Run()
 	if code == 0 {
-		code = leftovers(before)
+		code = leftovers(goroutines, files)
 	}
 	os.Exit(code)
 }
 
-func leftovers(before string) (code int) {
-	if err := goleak.Find(); err != nil {
+func leftovers(goroutines leak.Goroutines, before string) (code int) {
+	if err := leak.Since(goroutines); err != nil {
 		fmt.Fprintln(os.Stderr, "goroutines left behind:", err)
 		code = 1
 	}

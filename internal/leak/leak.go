@@ -1,0 +1,60 @@
+// Package leak finds goroutines that tests leave behind.
+package leak
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Goroutines are those of one moment, by "goroutine NUMBER".
+type Goroutines map[string]bool
+
+// Now returns the goroutines that there are.
+func Now() Goroutines {
+	now := make(Goroutines)
+	for _, trace := range traces() {
+		now[name(trace)] = true
+	}
+	return now
+}
+
+// patience is for goroutines that are about to end.
+var patience = 5 * time.Second
+
+// Since returns an error, with their traces, if there are goroutines that there were
+// not before, and which do not end soon.
+func Since(before Goroutines) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		left := slices.DeleteFunc(traces(), func(trace string) bool { return before[name(trace)] || lasting(trace) })
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
+		}
+	}
+}
+
+// lasting reports whether a goroutine is one that the standard library starts once, on
+// behalf of os/signal.
+func lasting(trace string) bool {
+	return strings.Contains(trace, "\nos/signal.loop()") || strings.Contains(trace, "\nruntime.ensureSigM")
+}
+
+func name(trace string) string {
+	name, _, _ := strings.Cut(trace, " [")
+	return name
+}
+
+// traces returns those of all goroutines.
+func traces() []string {
+	for size := 64 << 10; ; size *= 2 {
+		buf := make([]byte, size)
+		if n := runtime.Stack(buf, true); n < size {
+			return strings.Split(strings.TrimSpace(string(buf[:n])), "\n\n")
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package leak
+
+import (
+	"os"
+	"os/signal"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func leaky(end <-chan struct{}) { <-end }
+
+// TestSince: a goroutine that stays is found and shown, one that ends a little later
+// is not, nor one that was there before, nor os/signal's.
+func TestSince(t *testing.T) {
+	end := make(chan struct{})
+	before := Now()
+	go leaky(end)
+	defer func(was time.Duration) { patience = was }(patience)
+	patience = 50 * time.Millisecond
+	if err := Since(before); err == nil || !strings.Contains(err.Error(), "1 goroutines are left") || !strings.Contains(err.Error(), "leak.leaky(") {
+		t.Errorf("one is left, and Since says %v", err)
+	}
+	if err := Since(Now()); err != nil {
+		t.Errorf("it was there before, and Since says %v", err)
+	}
+	patience = time.Minute
+	time.AfterFunc(50*time.Millisecond, func() { close(end) })
+	if err := Since(before); err != nil {
+		t.Errorf("it has ended, and Since says %v", err)
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt)
+	signal.Stop(c)
+	if err := Since(before); err != nil {
+		t.Errorf("after signal.Notify: %v", err)
+	}
+}
+
+// TestManyTraces: no goroutine is missed because there are many.
+func TestManyTraces(t *testing.T) {
+	const many = 2000
+	synctest.Test(t, func(*testing.T) {
+		end := make(chan struct{})
+		before := len(Now())
+		for range many {
+			go leaky(end)
+		}
+		if after := len(Now()); after < before+many {
+			t.Errorf("%d goroutines before, %d after", before, after)
+		}
+		close(end)
+	})
+}
