@@ -65,6 +65,12 @@ func integer[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64 | ~uintptr](c *coder, 
 	*p = T(n)
 }
 
+func integers[T ~int32 | ~int64](c *coder, ps ...*T) {
+	for _, p := range ps {
+		integer(c, p)
+	}
+}
+
 // list codes the elements of a slice with each. A nil one becomes an empty one.
 func list[T any](c *coder, p *[]T, each func(*T)) {
 	n := int64(len(*p))
@@ -251,8 +257,6 @@ func usage(c *coder, r *syscall.Rusage) {
 		integer(c, &t.Sec)
 		integer(c, &t.Usec)
 	}
-	for _, n := range []*int64{&r.Maxrss, &r.Ixrss, &r.Idrss, &r.Isrss, &r.Minflt, &r.Majflt, &r.Nswap,
-		&r.Inblock, &r.Oublock, &r.Msgsnd, &r.Msgrcv, &r.Nsignals, &r.Nvcsw, &r.Nivcsw} {
-		c.number(n)
-	}
+	integers(c, &r.Maxrss, &r.Ixrss, &r.Idrss, &r.Isrss, &r.Minflt, &r.Majflt, &r.Nswap,
+		&r.Inblock, &r.Oublock, &r.Msgsnd, &r.Msgrcv, &r.Nsignals, &r.Nvcsw, &r.Nivcsw)
 }

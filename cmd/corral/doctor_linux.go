@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/pgroup"
 )
 
 // inspect finds the facts by doing, where that is harmless, and by reading
@@ -277,7 +278,7 @@ func inspectPidfd() pidfds {
 	p := pidfds{Open: answer{Works: true}}
 	p.Signal = found("pidfd_send_signal", unix.PidfdSendSignal(fd, 0, nil, 0))
 	p.ProcessGroup = found("pidfd_send_signal(PIDFD_SIGNAL_PROCESS_GROUP)",
-		unix.PidfdSendSignal(fd, 0, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP), unix.EINVAL)
+		unix.PidfdSendSignal(fd, 0, nil, pgroup.ProcessGroup), unix.EINVAL)
 	err = unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG, nil) // ECHILD: it is no child
 	p.Wait = found("waitid(P_PIDFD)", err, unix.EINVAL)
 	return p

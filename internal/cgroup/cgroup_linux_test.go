@@ -712,7 +712,8 @@ func probe(d *Dir) error {
 			err = fmt.Errorf("at its birth: %v", state)
 		}
 	}
-	if reason, ok := errors.AsType[*os.PathError](err); ok {
+	var reason *os.PathError
+	if errors.As(err, &reason) {
 		err = reason.Err // the path would say nothing
 	}
 	if kind, _ := d.read("cgroup.type"); len(kind) > 0 && string(kind) != "domain\n" {

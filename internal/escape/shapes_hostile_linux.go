@@ -441,7 +441,7 @@ func (s *storm) fork() syscall.Errno {
 	}
 	for {
 		syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&s.now)), 0)
-		if s.now.Sec*1e9+s.now.Nsec > s.until {
+		if int64(s.now.Sec)*1e9+int64(s.now.Nsec) > s.until {
 			break
 		}
 		pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)

@@ -52,11 +52,15 @@ func (p *pin) held() bool {
 	return err == nil || errors.Is(err, unix.EPERM)
 }
 
+// ProcessGroup is PIDFD_SIGNAL_PROCESS_GROUP, of pidfd_send_signal(2): the golang.org/x/sys
+// that the library requires does not have it.
+const ProcessGroup = 1 << 2
+
 // signalGroup signals the group that has the process's PID for its number,
 // whether or not the process is still there: the pidfd holds the kernel's struct
 // pid, which is what a group is known by in the kernel.
 func (p *pin) signalGroup(sig syscall.Signal) error {
-	return unix.PidfdSendSignal(p.fd, sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
+	return unix.PidfdSendSignal(p.fd, sig, nil, ProcessGroup)
 }
 
 func (p *pin) close() error {
