@@ -1,0 +1,31 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/corral-run/corral/internal/release"
+)
+
+// TestInstall: once both modules are released, go install with a version works. A
+// replace directive in the command's go.mod would keep it from that.
+func TestInstall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the command")
+	}
+	proxy := release.NewProxy(t)
+	proxy.Publish(t, "../..", "github.com/corral-run/corral")
+	proxy.Publish(t, ".", "github.com/corral-run/corral/cmd/corral")
+	dir := t.TempDir()
+	proxy.Setenv("GOBIN", dir)
+	proxy.Go(t, dir, "install", "github.com/corral-run/corral/cmd/corral@"+release.Version)
+	err := exec.Command(filepath.Join(dir, "corral"), "--", "sh", "-c", "exit 3").Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Errorf("what was installed: %v; want exit status 3", err)
+	}
+}
