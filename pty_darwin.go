@@ -24,6 +24,7 @@ func openEnd(master int) (int, error) {
 		return -1, os.NewSyscallError("ioctl TIOCPTYUNLK", err)
 	}
 	var name [128]byte // the size is part of the request
+	//lint:ignore SA1019 golang.org/x/sys has no function for it.
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCPTYGNAME, uintptr(unsafe.Pointer(&name))); errno != 0 {
 		return -1, os.NewSyscallError("ioctl TIOCPTYGNAME", errno)
 	}
