@@ -5,6 +5,8 @@ package corral
 import (
 	"os"
 	"os/exec"
+
+	"github.com/corral-run/corral/internal/handle"
 )
 
 // child is a leader that is a child of the owner.
@@ -12,13 +14,18 @@ type child struct{ cmd *exec.Cmd }
 
 func (c *child) start(cmd *exec.Cmd) error {
 	c.cmd = cmd
-	return cmd.Start()
+	err := cmd.Start()
+	if err == nil {
+		handle.Hold(cmd.Process)
+	}
+	return err
 }
 
 // abandon takes a start back.
 func (c *child) abandon() {
 	c.cmd.Process.Kill()
 	c.cmd.Wait()
+	handle.Drop(c.cmd.Process)
 }
 
 // letGo: a child needs nothing for that.
@@ -26,5 +33,6 @@ func (c *child) letGo() error { return nil }
 
 func (c *child) reap() (*os.ProcessState, error) {
 	err := c.cmd.Wait()
+	handle.Drop(c.cmd.Process)
 	return c.cmd.ProcessState, err
 }

@@ -110,8 +110,7 @@ func Exists(fd uintptr) bool {
 	} {
 		writeFile(t, filepath.Join(dir, name), []byte(text))
 	}
-	mod := string(readFile(t, "go.mod"))
-	mod, _, _ = strings.Cut(strings.Replace(mod, "module github.com/corral-run/corral", "module osexec", 1), "\ntool ")
+	mod := strings.Replace(string(readFile(t, "go.mod")), "module github.com/corral-run/corral", "module osexec", 1)
 	mod += "\nrequire github.com/corral-run/corral v0.0.0\nreplace github.com/corral-run/corral => " + root + "\n"
 	writeFile(t, filepath.Join(dir, "go.mod"), []byte(mod))
 	writeFile(t, filepath.Join(dir, "go.sum"), readFile(t, "go.sum"))

@@ -46,9 +46,15 @@ func TestWith(t *testing.T) {
 	} else if err != nil || !called {
 		t.Errorf("alive: %v, called: %v", err, called)
 	}
-	end()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
+	Hold(cmd.Process)
+	if err := With(cmd.Process, func(uintptr) {
+		end()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+		Drop(cmd.Process)
+	}); err != nil && !errors.Is(err, ErrNone) {
+		t.Errorf("held: %v", err)
 	}
 	if err := with(cmd.Process); called || !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, ErrNone) {
 		t.Errorf("waited for: %v, called: %v", err, called)

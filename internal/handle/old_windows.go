@@ -12,7 +12,7 @@ import (
 // been waited for and not been released.
 const unsupported = syscall.Errno(syscall.EWINDOWS)
 
-func open(pid int) (uintptr, error) {
+func openPID(pid int) (uintptr, error) {
 	h, err := windows.OpenProcess(windows.MAXIMUM_ALLOWED, false, uint32(pid))
 	return uintptr(h), err
 }
