@@ -29,7 +29,10 @@ func (c *child) abandon() {
 }
 
 // letGo: a child needs nothing for that.
-func (c *child) letGo() error { return nil }
+func (c *child) letGo() error {
+	handle.Drop(c.cmd.Process)
+	return nil
+}
 
 func (c *child) reap() (*os.ProcessState, error) {
 	err := c.cmd.Wait()

@@ -11,9 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/diff"
 	"github.com/corral-run/corral/internal/escape"
 )
 
@@ -149,8 +148,8 @@ func TestProcess(t *testing.T) {
 				}
 			}
 		}
-		if diff := cmp.Diff(want, say(t, string(cont))); diff != "" {
-			t.Errorf("-os/exec +%s:\n%s", cont, diff)
+		if d := diff.Of(want, say(t, string(cont))); d != "" {
+			t.Errorf("under %s, not as under os/exec:\n%s", cont, d)
 		}
 	})
 }
