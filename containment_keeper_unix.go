@@ -41,6 +41,8 @@ type keeperContainment struct {
 	pong    chan struct{} // has an element if the keeper has said that it is there
 	killed  atomic.Bool   // the run has been
 
+	tookOver atomic.Bool // the owner has killed the keeper
+
 	ended   chan struct{} // closed when the leader has, or the keeper
 	emptied chan struct{} // closed when nothing is left that is known
 	reading sync.WaitGroup
@@ -319,6 +321,7 @@ func (k *keeperContainment) answers() bool {
 // takeOver kills the run without the keeper, which does not answer: somebody keeps it
 // from that. First those that it has adopted, as long as that shows, then the keeper.
 func (k *keeperContainment) takeOver() {
+	k.tookOver.Store(true)
 	if k.pidns == nil {
 		signalEach(k.look, os.Kill)
 	}
@@ -363,13 +366,31 @@ func (k *keeperContainment) listen() {
 	}
 	// The kernel closes the line before it gives the orphans away.
 	k.proc.Kill()
-	k.awaitKeeper(killPatience)
+	ended := k.awaitKeeper(killPatience)
+	// With the init of a PID namespace the kernel has killed all: nothing is lost that the
+	// owner has not meant to end.
+	meant := ended && k.pidns != nil && k.tookOver.Load()
 	k.mu.Lock()
-	k.lost = !k.over
-	lost := k.lost
+	over = k.over
+	k.lost = !over && !meant
 	k.mu.Unlock()
-	if lost {
+	switch {
+	case over:
+	case meant:
+		close(k.emptied)
+		k.leaderGone()
+	default:
 		k.clean()
+	}
+}
+
+// leaderGone says that the leader has ended, if the keeper has not: its PID is nobody's
+// from now on.
+func (k *keeperContainment) leaderGone() {
+	if !isClosed(k.ended) {
+		markDone(k.leader)
+		close(k.ended)
+		k.stopWatch()
 	}
 }
 
@@ -450,11 +471,7 @@ func (k *keeperContainment) clean() {
 	if pgroup.Drain(ctx, look) == nil {
 		close(k.emptied)
 	}
-	if !isClosed(k.ended) {
-		markDone(k.leader) // its PID is nobody's from now on
-		close(k.ended)
-		k.stopWatch()
-	}
+	k.leaderGone()
 }
 
 // isHeldBy reports whether the PID is that process's. The leader is reaped by whoever
