@@ -19,14 +19,10 @@ import (
 	"sync"
 )
 
-// goCache and goProxy are the caller's: what is there already is not compiled
-// or downloaded again.
-var (
-	goCache = sync.OnceValue(func() string { return goEnv("GOCACHE") })
-	goProxy = sync.OnceValue(func() string {
-		return "file://" + goEnv("GOMODCACHE") + "/cache/download," + goEnv("GOPROXY")
-	})
-)
+// goProxy takes what the caller has downloaded already.
+var goProxy = sync.OnceValue(func() string {
+	return "file://" + goEnv("GOMODCACHE") + "/cache/download," + goEnv("GOPROXY")
+})
 
 func goEnv(name string) string {
 	out, err := exec.Command("go", "env", name).Output()
@@ -282,11 +278,11 @@ func read(out []byte) (*result, error) {
 			r.output[name] += e.Output
 		case "pass", "skip", "fail":
 			if e.Action == "fail" {
-				r.failures[name]++
 				if e.Test == "" && blamed[e.Package] {
 					break
 				}
 				blamed[e.Package] = true
+				r.failures[name]++
 			}
 			if (e.Test != "" || e.Action == "fail") && r.tests[name] != "fail" {
 				r.tests[name] = e.Action

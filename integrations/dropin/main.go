@@ -80,11 +80,8 @@ func moveIn() error {
 // the go command has built it in is closed to others.
 func becomeNobody(argv []string) error {
 	home := os.Getenv("DROPIN_NOBODY")
-	for _, v := range []string{"HOME=" + home, "TMPDIR=" + home + "/tmp", "GOTMPDIR=" + home + "/tmp", "GOCACHE=" + home + "/cache"} {
-		name, value, _ := strings.Cut(v, "=")
-		os.Setenv(name, value)
-	}
 	return errors.Join(
+		os.Setenv("HOME", home), os.Setenv("TMPDIR", home+"/tmp"),
 		os.Chmod(filepath.Dir(filepath.Dir(argv[0])), 0o755),
 		syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody),
 		syscall.Exec(argv[0], argv, os.Environ()))
@@ -120,7 +117,7 @@ func (d *dropin) all() (ok bool, err error) {
 	if d.work, err = filepath.Abs(d.work); err != nil {
 		return false, err
 	}
-	for _, dir := range []string{"", "root/tmp", "nobody/tmp", "nobody/cache"} {
+	for _, dir := range []string{"", "root/tmp", "nobody/tmp"} {
 		if err := os.MkdirAll(filepath.Join(d.work, dir), 0o755); err != nil {
 			return false, err
 		}
@@ -128,6 +125,7 @@ func (d *dropin) all() (ok bool, err error) {
 	if err := errors.Join(os.Chmod(d.work, 0o755), d.give(filepath.Join(d.work, "nobody"), true)); err != nil {
 		return false, err
 	}
+	syscall.Umask(0) // so that nobody can use the go command's cache, too
 	if err := d.probe(); err != nil {
 		return false, err
 	}
@@ -253,7 +251,8 @@ func (d *dropin) environ(more ...string) []string {
 		return strings.HasPrefix(v, "CORRAL_") || strings.HasPrefix(v, "GO111MODULE=")
 	})
 	return append(append(env,
-		"GOWORK=off", "GOTOOLCHAIN=local", "GOFLAGS=", "GOENV=off", "GOMODCACHE="+filepath.Join(d.work, "mod"), "GOCACHE="+goCache(),
+		"GOWORK=off", "GOTOOLCHAIN=local", "GOFLAGS=", "GOENV=off",
+		"GOMODCACHE="+filepath.Join(d.work, "mod"), "GOCACHE="+filepath.Join(d.work, "cache"),
 		"GOPROXY="+goProxy(), "HOME="+filepath.Join(d.work, "root"), "TMPDIR="+filepath.Join(d.work, "root/tmp"),
 		"DROPIN_NOBODY="+filepath.Join(d.work, "nobody"), "GIT_CONFIG_GLOBAL=/dev/null"), more...)
 }
