@@ -115,7 +115,7 @@ func self(t *testing.T) string {
 
 func TestPTYStart(t *testing.T) {
 	held, gone := holder(t)
-	cmd := exec.Command("corral", "--", "sh", "-c", `trap "" HUP; sleep 30 >"$0" & tty`, held)
+	cmd := exec.Command("corral", "--", "sh", "-c", `trap "" HUP; sleep 30 >"$0" 2>&1 & tty`, held)
 	f, err := pty.Start(cmd)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestPTYStart(t *testing.T) {
 
 func TestPTY(t *testing.T) {
 	held, gone := holder(t)
-	cmd := corral.Command("sh", "-c", `trap "" HUP; sleep 30 >"$0" & tty`, held)
+	cmd := corral.Command("sh", "-c", `trap "" HUP; sleep 30 >"$0" 2>&1 & tty`, held)
 	cmd.PTY = &corral.PTY{Rows: 24, Cols: 80}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
