@@ -14,9 +14,9 @@ import (
 const doc = `find idioms of os/exec that are different with Corral
 
 Reported of a corral.Cmd, with -osexec also of an exec.Cmd, are Process.Wait,
-Process.Release, and a kill of the process group -cmd.Process.Pid; of the error of a
-corral.Cmd that one of Corral's own fields may have made a joined one, a type
-assertion to *ExitError and a comparison with an error of package context.`
+Process.Release, and a kill of the process group -cmd.Process.Pid. Reported of the
+error of a corral.Cmd with Timeout, Lifelines or Leftovers, which may be a joined one,
+are a type assertion to *ExitError and a comparison with an error of package context.`
 
 // Analyzer is the whole of it.
 var Analyzer = &analysis.Analyzer{
@@ -59,7 +59,7 @@ func (f function) visit(n ast.Node) bool {
 		f.call(n)
 	case *ast.TypeAssertExpr:
 		if n.Type != nil && f.isExitError(n.Type) && f.mayBeJoined(n.X) {
-			f.Reportf(n.Pos(), "this error may be a joined one, as fields of corral.Cmd are used: use errors.As")
+			f.Reportf(n.Pos(), "this error may be a joined one, as Timeout, Lifelines or Leftovers is set: use errors.As")
 		}
 	case *ast.TypeSwitchStmt:
 		f.typeSwitch(n)
@@ -110,7 +110,7 @@ func (f function) typeSwitch(s *ast.TypeSwitchStmt) {
 	for _, clause := range s.Body.List {
 		for _, t := range clause.(*ast.CaseClause).List {
 			if f.isExitError(t) && f.mayBeJoined(x.(*ast.TypeAssertExpr).X) {
-				f.Reportf(t.Pos(), "this error may be a joined one, as fields of corral.Cmd are used: use errors.As")
+				f.Reportf(t.Pos(), "this error may be a joined one, as Timeout, Lifelines or Leftovers is set: use errors.As")
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (f function) compared(err, with ast.Expr) {
 	if sel, ok := with.(*ast.SelectorExpr); ok && err != nil {
 		v := f.TypesInfo.Uses[sel.Sel]
 		if v != nil && v.Pkg() != nil && v.Pkg().Path() == "context" && (v.Name() == "DeadlineExceeded" || v.Name() == "Canceled") && f.mayBeJoined(err) {
-			f.Reportf(with.Pos(), "this error may be a joined one, as fields of corral.Cmd are used: use errors.Is")
+			f.Reportf(with.Pos(), "this error may be a joined one, as Timeout, Lifelines or Leftovers is set: use errors.Is")
 		}
 	}
 }
@@ -217,8 +217,8 @@ func isNamed(t types.Type, pkg, name string) bool {
 	return ok && n.Obj().Name() == name && n.Obj().Pkg() != nil && n.Obj().Pkg().Path() == pkg
 }
 
-// mayBeJoined reports whether err comes from a corral.Cmd that is not seen to
-// use os/exec's fields alone.
+// mayBeJoined reports whether err comes from a corral.Cmd whose errors may be
+// joined ones.
 func (f function) mayBeJoined(err ast.Expr) bool {
 	call, ok := f.origin(err).(*ast.CallExpr)
 	if !ok {
@@ -230,48 +230,55 @@ func (f function) mayBeJoined(err ast.Expr) bool {
 	}
 	switch sel.Sel.Name {
 	case "Wait", "Run", "Output", "CombinedOutput":
-		return !f.isPlain(sel.X)
+		return f.joined(sel.X)
 	}
 	return false
 }
 
-// isPlain reports whether this function has made cmd by Command or
-// CommandContext, and sets no field of it that exec.Cmd has not.
-func (f function) isPlain(cmd ast.Expr) bool {
-	made, ok := f.origin(cmd).(*ast.CallExpr)
-	if !ok {
-		return false
+// joins are the fields of a corral.Cmd with errors of their own: see Cmd.Wait.
+var joins = map[string]bool{"Timeout": true, "Lifelines": true, "Leftovers": true}
+
+// joined reports whether one of those fields is set: by this function, if it has made
+// cmd by Command or CommandContext, or else anywhere in the package.
+func (f function) joined(cmd ast.Expr) bool {
+	if made, ok := f.origin(cmd).(*ast.CallExpr); ok {
+		callee := typeutil.StaticCallee(f.TypesInfo, made)
+		if callee != nil && (callee.FullName() == library+".Command" || callee.FullName() == library+".CommandContext") {
+			id, ok := ast.Unparen(cmd).(*ast.Ident)
+			return ok && f.sets(f.body, f.TypesInfo.ObjectOf(id))
+		}
 	}
-	callee := typeutil.StaticCallee(f.TypesInfo, made)
-	if callee == nil || callee.FullName() != library+".Command" && callee.FullName() != library+".CommandContext" {
-		return false
-	}
-	id, ok := ast.Unparen(cmd).(*ast.Ident)
-	if !ok {
-		return true // nobody can set a field
-	}
-	plain := true
-	ast.Inspect(f.body, func(n ast.Node) bool {
-		assign, ok := n.(*ast.AssignStmt)
-		if !ok {
+	for _, file := range f.Files {
+		if f.sets(file, nil) {
 			return true
 		}
-		for _, lhs := range assign.Lhs {
-			sel, ok := lhs.(*ast.SelectorExpr)
-			if !ok {
-				continue
-			}
-			x, ok := sel.X.(*ast.Ident)
-			if ok && f.TypesInfo.ObjectOf(x) == f.TypesInfo.ObjectOf(id) && !osExecFields[sel.Sel.Name] {
-				plain = false
-			}
-		}
-		return true
-	})
-	return plain
+	}
+	return false
 }
 
-var osExecFields = map[string]bool{
-	"Path": true, "Args": true, "Env": true, "Dir": true, "Stdin": true, "Stdout": true, "Stderr": true,
-	"ExtraFiles": true, "SysProcAttr": true, "Process": true, "ProcessState": true, "Err": true, "Cancel": true, "WaitDelay": true,
+// sets reports whether one of the fields is set below n, of a given variable or, if
+// that is nil, of any corral.Cmd.
+func (f function) sets(n ast.Node, of types.Object) (found bool) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			for _, lhs := range n.Lhs {
+				sel, ok := lhs.(*ast.SelectorExpr)
+				if !ok || !joins[sel.Sel.Name] || !f.isCmd(sel.X, false) {
+					continue
+				}
+				id, _ := sel.X.(*ast.Ident)
+				found = found || of == nil || id != nil && f.TypesInfo.ObjectOf(id) == of
+			}
+		case *ast.CompositeLit:
+			for _, elt := range n.Elts {
+				if kv, ok := elt.(*ast.KeyValueExpr); ok && of == nil && f.isCmd(n, false) {
+					key, _ := kv.Key.(*ast.Ident)
+					found = found || key != nil && joins[key.Name]
+				}
+			}
+		}
+		return !found
+	})
+	return found
 }

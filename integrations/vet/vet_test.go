@@ -11,7 +11,7 @@ import (
 )
 
 func TestAnalyzer(t *testing.T) {
-	analysistest.Run(t, analysistest.TestData(), Analyzer, "uses", "quiet")
+	analysistest.Run(t, analysistest.TestData(), Analyzer, "uses", "plain", "quiet")
 }
 
 func TestOSExec(t *testing.T) {
