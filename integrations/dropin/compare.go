@@ -217,8 +217,11 @@ type result struct {
 	tests            map[string]string
 	output           map[string]string
 	pass, fail, skip int
-	builds           string // what the compiler says
 	failures         map[string]int
+}
+
+func newResult() *result {
+	return &result{tests: make(map[string]string), output: make(map[string]string), failures: make(map[string]int)}
 }
 
 func (r *result) String() string {
@@ -265,7 +268,7 @@ func (d *dropin) test(p project, dir string, w way, match string, count int) (*r
 // read reads the output of go test -json. A test that fails once has failed. A package
 // counts only if it fails and none of its tests does.
 func read(out []byte) (*result, error) {
-	r := &result{tests: make(map[string]string), output: make(map[string]string), failures: make(map[string]int)}
+	r := newResult()
 	blamed := make(map[string]bool) // packages
 	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
 		var e struct{ Action, Package, Test, Output string }

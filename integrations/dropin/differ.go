@@ -18,64 +18,71 @@ const again = 3
 // and does not now is run again: if it then passes always, or fails before as
 // well, it is unsteady by itself. What is left has to be explained.
 func (d *dropin) differences(p project, before, after string, w way, old, now *result) error {
+	var worse []string
+	for _, name := range union(old.tests, now.tests) {
+		was, is := old.tests[name], now.tests[name]
+		switch short := strings.TrimPrefix(strings.TrimPrefix(name, p.module), "/"); {
+		case was == is:
+		case was == "pass" || was == "" && is == "fail":
+			worse = append(worse, name)
+		default:
+			fmt.Printf("  %s: %s, now %s\n", short, cmp.Or(was, "not run"), cmp.Or(is, "not run"))
+		}
+	}
+	oldAgain, err := d.repeat(p, before, w, worse)
+	if err != nil {
+		return err
+	}
+	nowAgain, err := d.repeat(p, after, w, worse)
+	if err != nil {
+		return err
+	}
 	shown := make(map[string]bool) // of the explanations
-	for _, name := range slices.Sorted(maps.Keys(union(old.tests, now.tests))) {
-		was, is := cmp.Or(old.tests[name], "not run"), cmp.Or(now.tests[name], "not run")
-		if was == is {
-			continue
+	for _, name := range worse {
+		is := cmp.Or(now.tests[name], "not run")
+		verdict := p.explained(name, w.held)
+		shown[verdict] = true
+		switch {
+		case oldAgain.tests[name] == "fail" || nowAgain.tests[name] == "pass":
+			verdict = fmt.Sprintf("unsteady: of %d more runs, %d fail with os/exec and %d with Corral",
+				again, oldAgain.failures[name], nowAgain.failures[name])
+		case verdict == "":
+			verdict = "NOT EXPLAINED\n" + indented(now.output[name])
+			d.failed = true
 		}
-		short := strings.TrimPrefix(strings.TrimPrefix(name, p.module), "/")
-		verdict := ""
-		if was == "pass" || is == "fail" && was != "skip" {
-			var err error
-			if verdict, err = d.repeat(p, before, after, w, name); err != nil {
-				return err
-			}
-			if verdict == "" {
-				verdict = p.explained(name, w.held)
-				shown[verdict] = true
-			}
-			if verdict == "" {
-				verdict = "NOT EXPLAINED"
-				d.failed = true
-			}
-		}
-		fmt.Printf("  %s: %s, now %s. %s\n", short, was, is, verdict)
-		if verdict == "NOT EXPLAINED" {
-			fmt.Print(indented(now.output[name]))
-		}
+		fmt.Printf("  %s: passed, now %s: %s\n", strings.TrimPrefix(strings.TrimPrefix(name, p.module), "/"), is, verdict)
 	}
 	for _, e := range p.explain {
 		if (e.held == "" || e.held == w.held) && !shown[e.why] && d.run == "" {
-			fmt.Printf("  %s: did not show this time: %s\n", e.test, e.why)
+			fmt.Printf("  %s: no difference this time, though there is an explanation for one\n", e.test)
 		}
 	}
 	return nil
 }
 
-// repeat runs a test again on both sides, and says whether it is unsteady.
-func (d *dropin) repeat(p project, before, after string, w way, name string) (string, error) {
-	pkg, test, _ := strings.Cut(name, " ")
-	p.packages = []string{pkg}
-	top, _, _ := strings.Cut(test, "/")
-	match := "^" + regexp.QuoteMeta(top) + "$"
-	if top == "" {
-		match = ""
+// repeat runs tests again, by their package and topmost name.
+func (d *dropin) repeat(p project, dir string, w way, names []string) (*result, error) {
+	all := newResult()
+	byPackage := make(map[string][]string)
+	for _, name := range names {
+		pkg, test, _ := strings.Cut(name, " ")
+		top, _, _ := strings.Cut(test, "/")
+		byPackage[pkg] = append(byPackage[pkg], regexp.QuoteMeta(top))
 	}
-	old, err := d.test(p, before, w, match, again)
-	if err != nil {
-		return "", err
+	for pkg, tests := range byPackage {
+		match := ""
+		if !slices.Contains(tests, "") { // else the package itself fails
+			match = "^(" + strings.Join(tests, "|") + ")$"
+		}
+		p.packages = []string{pkg}
+		r, err := d.test(p, dir, w, match, again)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all.tests, r.tests)
+		maps.Copy(all.failures, r.failures)
 	}
-	now, err := d.test(p, after, w, match, again)
-	switch {
-	case err != nil:
-		return "", err
-	case old.tests[name] == "fail":
-		return fmt.Sprintf("Unsteady: again, %d of %d fail with os/exec, %d with Corral", old.failures[name], again, now.failures[name]), nil
-	case now.tests[name] == "pass":
-		return fmt.Sprintf("Unsteady: again, none of %d fails", again), nil
-	}
-	return "", nil
+	return all, nil
 }
 
 func (p project) explained(name, held string) string {
@@ -87,8 +94,8 @@ func (p project) explained(name, held string) string {
 	return ""
 }
 
-func union(a, b map[string]string) map[string]string {
+func union(a, b map[string]string) []string {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
-	return all
+	return slices.Sorted(maps.Keys(all))
 }
