@@ -82,7 +82,7 @@ func (d *dropin) project(p project) error {
 	if _, err := d.goTool(before, nil, "mod", "download"); err != nil {
 		return err
 	}
-	fmt.Printf("%s %s\n", p.module, p.version)
+	fmt.Printf("%s %s %s\n", p.module, p.version, strings.Join(p.packages, " "))
 	n, err := replaceImports(after)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (d *dropin) project(p project) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%-28s %-8s %-8s %-24s %-24s\n", fmt.Sprintf("%s (%d files)", p.name, n), w.name, w.held, old[w.nobody], now)
+		fmt.Printf("%-28s %-8s %-8s %-24s %-24s\n", fmt.Sprintf("  %s (%d files)", p.name, n), w.name, w.held, old[w.nobody], now)
 		if err := d.differences(p, before, after, w, old[w.nobody], now); err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func replaceImports(dir string) (int, error) {
 // vet prints what go vet says of the changed packages and has not said before.
 func (d *dropin) vet(p project, before, after string) error {
 	say := func(dir string) (map[string]bool, error) {
-		out, err := d.goTool(dir, nil, append([]string{"vet"}, p.patterns()...)...)
+		out, err := d.goTool(dir, nil, append([]string{"vet"}, p.packages...)...)
 		lines := make(map[string]bool)
 		for line := range strings.Lines(out) {
 			lines[strings.TrimSpace(line)] = true
@@ -202,13 +202,6 @@ func (d *dropin) vet(p project, before, after string) error {
 		}
 	}
 	return err
-}
-
-func (p project) patterns() []string {
-	if p.packages == nil {
-		return []string{"./..."}
-	}
-	return p.packages
 }
 
 // result is what go test -json has told: of each test how it ended, and what it
@@ -249,7 +242,7 @@ func (d *dropin) test(p project, dir string, w way, match string, count int) (*r
 	if match != "" {
 		args = append(args, "-run", match)
 	}
-	cmd := exec.Command("go", append(args, p.patterns()...)...)
+	cmd := exec.Command("go", append(args, p.packages...)...)
 	cmd.Dir, cmd.Env = dir, d.environ(append([]string{"GOPROXY=off"}, w.env...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
