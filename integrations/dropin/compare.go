@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"maps"
 	"os"
@@ -140,14 +143,11 @@ func executable(dir string) error {
 	})
 }
 
-var (
-	generated  = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.$`)
-	osExec     = regexp.MustCompile(`(?m)^((?:import)?[ \t(]*)([\w.]+[ \t]+)?"os/exec"`)
-	otherPlace = regexp.MustCompile(`^(testdata|vendor|[._].+)$`)
-)
+// otherPlace is a directory with Go files that are not compiled with the module.
+var otherPlace = regexp.MustCompile(`^(testdata|vendor|[._].+)$`)
 
 // replaceImports changes one word in all Go files that are compiled with the
-// module, and returns how many there are.
+// module, and returns in how many.
 func replaceImports(dir string) (int, error) {
 	n := 0
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -159,22 +159,40 @@ func replaceImports(dir string) (int, error) {
 		case e.IsDir() || !strings.HasSuffix(path, ".go"):
 			return nil
 		}
-		text, err := os.ReadFile(path)
-		if err != nil || generated.Match(text) || !osExec.Match(text) {
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		text, err := replaceImport(old)
+		if err != nil || text == nil {
 			return err
 		}
 		n++
-		text = osExec.ReplaceAllFunc(text, func(m []byte) []byte {
-			part := osExec.FindSubmatch(m)
-			name := part[2]
-			if len(name) == 0 {
-				name = []byte("exec ")
-			}
-			return slices.Concat(part[1], name, []byte(strconv.Quote(library)))
-		})
 		return os.WriteFile(path, text, 0o644)
 	})
 	return n, err
+}
+
+// replaceImport returns a file with the import changed, or nil if it has none or
+// is generated.
+func replaceImport(text []byte) ([]byte, error) {
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, "", text, parser.ImportsOnly|parser.ParseComments)
+	if err != nil || ast.IsGenerated(f) {
+		return nil, err
+	}
+	for _, imp := range f.Imports {
+		if imp.Path.Value != `"os/exec"` {
+			continue
+		}
+		word := strconv.Quote(library)
+		if imp.Name == nil {
+			word = "exec " + word
+		}
+		from, to := fset.Position(imp.Path.Pos()).Offset, fset.Position(imp.Path.End()).Offset
+		return slices.Concat(text[:from], []byte(word), text[to:]), nil
+	}
+	return nil, nil
 }
 
 // vet prints what go vet says of the changed packages and has not said before.
