@@ -23,7 +23,6 @@ var projects = []project{
 	{name: "k8s-utils", module: "k8s.io/utils", version: "v0.0.0-20261023123148-ca04ba58ecab", packages: []string{"./exec/...", "./mount"}, short: true},
 	{name: "mage", module: "github.com/magefile/mage", version: "v1.17.2", packages: []string{"./internal", "./mage", "./mg", "./sh"}},
 	{name: "sh", module: "mvdan.cc/sh/v3", version: "v3.14.1", packages: []string{"./interp"}},
-	{name: "task", module: "github.com/go-task/task/v3", version: "v3.54.0", packages: []string{"."}},
 	{
 		name: "air", module: "github.com/air-verse/air", version: "v1.67.4", packages: []string{"./runner"},
 		explain: []explanation{{
