@@ -15,8 +15,8 @@ import (
 const again = 3
 
 // differences prints each test that has ended otherwise. One that passed before
-// and does not now is run again: if it then passes always, or fails before as
-// well, it is unsteady by itself. What is left has to be explained.
+// and does not now has to be explained, or is run again: if it then passes always,
+// or fails before as well, it is unsteady by itself.
 func (d *dropin) differences(p project, before, after string, w way, old, now *result) error {
 	var worse []string
 	for _, name := range union(old.tests, now.tests) {
@@ -29,28 +29,36 @@ func (d *dropin) differences(p project, before, after string, w way, old, now *r
 			fmt.Printf("  %s: %s, now %s\n", short, cmp.Or(was, "not run"), cmp.Or(is, "not run"))
 		}
 	}
-	oldAgain, err := d.repeat(p, before, w, worse)
-	if err != nil {
-		return err
-	}
-	nowAgain, err := d.repeat(p, after, w, worse)
-	if err != nil {
-		return err
-	}
 	shown := make(map[string]bool) // of the explanations
+	verdicts := make(map[string]string)
+	var open []string
 	for _, name := range worse {
-		is := cmp.Or(now.tests[name], "not run")
-		verdict := p.explained(name, w.held)
-		shown[verdict] = true
-		switch {
-		case oldAgain.tests[name] == "fail" || nowAgain.tests[name] == "pass":
-			verdict = fmt.Sprintf("unsteady: of %d more runs, %d fail with os/exec and %d with Corral",
-				again, oldAgain.failures[name], nowAgain.failures[name])
-		case verdict == "":
-			verdict = "NOT EXPLAINED\n" + indented(now.output[name])
-			d.failed = true
+		if why := p.explained(name, w.held); why != "" {
+			verdicts[name], shown[why] = "explained: "+why, true
+		} else {
+			open = append(open, name)
 		}
-		fmt.Printf("  %s: passed, now %s: %s\n", strings.TrimPrefix(strings.TrimPrefix(name, p.module), "/"), is, verdict)
+	}
+	oldAgain, err := d.repeat(p, before, w, open)
+	if err != nil {
+		return err
+	}
+	nowAgain, err := d.repeat(p, after, w, open)
+	if err != nil {
+		return err
+	}
+	for _, name := range open {
+		if oldAgain.tests[name] == "fail" || nowAgain.tests[name] == "pass" {
+			verdicts[name] = fmt.Sprintf("unsteady: of %d more runs, %d fail with os/exec and %d with Corral",
+				again, oldAgain.failures[name], nowAgain.failures[name])
+			continue
+		}
+		verdicts[name] = "NOT EXPLAINED\n" + indented(now.output[name])
+		d.failed = true
+	}
+	for _, name := range worse {
+		fmt.Printf("  %s: passed, now %s: %s\n", strings.TrimPrefix(strings.TrimPrefix(name, p.module), "/"),
+			cmp.Or(now.tests[name], "not run"), strings.TrimSpace(verdicts[name]))
 	}
 	for _, e := range p.explain {
 		if (e.held == "" || e.held == w.held) && !shown[e.why] && d.run == "" {
