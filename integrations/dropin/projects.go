@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 // project is a module of other people's, at a fixed version.
