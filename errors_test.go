@@ -296,19 +296,19 @@ func sameError(t *testing.T, got, want error) {
 // TestErrorsDeadline: as TestErrors, with a context that ends by itself.
 func TestErrorsDeadline(t *testing.T) {
 	for script, plan := range map[string]corral.StopPlan{obeys: {}, exits: corral.DefaultStopPlan()} {
-		run := func(build func(context.Context) *twin) (error, string) {
+		run := func(build func(context.Context) *twin) (state string, err error) {
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond) // until it has come to its trap
 			defer cancel()
 			c := build(ctx)
 			c.plan(plan)
-			err := c.run()
-			return err, fmt.Sprint(c.state())
+			err = c.run()
+			return fmt.Sprint(c.state()), err
 		}
-		want, state := run(func(ctx context.Context) *twin { return theirs(exec.CommandContext(ctx, "sh", "-c", script)) })
+		state, want := run(func(ctx context.Context) *twin { return theirs(exec.CommandContext(ctx, "sh", "-c", script)) })
 		for _, cont := range append(containments, corral.Auto) {
 			t.Run(cmp.Or(string(cont), "auto"), func(t *testing.T) {
 				need(t, cont)
-				got, gotState := run(func(ctx context.Context) *twin {
+				gotState, got := run(func(ctx context.Context) *twin {
 					c := corral.CommandContext(ctx, "sh", "-c", script)
 					c.Containment, c.Require = cont, cont
 					return ours(c)
