@@ -2,6 +2,7 @@ package corral
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -174,6 +175,9 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 		}
 		if err == nil {
 			return &choice{containment: cont, name: m.name, declined: declined}, nil
+		}
+		if missing := (*helperPathError)(nil); errors.As(err, &missing) {
+			return nil, missing
 		}
 		if cause := tableUsable(); cause != nil {
 			err = cause // whatever it was that could not be read

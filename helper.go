@@ -8,7 +8,8 @@ import (
 
 // HelperPath is the program that the keeper and the guard are started from, if
 // it is not empty: one that imports this package, of the same version. It is to
-// be set before the first run.
+// be set before the first run. PATH is not searched for it. One that is not there is an
+// error of Start.
 //
 // By default it is the running program, which is right unless that is not a Go
 // program, such as one that has loaded this package as a shared library.
@@ -23,6 +24,14 @@ import (
 //
 //	corral.HelperPath = "/usr/local/bin/corral"
 var HelperPath string
+
+// helperPathError says that HelperPath is not there. That is the program's mistake, and no
+// reason for a weaker containment.
+type helperPathError struct{ err error }
+
+func (e *helperPathError) Error() string { return "corral: HelperPath: " + e.err.Error() }
+
+func (e *helperPathError) Unwrap() error { return e.err }
 
 // Keeper and guard are known by these names, in the zeroth argument.
 const (

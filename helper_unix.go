@@ -82,7 +82,7 @@ func helperSource() (string, error) {
 	}
 	if HelperPath != "" {
 		if _, err := os.Stat(HelperPath); err != nil {
-			return "", fmt.Errorf("HelperPath: %w", err)
+			return "", &helperPathError{err}
 		}
 		return HelperPath, nil
 	}

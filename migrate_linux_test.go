@@ -150,3 +150,26 @@ func TestDefaultWaitDelay(t *testing.T) {
 		t.Errorf("%v after %v", err, took)
 	}
 }
+
+// TestOutputOfLateWriter: os/exec's Output waits for who still writes in the background,
+// and so does Corral's if it is told to. Else the writer is stopped.
+func TestOutputOfLateWriter(t *testing.T) {
+	const late, never = "(sleep .2; echo late) & echo now", "(sleep 60; echo late) & echo now"
+	want, err := exec.Command("sh", "-c", late).Output()
+	if err != nil || string(want) != "now\nlate\n" {
+		t.Fatalf("os/exec: %q, %v", want, err)
+	}
+	for _, cont := range containments {
+		t.Run(string(cont), func(t *testing.T) {
+			need(t, cont)
+			cmd := command(cont, "sh", "-c", late)
+			cmd.Leftovers = corral.WaitForLeftovers
+			if out, err := cmd.Output(); err != nil || string(out) != string(want) {
+				t.Errorf("WaitForLeftovers: %q, %v", out, err)
+			}
+			if out, err := command(cont, "sh", "-c", never).Output(); err != nil || string(out) != "now\n" {
+				t.Errorf("%q, %v", out, err)
+			}
+		})
+	}
+}

@@ -35,7 +35,8 @@ var ownerEnds = map[string]func(*running){
 }
 
 // TestDaemon: who starts a command in a session of its own, and lets go of the process,
-// wants a daemon. It goes on when the owner ends, under every containment. One that has not been let go does not.
+// wants a daemon. It goes on when the owner ends, but under group containment, which ties
+// the command to the owner. One that has not been let go does not.
 func TestDaemon(t *testing.T) {
 	for how, end := range ownerEnds {
 		for _, released := range []bool{true, false} {

@@ -20,7 +20,7 @@ const (
 	Exited    Ending = "exited"    // the leader ended by itself
 	TimedOut  Ending = "timed_out" // Cmd.Timeout passed
 	Cancelled Ending = "cancelled" // the context was done
-	Stopped   Ending = "stopped"   // Cmd.Stop was called
+	Stopped   Ending = "stopped"   // Cmd.Stop or Cmd.StopWith was called
 
 	Released Ending = "released" // it has not: it was let go by Process.Release (see Cmd.Process), and the ExitCode is -1
 
@@ -33,7 +33,7 @@ type Fate string
 const (
 	Signalled Fate = "signalled" // it ended during a step of the stop plan
 	Forced    Fate = "forced"    // the containment's kill was needed
-	Kept      Fate = "kept"      // left alone, because the policy is Keep or Detach, or the run was let go
+	Kept      Fate = "kept"      // left alone, because of KeepLeftovers or DetachLeftovers, or the run was let go
 	Survived  Fate = "survived"  // it could not be killed; Leftover.Reason says why
 	Ended     Fate = "ended"     // by itself, when it was due to be killed and may not be
 )
@@ -159,7 +159,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 // Survivors returns the leftovers that could not be killed.
 func (r *Report) Survivors() []Leftover { return survivors(r.Leftovers) }
 
-// LeftoverError is returned by Wait under the policy Fail when the command
+// LeftoverError is returned by Wait under FailOnLeftovers when the command
 // ended by itself and left something behind, which has been stopped.
 type LeftoverError struct{ Leftovers []Leftover }
 

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) { pgtest.Main(m, roles) }
 // waited for, and one that does not shows as a test that takes too long.
 const long = 40 * time.Second
 
-// short is a grace period for those who will not obey.
-const short = 50 * time.Millisecond
+// short is a grace period for those who will not obey, and enough for those who do.
+const short = 300 * time.Millisecond
 
 type spec = pgtest.Spec
 

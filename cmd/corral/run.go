@@ -126,7 +126,7 @@ other	the exit status of the command
 	flags.VarP(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never")
 	flags.VarP(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once")
 	flags.VarP(&o.grace, "grace", "k", "kill what is left this DURATION after the signal")
-	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral is killed: POLICY is "+strings.Join(leftovers.names(), ", "))
+	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral gets SIGKILL: POLICY is "+strings.Join(leftovers.names(), ", "))
 	if asInit != nil {
 		asInit.flags(flags)
 	}

@@ -15,7 +15,7 @@ const doc = `find idioms of os/exec that are different with Corral
 
 Reported of a corral.Cmd, with -osexec also of an exec.Cmd, are Process.Wait,
 Process.Release, and a kill of the process group -cmd.Process.Pid. Reported of the
-error of a corral.Cmd with Timeout, Lifelines or Leftovers, which may be a joined one,
+error of a corral.Cmd with Timeout, Lifelines or FailOnLeftovers, which may be a joined one,
 are a type assertion to *ExitError and a comparison with an error of package context.`
 
 // Analyzer is the whole of it.
@@ -59,7 +59,7 @@ func (f function) visit(n ast.Node) bool {
 		f.call(n)
 	case *ast.TypeAssertExpr:
 		if n.Type != nil && f.isExitError(n.Type) && f.mayBeJoined(n.X) {
-			f.Reportf(n.Pos(), "this error may be a joined one, as Timeout, Lifelines or Leftovers is set: use errors.As")
+			f.Reportf(n.Pos(), "this error may be a joined one, as Timeout, Lifelines or FailOnLeftovers is set: use errors.As")
 		}
 	case *ast.TypeSwitchStmt:
 		f.typeSwitch(n)
@@ -89,7 +89,7 @@ func (f function) call(call *ast.CallExpr) {
 			f.Reportf(call.Pos(), "Process.Wait fails under a keeper, where the command is not a child of this program: use Cmd.Wait")
 		}
 	case "(*os.Process).Release":
-		if f.isProcess(call.Fun.(*ast.SelectorExpr).X) {
+		if p := call.Fun.(*ast.SelectorExpr).X; f.isProcess(p) && !f.detached(p) {
 			f.Reportf(call.Pos(), "Process.Release before Cmd.Wait lets go of all that the command has started: say Leftovers: corral.DetachLeftovers if that is meant")
 		}
 	case "syscall.Kill", "golang.org/x/sys/unix.Kill":
@@ -110,7 +110,7 @@ func (f function) typeSwitch(s *ast.TypeSwitchStmt) {
 	for _, clause := range s.Body.List {
 		for _, t := range clause.(*ast.CaseClause).List {
 			if f.isExitError(t) && f.mayBeJoined(x.(*ast.TypeAssertExpr).X) {
-				f.Reportf(t.Pos(), "this error may be a joined one, as Timeout, Lifelines or Leftovers is set: use errors.As")
+				f.Reportf(t.Pos(), "this error may be a joined one, as Timeout, Lifelines or FailOnLeftovers is set: use errors.As")
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (f function) compared(err, with ast.Expr) {
 	if sel, ok := with.(*ast.SelectorExpr); ok && err != nil {
 		v := f.TypesInfo.Uses[sel.Sel]
 		if v != nil && v.Pkg() != nil && v.Pkg().Path() == "context" && (v.Name() == "DeadlineExceeded" || v.Name() == "Canceled") && f.mayBeJoined(err) {
-			f.Reportf(with.Pos(), "this error may be a joined one, as Timeout, Lifelines or Leftovers is set: use errors.Is")
+			f.Reportf(with.Pos(), "this error may be a joined one, as Timeout, Lifelines or FailOnLeftovers is set: use errors.Is")
 		}
 	}
 }
@@ -230,41 +230,83 @@ func (f function) mayBeJoined(err ast.Expr) bool {
 	}
 	switch sel.Sel.Name {
 	case "Wait", "Run", "Output", "CombinedOutput":
-		return f.joined(sel.X)
+		return f.set(sel.X, f.joins)
 	}
 	return false
 }
 
-// joins are the fields of a corral.Cmd with errors of their own: see Cmd.Wait.
-var joins = map[string]bool{"Timeout": true, "Lifelines": true, "Leftovers": true}
+// joins reports whether a field of a corral.Cmd that is set to value has errors of its own:
+// see Cmd.Wait.
+func (f function) joins(field string, value ast.Expr) bool {
+	switch field {
+	case "Timeout", "Lifelines":
+		return true
+	case "Leftovers":
+		policy := f.constant(value)
+		return policy == "" || policy == "FailOnLeftovers"
+	}
+	return false
+}
 
-// joined reports whether one of those fields is set: by this function, if it has made
+// detached reports whether this function says already that the Cmd of a process is to live
+// on.
+func (f function) detached(process ast.Expr) bool {
+	sel, ok := f.origin(process).(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	var cmd types.Object
+	if id, ok := ast.Unparen(sel.X).(*ast.Ident); ok {
+		cmd = f.TypesInfo.ObjectOf(id)
+	}
+	wanted := func(field string, value ast.Expr) bool {
+		return field == "Leftovers" && f.constant(value) == "DetachLeftovers"
+	}
+	return f.sets(f.body, cmd, wanted) || f.sets(f.origin(sel.X), nil, wanted)
+}
+
+// constant returns the name of the constant that e is, or "".
+func (f function) constant(e ast.Expr) string {
+	var id *ast.Ident
+	switch e := ast.Unparen(e).(type) {
+	case *ast.Ident:
+		id = e
+	case *ast.SelectorExpr:
+		id = e.Sel
+	}
+	if c, ok := f.TypesInfo.Uses[id].(*types.Const); ok {
+		return c.Name()
+	}
+	return ""
+}
+
+// set reports whether a field of cmd is set as wanted: by this function, if it has made
 // cmd by Command or CommandContext, or else anywhere in the package.
-func (f function) joined(cmd ast.Expr) bool {
+func (f function) set(cmd ast.Expr, wanted func(field string, value ast.Expr) bool) bool {
 	if made, ok := f.origin(cmd).(*ast.CallExpr); ok {
 		callee := typeutil.StaticCallee(f.TypesInfo, made)
 		if callee != nil && (callee.FullName() == library+".Command" || callee.FullName() == library+".CommandContext") {
 			id, ok := ast.Unparen(cmd).(*ast.Ident)
-			return ok && f.sets(f.body, f.TypesInfo.ObjectOf(id))
+			return ok && f.sets(f.body, f.TypesInfo.ObjectOf(id), wanted)
 		}
 	}
 	for _, file := range f.Files {
-		if f.sets(file, nil) {
+		if f.sets(file, nil, wanted) {
 			return true
 		}
 	}
 	return false
 }
 
-// sets reports whether one of the fields is set below n, of a given variable or, if
+// sets reports whether a field is set as wanted below n, of a given variable or, if
 // that is nil, of any corral.Cmd.
-func (f function) sets(n ast.Node, of types.Object) (found bool) {
+func (f function) sets(n ast.Node, of types.Object, wanted func(field string, value ast.Expr) bool) (found bool) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.AssignStmt:
-			for _, lhs := range n.Lhs {
+			for i, lhs := range n.Lhs {
 				sel, ok := lhs.(*ast.SelectorExpr)
-				if !ok || !joins[sel.Sel.Name] || !f.isCmd(sel.X, false) {
+				if !ok || !f.isCmd(sel.X, false) || len(n.Rhs) != len(n.Lhs) || !wanted(sel.Sel.Name, n.Rhs[i]) {
 					continue
 				}
 				id, _ := sel.X.(*ast.Ident)
@@ -274,7 +316,7 @@ func (f function) sets(n ast.Node, of types.Object) (found bool) {
 			for _, elt := range n.Elts {
 				if kv, ok := elt.(*ast.KeyValueExpr); ok && of == nil && f.isCmd(n, false) {
 					key, _ := kv.Key.(*ast.Ident)
-					found = found || key != nil && joins[key.Name]
+					found = found || key != nil && wanted(key.Name, kv.Value)
 				}
 			}
 		}

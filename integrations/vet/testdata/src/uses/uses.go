@@ -39,6 +39,27 @@ func releases(cmd *exec.Cmd) {
 	p.Release()
 }
 
+func detaches() {
+	cmd := exec.Command("true")
+	cmd.Leftovers = exec.DetachLeftovers
+	cmd.Start()
+	cmd.Process.Release()
+	made := &exec.Cmd{Path: "true", Leftovers: exec.DetachLeftovers}
+	made.Process.Release()
+	other := exec.Command("true")
+	other.Leftovers = exec.KeepLeftovers
+	other.Process.Release() // want `DetachLeftovers`
+}
+
+func policies() {
+	cmd := exec.Command("true")
+	cmd.Leftovers = exec.KeepLeftovers
+	_, _ = cmd.Run().(*exec.ExitError)
+	failing := exec.Command("true")
+	failing.Leftovers = exec.FailOnLeftovers
+	_, _ = failing.Run().(*exec.ExitError) // want `use errors.As`
+}
+
 func kills(cmd *exec.Cmd, pid int) {
 	syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)                // want `use Cmd.Signal`
 	_ = unix.Kill(-(cmd.Process.Pid), syscall.SIGTERM)             // want `use Cmd.Signal`

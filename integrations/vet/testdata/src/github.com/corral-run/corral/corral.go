@@ -17,7 +17,17 @@ type Cmd struct {
 	Process     *os.Process
 	WaitDelay   time.Duration
 	Timeout     time.Duration
+	Leftovers   LeftoverPolicy
 }
+
+type LeftoverPolicy int
+
+const (
+	KillLeftovers LeftoverPolicy = iota
+	KeepLeftovers
+	FailOnLeftovers
+	DetachLeftovers
+)
 
 func Command(name string, arg ...string) *Cmd                             { return &Cmd{Path: name} }
 func CommandContext(ctx context.Context, name string, arg ...string) *Cmd { return &Cmd{Path: name} }
