@@ -60,6 +60,7 @@ type cgroupContainment struct {
 
 	stopped   atomic.Bool // a signal has been sent
 	untouched bool
+	reaped    bool
 	noGuard   atomic.Pointer[string] // why there was none for some time
 }
 
@@ -212,8 +213,13 @@ func (c *cgroupContainment) letGo() error {
 }
 
 func (c *cgroupContainment) close() error {
+	c.drop()
 	if c.dir == nil {
 		return nil
+	}
+	if c.pid != 0 && !c.reaped {
+		_, status, _, err := peek(c.pid)
+		c.judge(status, err)
 	}
 	return c.pens.give(c.dir, c.plan, c.untouched)
 }
@@ -223,11 +229,18 @@ func (c *cgroupContainment) close() error {
 // show, some kernels kill whoever is born in it later. See stillborn too.
 func (c *cgroupContainment) reap() (*os.ProcessState, error) {
 	state, err := c.child.reap()
-	if state != nil && !c.stopped.Load() {
-		status, ok := state.Sys().(syscall.WaitStatus)
-		c.untouched = ok && !(status.Signaled() && status.Signal() == syscall.SIGKILL)
+	c.reaped = true
+	if state != nil {
+		status, _ := state.Sys().(syscall.WaitStatus)
+		c.judge(status, nil)
 	}
 	return state, err
+}
+
+// judge takes down whether the directory can be used again, as the leader has ended so.
+func (c *cgroupContainment) judge(status syscall.WaitStatus, err error) {
+	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
+	c.untouched = err == nil && !killed && !c.stopped.Load()
 }
 
 func (c *cgroupContainment) signal(sigs ...os.Signal) error {

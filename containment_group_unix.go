@@ -130,6 +130,7 @@ func (g *groupContainment) empty(ctx context.Context) error {
 }
 
 func (g *groupContainment) close() error {
+	g.drop()
 	if g.group == nil {
 		return nil
 	}

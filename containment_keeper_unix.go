@@ -53,6 +53,7 @@ type keeperContainment struct {
 	over      bool // the keeper may end
 	leftAlone bool // it has been told to let the run go
 	lost      bool
+	reaped    bool          // the keeper has been waited for
 	known     []proctree.ID // the members last seen
 }
 
@@ -78,6 +79,7 @@ func openKeeper(req request) (containment, error) {
 	if err := proctree.Usable(); err != nil {
 		return nil, err
 	}
+	buryDeserted()
 	if err := keeperAllowed(); err != nil {
 		return nil, err
 	}
@@ -638,7 +640,7 @@ func (k *keeperContainment) empty(ctx context.Context) error {
 
 func (k *keeperContainment) reap() (*os.ProcessState, error) {
 	k.mu.Lock()
-	k.over = true
+	k.over, k.reaped = true, true
 	end, lost := k.end, k.lost
 	k.mu.Unlock()
 	markDone(k.leader) // as long as the keeper holds its PID
@@ -703,19 +705,52 @@ func (k *keeperContainment) letGo() error {
 	return nil
 }
 
-// close leaves a keeper that still has members to it: it kills them as soon as it can.
+// close leaves a keeper that still has members to it: it kills them as soon as it can. One
+// whose leader has ended, and that nobody has waited for, ends.
 func (k *keeperContainment) close() error {
 	k.stopWatch()
 	k.mu.Lock()
 	k.over = true
-	letGo := k.leftAlone
+	letGo, reaped := k.leftAlone, k.reaped
 	k.mu.Unlock()
-	if k.line == nil {
+	switch {
+	case k.line == nil:
 		return nil
+	case letGo:
+		buryLater(k.proc)
+	case !reaped && isClosed(k.ended):
+		k.reap()
 	}
-	err := k.line.Close()
-	if letGo && processHandleOf(k.proc) != nil {
-		err = errors.Join(err, k.proc.Release()) // for its pidfd
+	return k.line.Close()
+}
+
+// deserted are keepers of runs that have been let go. They end with the leader, and become
+// zombies of the owner, which has no goroutine for them: the next run buries them.
+var deserted struct {
+	sync.Mutex
+	keepers []proctree.ID
+}
+
+func buryLater(keeper *os.Process) {
+	id, err := proctree.Identify(keeper.Pid)
+	if err == nil {
+		deserted.Lock()
+		deserted.keepers = append(deserted.keepers, id)
+		deserted.Unlock()
 	}
-	return err
+	if processHandleOf(keeper) != nil {
+		keeper.Release() // for its pidfd
+	}
+}
+
+func buryDeserted() {
+	deserted.Lock()
+	defer deserted.Unlock()
+	deserted.keepers = slices.DeleteFunc(deserted.keepers, func(id proctree.ID) bool {
+		if !isHeldBy(id) {
+			return true // somebody else has
+		}
+		pid, err := syscall.Wait4(id.PID, nil, syscall.WNOHANG, nil)
+		return pid == id.PID || err == syscall.ECHILD
+	})
 }

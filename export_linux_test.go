@@ -13,3 +13,6 @@ func GiveBack() {
 	owner.mu.Unlock()
 	old.end()
 }
+
+// WaitCalled reports whether somebody waits for the run.
+func WaitCalled(c *Cmd) bool { return c.run.waitCalled.Load() }

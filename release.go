@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+	"weak"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
@@ -174,4 +175,47 @@ func (r *run) outstay() {
 func (r *run) waitReleased() error {
 	r.cmd.stdio.finish(r.remainingDelay(), true)
 	return syscall.EINVAL
+}
+
+// unclaimed is about a run that is over while nobody waits for it: perhaps nobody ever
+// will. As under os/exec, that does not use up the owner. What nobody can ask for any more is
+// given up at once. A keeper keeps the leader's PID from being another's, until the process
+// has been released, or nobody has the Cmd any more.
+func (r *run) unclaimed(held bool) {
+	if r.inline || r.stuck || r.waitCalled.Load() {
+		return
+	}
+	if !held && r.nothingLeft() {
+		r.conclude()
+		return
+	}
+	r.mu.Lock()
+	r.garbage = runtime.AddCleanup(r.cmd, func(cont *choice) { go cont.close() }, r.cont)
+	r.mu.Unlock()
+	lookUnclaimed(weak.Make(r), firstLook)
+}
+
+func (r *run) nothingLeft() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.kept) == 0 && r.unknown == nil && (r.stop == nil || r.stop.err() == nil)
+}
+
+// lookUnclaimed looks whether the process of a run that is over has been released, for some
+// seconds. It does not keep the run from being garbage.
+func lookUnclaimed(run weak.Pointer[run], pause time.Duration) {
+	const longest = 10 * time.Second
+	time.AfterFunc(pause, func() {
+		r := run.Value()
+		switch {
+		case r == nil || r.waitCalled.Load() || pause > longest:
+		case released(r.process):
+			r.conclude()
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.report.CompareAndSwap(nil, r.makeReport())
+		default:
+			lookUnclaimed(run, 2*pause)
+		}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
@@ -39,6 +40,7 @@ type run struct {
 	inline     bool // supervise is called by wait
 	ownThread  bool // the thread that started the leader is kept until it has ended
 	waitCalled atomic.Bool
+	tooLate    atomic.Bool // Wait has been called after Process.Release
 	reapOnce   sync.Once
 	state      *os.ProcessState
 	reapErr    error
@@ -75,6 +77,9 @@ type run struct {
 
 	lines    []lifeline
 	watching sync.WaitGroup // of lifelines
+
+	concluded sync.Once
+	garbage   runtime.Cleanup // concludes a run whose Cmd nobody has any more
 
 	report atomic.Pointer[Report]
 }
@@ -291,7 +296,7 @@ func (r *run) supervise() {
 		}
 		// Nobody may be waiting: then the leader stays a zombie, as it does
 		// under os/exec. That is correct too, only slower for process groups.
-		if !held && r.waitCalled.Load() {
+		if !held && r.waitCalled.Load() && !r.tooLate.Load() {
 			r.reap()
 		}
 	case r.giveUpCtx.Err() == nil:
@@ -300,6 +305,7 @@ func (r *run) supervise() {
 		r.stuck = true
 	}
 	r.settle()
+	r.unclaimed(held)
 }
 
 // settle applies the leftover policy, and waits for a stop that has begun.
@@ -385,6 +391,9 @@ func (r *run) reap() error {
 
 func (r *run) claimWait() bool {
 	r.letGo()
+	if !r.inline && released(r.process) {
+		r.tooLate.Store(true)
+	}
 	return r.waitCalled.CompareAndSwap(false, true)
 }
 
@@ -408,23 +417,36 @@ func (r *run) wait() error {
 	}
 	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.cmd.Leftovers.keeps() && r.stop == nil)
 	var exitErr error
-	if !r.stuck {
+	switch {
+	case r.tooLate.Load():
+		exitErr = syscall.EINVAL // as under os/exec
+	case !r.stuck:
 		exitErr = r.reap()
 	}
-	burySiblings(r.cont.containment)
-	r.giveUp()
-	r.watching.Wait()
-	closeLifelines(r.lines)
-	r.close()
+	r.conclude()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.forceTimers {
-		t.Stop()
-	}
 	r.cmd.setState(r.state)
 	rep := r.makeReport()
 	r.report.Store(rep)
 	return r.waitError(exitErr, ioErr, rep)
+}
+
+// conclude gives up all that the owner has of a run that is over, but for the streams.
+func (r *run) conclude() {
+	r.concluded.Do(func() {
+		burySiblings(r.cont.containment)
+		r.giveUp()
+		r.watching.Wait()
+		closeLifelines(r.lines)
+		r.close()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, t := range r.forceTimers {
+			t.Stop()
+		}
+		r.garbage.Stop()
+	})
 }
 
 // close closes the containment when nobody uses it any more. That may be the stop still,

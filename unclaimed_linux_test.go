@@ -1,0 +1,138 @@
+package corral_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+const forgetfulRole = "forgetful"
+
+func init() { escape.Register(forgetfulRole, forgetful) }
+
+// unclaimed are what a program may do that does not call Wait. The command has ended when
+// they are called.
+var unclaimed = map[string]func(*corral.Cmd){
+	"nothing":         func(*corral.Cmd) {},
+	"Process.Wait":    func(c *corral.Cmd) { c.Process.Wait() },
+	"Process.Release": func(c *corral.Cmd) { c.Process.Release() },
+}
+
+// forgetful is an owner that never calls Wait.
+func forgetful(args []string) {
+	n, _ := strconv.Atoi(args[2])
+	fds := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			panic(err)
+		}
+		return len(entries)
+	}
+	run := func() error {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		cmd := command(corral.Containment(args[0]), "/bin/true")
+		cmd.Stdout = w
+		err = cmd.Start()
+		w.Close()
+		if err == nil {
+			_, err = io.ReadAll(r)
+		}
+		if err == nil {
+			unclaimed[args[1]](cmd)
+		}
+		return err
+	}
+	if err := run(); err != nil { // the guard, and what the runtime opens
+		panic(err)
+	}
+	before := fds()
+	for i := range n {
+		if err := run(); err != nil {
+			fmt.Printf("run %d, with %d descriptors: %v\n", i, fds(), err)
+			os.Exit(1)
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		runtime.GC()
+		keepers := 0
+		pids, _ := proctree.ChildPIDs(os.Getpid())
+		for _, pid := range pids {
+			if row, err := proctree.Lookup(pid); err == nil && row.Name == "corral-keeper" && row.Alive() {
+				keepers++
+			}
+		}
+		if fds() <= before+3 && keepers == 0 && runtime.NumGoroutine() <= 5 {
+			return
+		}
+		if time.Now().After(deadline) {
+			fmt.Printf("%d descriptors, before %d; %d keepers; %d goroutines\n", fds(), before, keepers, runtime.NumGoroutine())
+			os.Exit(1)
+		}
+	}
+}
+
+// TestUnclaimed: runs that nobody waits for do not use up the owner, as under os/exec,
+// where the garbage collector sees to it.
+func TestUnclaimed(t *testing.T) {
+	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
+		for name := range unclaimed {
+			t.Run(name, func(t *testing.T) {
+				n := 400
+				if cont == corral.Keeper || cont == corral.PIDNS {
+					n = 100 // each has a keeper, until it is garbage
+				}
+				path, args := escape.Command(forgetfulRole, string(cont), name, strconv.Itoa(n))
+				if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			})
+		}
+	})
+}
+
+// TestReleaseWhileWaiting: it does not disturb who waits, as under os/exec.
+func TestReleaseWhileWaiting(t *testing.T) {
+	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
+		for status, script := range []string{"read x; exit 0", "read x; exit 1"} {
+			cmd := command(cont, "sh", "-c", script)
+			in, err := cmd.StdinPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			waited := make(chan error)
+			go func() { waited <- cmd.Wait() }()
+			eventually(t, "Wait is not called", func() bool { return corral.WaitCalled(cmd) })
+			cmd.Process.Release()
+			in.Close()
+			err = <-waited
+			var exit *corral.ExitError
+			if errors.As(err, &exit) != (status == 1) || cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != status {
+				t.Errorf("Wait: %v, %v; want status %d", err, cmd.ProcessState, status)
+			}
+			if rep := cmd.Report(); rep.Ending != corral.Exited || rep.ExitCode != status {
+				t.Errorf("%+v", rep)
+			}
+			if _, err := syscall.Wait4(cmd.Report().Leader.PID, nil, syscall.WNOHANG, nil); err != syscall.ECHILD {
+				t.Errorf("a zombie is left: %v", err)
+			}
+		}
+	})
+}
