@@ -63,7 +63,7 @@ func parseDuration(s string) (time.Duration, error) {
 		}
 		return scale(f, time.Second), nil
 	}
-	if strings.HasPrefix(s, "-") {
+	if len(s) > 1 && s[0] == '-' && strings.IndexByte(".0123456789", s[1]) >= 0 {
 		return 0, errors.New("a duration cannot be negative")
 	}
 	rest := strings.TrimPrefix(s, "+")

@@ -213,12 +213,20 @@ func wordHint(c *cobra.Command, word string) string {
 	switch {
 	case set && name != "" && !strings.ContainsAny(name, "/ "):
 		return fmt.Sprintf(" (a variable is set by env: env %s ...)", word)
-	case strings.ContainsAny(word, " \t") && !strings.HasPrefix(word, " "):
+	case strings.ContainsAny(word, " \t|&;<>()`"):
 		return " (this is one word: leave out the quotes, or use sh -c)"
+	case slices.Contains(builtins, word):
+		return " (only a shell has that: use sh -c)"
 	case !c.HasParent() && c.ArgsLenAtDash() < 0:
 		return commandHint(c, word)
 	}
 	return ""
+}
+
+// builtins are commands that are none for anybody but a shell.
+var builtins = []string{
+	".", "alias", "bg", "builtin", "cd", "declare", "eval", "exec", "exit", "export", "fg", "jobs", "let", "local", "pushd", "popd",
+	"read", "return", "set", "shift", "source", "trap", "type", "ulimit", "umask", "unalias", "unset", "wait",
 }
 
 // commandHint is what to add about a command that is not found, if it is nearly one of
