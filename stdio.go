@@ -146,7 +146,7 @@ func (s *stdio) writer(to io.Writer, limit int64) (io.Writer, error) {
 	if to == nil {
 		return nil, nil
 	}
-	if f, ok := to.(*os.File); ok && (limit <= 0 || slices.Contains(s.child, io.Closer(f))) { // of StdoutPipe
+	if f, ok := to.(*os.File); ok && (limit <= 0 || f == nil || slices.Contains(s.child, io.Closer(f))) { // of StdoutPipe
 		return f, nil
 	}
 	r, w, err := os.Pipe()

@@ -288,3 +288,16 @@ func swallowing() int {
 	b := make([]byte, 1<<20)
 	return strings.Count(string(b[:runtime.Stack(b, true)]), "\ngithub.com/corral-run/corral.swallow(")
 }
+
+// TestOutputLimitNoFile: a nil *os.File is no output to be limited.
+func TestOutputLimitNoFile(t *testing.T) {
+	var none *os.File
+	run := func(limit int64) string {
+		cmd := corral.Command("echo", "hello")
+		cmd.Stdout, cmd.OutputLimit = none, limit
+		return fmt.Sprint(cmd.Run())
+	}
+	if got, want := run(9), run(0); got != want {
+		t.Errorf("%s; without a limit %s", got, want)
+	}
+}
