@@ -74,8 +74,12 @@ func linuxState(letter byte) State {
 func parseTgid(b []byte) (int, error) {
 	for line := range bytes.Lines(b) {
 		if value, ok := bytes.CutPrefix(line, []byte("Tgid:")); ok {
-			if tgid, ok := parsePID(bytes.TrimSpace(value)); ok {
+			value = bytes.TrimSpace(value)
+			if tgid, ok := parsePID(value); ok {
 				return tgid, nil
+			}
+			if string(value) == "0" { // it has just been reaped, and is about to vanish
+				return 0, ErrGone
 			}
 		}
 	}

@@ -72,6 +72,11 @@ func FuzzParseTgid(f *testing.F) {
 		f.Errorf("got %d, error %v", got, err)
 	}
 	f.Add(seed)
+	reaped := []byte("Name:\tsleep\nState:\tX (dead)\nTgid:\t0\nNgid:\t0\nPid:\t1235\nPPid:\t0\n")
+	if got, err := parseTgid(reaped); err != ErrGone {
+		f.Errorf("a process that has just been reaped: %d, error %v", got, err)
+	}
+	f.Add(reaped)
 	f.Add([]byte("Tgid:\t\nTgid:\tx\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if tgid, err := parseTgid(b); err == nil && (!possible(tgid) || !bytes.Contains(b, fmt.Append(nil, tgid))) {
