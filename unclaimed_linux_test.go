@@ -93,8 +93,11 @@ func TestUnclaimed(t *testing.T) {
 		for name := range unclaimed {
 			t.Run(name, func(t *testing.T) {
 				n := 400
+				if testing.Short() {
+					n = 40
+				}
 				if cont == corral.Keeper || cont == corral.PIDNS {
-					n = 100 // each has a keeper, until it is garbage
+					n /= 4 // each has a keeper, until it is garbage
 				}
 				path, args := escape.Command(forgetfulRole, string(cont), name, strconv.Itoa(n))
 				if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {

@@ -1,6 +1,7 @@
 package corral_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ func cover() {
 // after it.
 func runBlind(args []string) {
 	when, cont, then := args[0], corral.Containment(args[1]), args[2]
-	cmd := corral.Command("sh", "-c", "sleep 30 >/dev/null & echo; exec >/dev/null; cat")
+	cmd := corral.Command("sh", "-c", "sleep 30 >/dev/null & echo $!; exec >/dev/null; cat")
 	cmd.Containment, cmd.Require = cont, cont
 	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 300 * time.Millisecond}}
 	if then == "keep" {
@@ -57,7 +58,10 @@ func runBlind(args []string) {
 		fmt.Printf("refused in words: %v: %v\n", errors.As(err, &refused), err)
 		return
 	}
-	io.Copy(io.Discard, io.LimitReader(ready, 1))
+	sleep, err := bufio.NewReader(ready).ReadString('\n')
+	if err != nil {
+		panic(err)
+	}
 	if when == "after" {
 		cover()
 	}
@@ -67,7 +71,7 @@ func runBlind(args []string) {
 	feed.Close()
 	err = cmd.Wait()
 	var unknown *corral.UnknownError
-	fmt.Printf("unknown: %v, %v: %v\n", errors.As(err, &unknown), cmd.Report().Unknown != "", err)
+	fmt.Printf("unknown: %v, %v: %v\n%s", errors.As(err, &unknown), cmd.Report().Unknown != "", err, sleep)
 }
 
 // TestBlind: who cannot see the members does not say that there are none. Where it is
@@ -119,6 +123,11 @@ func TestBlind(t *testing.T) {
 			_, err = io.Copy(io.Discard, r)
 			if left := err != nil; left != tt.left {
 				t.Errorf("something is left: %v, want %v", left, tt.left)
+			} else if left { // it has the pipe, so it is there
+				lines := strings.Fields(string(out))
+				if err := syscall.Kill(max(2, atoi(lines[len(lines)-1])), syscall.SIGKILL); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
