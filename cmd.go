@@ -462,7 +462,8 @@ func (c *Cmd) setState(s *os.ProcessState) {
 //
 // The error is exactly the one of exec.Cmd.Wait, of the same type, unless one of the
 // fields is set that have errors of their own, Timeout, Lifelines or FailOnLeftovers: then
-// it holds all errors there are. So it is, in this order,
+// it holds all errors there are. A WaitDelay of zero is a second for what is left to be
+// copied, which may be an ErrWaitDelay where exec.Cmd.Wait would wait. So the error is, in this order,
 //   - an *ExitError, as itself, if the command did not exit with status 0;
 //   - the context's error, as itself, if the context was done and Cancel returned nil, and
 //     an error that wraps Cancel's if it returned another one than os.ErrProcessDone;

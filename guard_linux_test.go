@@ -117,25 +117,13 @@ func TestHeadless(t *testing.T) {
 // outlives it, nor do the runs.
 func TestGuardStopped(t *testing.T) {
 	t.Run("owner is killed", func(t *testing.T) {
-		need(t, corral.Cgroup)
-		nest := newNest(t, false)
-		probe := escape.NewProbe(t, stubborn)
-		o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
-		probe.Ready(t.Context())
-		guard := o.helper("corral-guard")
-		send(t, guard, syscall.SIGSTOP)
+		o, probe, guard := startWithStoppedGuard(t)
 		o.kill()
 		gone(t, probe, nil)
 		ends(t, guard)
 	})
 	t.Run("owner exits", func(t *testing.T) {
-		need(t, corral.Cgroup)
-		nest := newNest(t, false)
-		probe := escape.NewProbe(t, stubborn)
-		o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
-		probe.Ready(t.Context())
-		guard := o.helper("corral-guard")
-		send(t, guard, syscall.SIGSTOP)
+		o, probe, guard := startWithStoppedGuard(t)
 		probe.Release()
 		if r := o.result(); r.Err != "<nil>" {
 			t.Error(r.Err)
@@ -162,6 +150,18 @@ func TestGuardStopped(t *testing.T) {
 		}
 		ends(t, guard)
 	})
+}
+
+// startWithStoppedGuard starts an owner with a run that resists, and stops its guard.
+func startWithStoppedGuard(t *testing.T) (*running, *escape.Probe, proctree.ID) {
+	t.Helper()
+	need(t, corral.Cgroup)
+	probe := escape.NewProbe(t, stubborn)
+	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Cgroup})
+	probe.Ready(t.Context())
+	guard := o.helper("corral-guard")
+	send(t, guard, syscall.SIGSTOP)
+	return o, probe, guard
 }
 
 // ownGuard is the one of this process.

@@ -135,8 +135,19 @@ func TestIgnoresTerm(t *testing.T) {
 }
 
 // TestDefaultWaitDelay: output that a process outside of the run holds is waited for
-// as long as a second, unless WaitDelay says otherwise. Under os/exec it is for ever.
+// as long as a second, unless WaitDelay says otherwise, and so is a late Stdin. Under os/exec
+// it is for ever.
 func TestDefaultWaitDelay(t *testing.T) {
+	late := corral.Command("true")
+	late.Stdin = lateReader{}
+	if err := late.Run(); err != corral.ErrWaitDelay {
+		t.Errorf("a Stdin that does not come to its end in a second: %v", err)
+	}
+	patient := corral.Command("true")
+	patient.Stdin, patient.WaitDelay = lateReader{}, time.Hour
+	if err := patient.Run(); err != nil {
+		t.Errorf("with a WaitDelay, as under os/exec: %v", err)
+	}
 	cmd := corral.Command("sh", "-c", "sleep 60 & echo $!")
 	cmd.Leftovers = corral.KeepLeftovers
 	begin := time.Now()
