@@ -41,6 +41,7 @@ type run struct {
 	ownThread  bool // the thread that started the leader is kept until it has ended
 	waitCalled atomic.Bool
 	tooLate    atomic.Bool // Wait has been called after Process.Release
+	reapable   atomic.Bool // the leader has ended, and the containment does not need its zombie
 	reapOnce   sync.Once
 	state      *os.ProcessState
 	reapErr    error
@@ -294,10 +295,9 @@ func (r *run) supervise() {
 		if r.cmd.Leftovers == KillLeftovers || r.cmd.Leftovers == FailOnLeftovers {
 			r.countWaitDelay()
 		}
-		// Nobody may be waiting: then the leader stays a zombie, as it does
-		// under os/exec. That is correct too, only slower for process groups.
-		if !held && r.waitCalled.Load() && !r.tooLate.Load() {
-			r.reap()
+		if !held {
+			r.reapable.Store(true)
+			r.reapIfWaited()
 		}
 	case r.giveUpCtx.Err() == nil:
 		r.log.Warn("corral: cannot wait for the command", "error", err)
@@ -384,6 +384,15 @@ func (r *run) left() ([]proctree.Process, error) {
 	return r.cont.members()
 }
 
+// reapIfWaited reaps the leader as soon as it has ended and Wait has been called,
+// whichever comes last: what it leaves may run for hours. If nobody waits, it stays a
+// zombie, as under os/exec.
+func (r *run) reapIfWaited() {
+	if r.reapable.Load() && r.waitCalled.Load() && !r.tooLate.Load() {
+		r.reap()
+	}
+}
+
 func (r *run) reap() error {
 	r.reapOnce.Do(func() { r.state, r.reapErr = r.cont.reap() })
 	return r.reapErr
@@ -405,6 +414,7 @@ func (r *run) wait() error {
 			runtime.UnlockOSThread()
 		}
 	}
+	r.reapIfWaited()
 	<-r.over
 	if r.isReleased() {
 		return r.waitReleased()

@@ -108,6 +108,45 @@ func TestUnclaimed(t *testing.T) {
 	})
 }
 
+// TestLateWait: Wait reaps a leader that has ended before it, and does not put that off
+// until what the leader has left has ended, too. A process group needs its leader's zombie.
+func TestLateWait(t *testing.T) {
+	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
+		if cont == corral.Group {
+			t.Skip("the zombie keeps the group's ID")
+		}
+		for range 10 {
+			cmd := command(cont, "sh", "-c", "read x <&3 & exit 0")
+			cmd.Leftovers = corral.WaitForLeftovers
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd.ExtraFiles = []*os.File{r}
+			err = cmd.Start()
+			r.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pid := cmd.Process.Pid
+			eventually(t, "the leader runs", func() bool {
+				row, err := proctree.Lookup(pid)
+				return err != nil || !row.Alive()
+			})
+			waited := make(chan error)
+			go func() { waited <- cmd.Wait() }()
+			eventually(t, "the leader is a zombie", func() bool {
+				_, err := proctree.Lookup(pid)
+				return errors.Is(err, proctree.ErrGone)
+			})
+			w.Close()
+			if err := <-waited; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // TestReleaseWhileWaiting: it does not disturb who waits, as under os/exec.
 func TestReleaseWhileWaiting(t *testing.T) {
 	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
