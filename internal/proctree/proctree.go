@@ -64,6 +64,15 @@ type Process struct {
 // state Z whose other threads live is alive.
 func (p Process) Alive() bool { return p.State != Zombie || p.Threads > 1 }
 
+// Command returns Args or, where these are empty (of a zombie, of a kernel thread, or
+// where they may not be read), the short name in brackets, as ps does.
+func (p Process) Command() []string {
+	if len(p.Args) > 0 {
+		return p.Args
+	}
+	return []string{"[" + p.Name + "]"}
+}
+
 // Usable returns nil if the process table can be read, else why it cannot: on
 // Linux, /proc may not be mounted, or be that of another PID namespace.
 func Usable() error {
@@ -138,6 +147,23 @@ func Identify(pid int) (ID, error) {
 		return ID{}, fmt.Errorf("process %d: %w", pid, err)
 	}
 	return id, nil
+}
+
+// Live returns the row of process id as Brief does, and true, if the PID is still its
+// own and it is alive. It is false too if the system does not tell.
+func Live(id ID) (Process, bool) {
+	p, err := Brief(id.PID)
+	if err != nil || p.ID != id || !p.Alive() {
+		return Process{}, false
+	}
+	return p, true
+}
+
+// Same reports whether the PID of process id is still its own, as it is until it has
+// been reaped: a zombie counts. It is false too if the system does not tell.
+func Same(id ID) bool {
+	now, err := Identify(id.PID)
+	return err == nil && now == id
 }
 
 // A Moment is a point in time, for Born.

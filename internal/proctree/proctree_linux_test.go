@@ -308,6 +308,12 @@ func TestZombie(t *testing.T) {
 	if p, err := Lookup(c.Process.Pid); err != nil || p.State != Zombie || p.Alive() {
 		t.Errorf("got %+v, error %v: somebody has reaped it", p, err)
 	}
+	if p, ok := Live(c.id); ok {
+		t.Errorf("Live: %+v", p)
+	}
+	if !Same(c.id) {
+		t.Error("not the Same, though it has not been reaped")
+	}
 	if err := c.Cmd.Wait(); err != nil {
 		t.Error(err)
 	}

@@ -167,6 +167,41 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+func TestLiveAndSame(t *testing.T) {
+	c := start(t, "idle")
+	if p, ok := Live(c.id); !ok || p.ID != c.id || p.PPID != os.Getpid() {
+		t.Errorf("Live: %+v, %v", p, ok)
+	}
+	if !Same(c.id) {
+		t.Error("not the Same")
+	}
+	earlier := ID{c.id.PID, c.id.Start - 1}
+	if p, ok := Live(earlier); ok || p.PID != 0 {
+		t.Errorf("Live of an earlier process: %+v, %v", p, ok)
+	}
+	if Same(earlier) {
+		t.Error("the Same as an earlier process")
+	}
+	c.end()
+	if p, ok := Live(c.id); ok || p.PID != 0 {
+		t.Errorf("Live of one that has been reaped: %+v, %v", p, ok)
+	}
+	if Same(c.id) {
+		t.Error("the Same as one that has been reaped")
+	}
+}
+
+func TestCommand(t *testing.T) {
+	p := Process{Name: "sh"}
+	if got := p.Command(); !slices.Equal(got, []string{"[sh]"}) {
+		t.Errorf("without arguments: %q", got)
+	}
+	p.Args = []string{"/bin/sh", "-c", ""}
+	if got := p.Command(); !slices.Equal(got, p.Args) {
+		t.Errorf("with arguments: %q", got)
+	}
+}
+
 func TestGone(t *testing.T) {
 	c := start(t, "idle")
 	c.end()
