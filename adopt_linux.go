@@ -3,7 +3,6 @@ package corral
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -59,19 +58,9 @@ func canAdopt() error {
 	return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(now), 0, 0, 0))
 }
 
-// adopt makes the owner adopt orphans for the containment. Where it may not, or would not
-// see them, the containment has to do without, and the Report says so.
-func (c *choice) adopt() error {
-	adopting, err := adopt(c.containment)
-	if err != nil {
-		c.lacking = fmt.Sprintf("what the %s containment loses is not adopted: %v", c.name, err)
-		return nil
-	}
-	c.containment = adopting
-	return nil
-}
-
-func adopt(inner containment) (*adopting, error) {
+// adopt returns the containment with what it loses. From now on and for good, the owner is
+// the one that orphans come to.
+func adopt(inner containment) (containment, error) {
 	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	if err != nil && os.Getpid() != 1 { // who gets the orphans anyhow
 		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
@@ -80,7 +69,10 @@ func adopt(inner containment) (*adopting, error) {
 		containment: inner, died: make(chan os.Signal, 1),
 		earlier: make(map[int]proctree.ID), others: make(map[proctree.ID]bool),
 	}
-	return a, a.recognise()
+	if err := a.recognise(); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // recognise takes down who is there before the start. An orphan of theirs may have come
@@ -196,14 +188,15 @@ func (a *adopting) buryListed(enough time.Time) (more bool) {
 // siblings are the children of the thread that has started the leader, but for the guard,
 // if that is not the main one.
 func (a *adopting) siblings() []int {
-	tid, helper := int(a.thread.Load()), a.helper()
+	tid := int(a.thread.Load())
 	if tid == os.Getpid() {
 		return nil
 	}
 	pids, _ := proctree.ThreadChildPIDs(tid)
-	if _, kept := a.containment.(*keeperContainment); kept {
+	if a.containment.facts().adopts {
 		return pids
 	}
+	helper := a.helper()
 	return slices.DeleteFunc(pids, func(pid int) bool { return pid == helper })
 }
 
@@ -220,25 +213,18 @@ func (a *adopting) known(pid int) bool {
 	return err != nil || now == before
 }
 
-func (a *adopting) unguarded() string {
-	if u, ok := a.containment.(interface{ unguarded() string }); ok {
-		return u.unguarded()
-	}
-	return ""
-}
-
 // helper is the PID of the guard or the keeper, or 0.
 func (a *adopting) helper() int {
-	if h, ok := a.containment.(interface{ helper() int }); ok && a.started.Load() {
-		return h.helper()
+	if a.started.Load() {
+		return a.containment.facts().helperPID
 	}
 	return 0
 }
 
 // helperLost reports whether the helper was the members' parent and is no more.
 func (a *adopting) helperLost() bool {
-	k, ok := a.containment.(*keeperContainment)
-	return ok && k.isLost()
+	f := a.containment.facts()
+	return f.adopts && f.lost
 }
 
 // awaitHelper returns when the helper has ended, of which only the line's end is known:

@@ -416,7 +416,7 @@ func (c *Cmd) prepare() (*run, error) {
 func (c *Cmd) prepareRun(plan StopPlan) (*run, error) {
 	inner := c.inner()
 	cont, err := choose(c.Containment, c.Require, request{
-		attr: c.SysProcAttr, plan: plan, log: c.logger(),
+		attr: c.SysProcAttr, plan: plan.internal(), log: c.logger(), helperPath: HelperPath,
 		keep: c.Leftovers.keeps(), detach: c.Leftovers == DetachLeftovers, wait: c.Leftovers == WaitForLeftovers,
 	})
 	if err != nil {

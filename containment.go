@@ -1,18 +1,11 @@
 package corral
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
-	"syscall"
-	"time"
-
-	"github.com/corral-run/corral/internal/proctree"
 )
 
 // Containment names a kernel mechanism that knows the members of a run. The
@@ -47,83 +40,12 @@ const (
 // byStrength is the order in which Auto, a fallback and Require think.
 var byStrength = []Containment{PIDNS, Job, Cgroup, Keeper, Group}
 
-// containment is what one run needs from the kernel. Its methods may be called
-// at the same time, but prepare and start come first, and reap and close last.
-type containment interface {
-	// prepare changes what is about to be started: attributes, files,
-	// environment.
-	prepare(*exec.Cmd) error
-
-	// start starts the command inside the containment. The leader is not the
-	// process that was started where a helper comes between. The error is os/exec's if the command cannot be
-	// executed; nothing is running then.
-	start(*exec.Cmd) (leader *os.Process, id proctree.ID, err error)
-
-	// exited returns when the leader has ended, without reaping it, or with
-	// ctx's error. held says that the leader must not be reaped before the run
-	// is empty, because its PID is what pins the containment.
-	exited(ctx context.Context) (held bool, err error)
-
-	members
-
-	// reap reaps the leader and returns how it ended, with the error that
-	// exec.Cmd.Wait has for it.
-	reap() (*os.ProcessState, error)
-
-	// letGo sees to it that all members are left alone from now on, also when the owner
-	// ends. Then close follows.
-	letGo() error
-
-	// close releases what the containment holds. It stops nothing.
-	close() error
-}
-
-// members are what a stop is about.
-type members interface {
-	// signal sends the signals, in this order, to every member, each once. The
-	// error is os.ErrProcessDone if there is none, os.ErrPermission if none may be
-	// signalled.
-	signal(...os.Signal) error
-
-	// kill ends every member, forks in flight included. It may be called again.
-	kill() error
-
-	// members returns the live ones, without what takes another look: see
-	// describe. A leader that has ended is not one, reaped or not.
-	members() ([]proctree.Process, error)
-
-	// empty returns nil when no member is left, or ctx's error. It waits for
-	// events, not for intervals to pass.
-	empty(ctx context.Context) error
-}
-
-// accounting is what a run has used, where the containment knows: by its method
-// usage, once it is closed.
-type accounting struct {
-	user, system time.Duration
-	peak         int64 // the most memory that one process has had, in bytes
-}
-
 // mechanism is one rung of an operating system's ladder.
 type mechanism struct {
 	name Containment
 	// open returns a containment for one run, or the reason why there is none
 	// to be had here or for this command.
 	open func(request) (containment, error)
-}
-
-// bestEffort has, of the containments that hold less on this system than they do
-// elsewhere, what gets away.
-var bestEffort = make(map[Containment]string)
-
-// request is what a containment may have to know of a run before it starts.
-type request struct {
-	attr   *syscall.SysProcAttr // the caller's, or nil
-	plan   StopPlan             // for whoever has to stop the run when the owner is gone
-	keep   bool                 // leftovers are to be kept,
-	detach bool                 // and the run is to go on when the owner is gone
-	wait   bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
-	log    *slog.Logger
 }
 
 // choice is the containment that a run got.
@@ -212,31 +134,17 @@ func autoFrom() (rank int, first Containment, err error) {
 	return rank, first, nil
 }
 
-// inTurn sends one signal after the other, until one cannot be sent.
-func inTurn(sigs []os.Signal, send func(os.Signal) error) error {
-	for _, sig := range sigs {
-		if err := send(sig); err != nil {
-			return err
-		}
+// adopt makes the owner adopt orphans for the containment. Where it may not, or would not
+// see them, the containment has to do without, and the Report says so.
+func (c *choice) adopt() error {
+	adopting, err := adopt(c.containment)
+	switch {
+	case err == errors.ErrUnsupported: // not what a kernel may say
+		return fmt.Errorf("corral: AdoptOrphans: %w", err)
+	case err != nil:
+		c.lacking = fmt.Sprintf("what the %s containment loses is not adopted: %v", c.name, err)
+	default:
+		c.containment = adopting
 	}
 	return nil
-}
-
-func processOf(p proctree.Process) Process {
-	command := p.Args
-	if len(command) == 0 {
-		command = []string{"[" + p.Name + "]"}
-	}
-	return Process{PID: p.PID, Start: p.Start, Command: command}
-}
-
-// describe turns rows that may lack details into what callers see, ordered by
-// PID.
-func describe(rows []proctree.Process) []Process {
-	var members []Process
-	for _, row := range detailed(rows) {
-		members = append(members, processOf(row))
-	}
-	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
-	return members
 }

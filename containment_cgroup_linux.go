@@ -10,10 +10,8 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,12 +66,12 @@ func openCgroup(req request) (containment, error) {
 	if req.attr != nil && req.attr.UseCgroupFD {
 		return nil, errors.New("SysProcAttr.UseCgroupFD asks for another one")
 	}
-	c := &cgroupContainment{pens: &owner, plan: planName(req.plan), log: req.log}
-	if req.detach {
-		c.plan = detachPlan
+	plan, err := runPlan(req.plan, req.detach)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	c.dir, c.reused, err = c.pens.take(c.plan)
+	c := &cgroupContainment{pens: &owner, plan: plan, log: req.log}
+	c.dir, c.reused, err = c.pens.take(req.helperPath, c.plan)
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +79,8 @@ func openCgroup(req request) (containment, error) {
 }
 
 func (c *cgroupContainment) prepare(cmd *exec.Cmd) error {
-	attr := new(syscall.SysProcAttr)
-	if cmd.SysProcAttr != nil {
-		*attr = *cmd.SysProcAttr
-	}
+	attr := ownAttr(cmd)
 	attr.UseCgroupFD, attr.CgroupFD = true, c.dir.FD()
-	cmd.SysProcAttr = attr
 	return nil
 }
 
@@ -184,25 +178,20 @@ func (c *cgroupContainment) guardLost(err error) {
 	c.log.Warn("corral: there is no guard, and the run would outlive this program; that is tried again", "error", err)
 }
 
-func (c *cgroupContainment) unguarded() string {
-	if why := c.noGuard.Load(); why != nil {
-		return *why
-	}
-	return ""
-}
-
 func (c *cgroupContainment) members() ([]proctree.Process, error) {
 	// A leader that has ended may be listed a little longer.
 	return c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
 }
 
-func (c *cgroupContainment) helper() int {
-	c.pens.mu.Lock()
-	defer c.pens.mu.Unlock()
-	if c.pens.guard == nil {
-		return 0
+func (c *cgroupContainment) facts() facts {
+	f := facts{helperPID: c.pens.guardPID()}
+	if c.dir != nil {
+		f.path = c.dir.Path()
 	}
-	return c.pens.guard.Pid
+	if why := c.noGuard.Load(); why != nil {
+		f.unguarded = *why
+	}
+	return f
 }
 
 func (c *cgroupContainment) letGo() error {
@@ -216,6 +205,9 @@ func (c *cgroupContainment) close() error {
 	c.drop()
 	if c.dir == nil {
 		return nil
+	}
+	if c.pid != 0 {
+		c.burySiblings()
 	}
 	if c.pid != 0 && !c.reaped {
 		_, status, _, err := peek(c.pid)
@@ -251,41 +243,4 @@ func (c *cgroupContainment) signal(sigs ...os.Signal) error {
 func (c *cgroupContainment) kill() error {
 	c.stopped.Store(true)
 	return c.cgroupMembers.kill()
-}
-
-// planName is a stop plan as a part of a directory's name: the guard has no
-// other source. What does not fit into a name is left out.
-func planName(plan StopPlan) string {
-	var name strings.Builder
-	for _, step := range plan {
-		sig, _ := step.Signal.(syscall.Signal)
-		part := fmt.Sprintf("%d-%d", sig, step.Wait.Milliseconds())
-		if name.Len() > 0 {
-			part = "," + part
-		}
-		if name.Len()+len(part) > 200 {
-			break
-		}
-		name.WriteString(part)
-	}
-	return name.String()
-}
-
-// detachPlan is in place of a plan for a run that is not to be stopped when its owner is gone.
-const detachPlan = "detach"
-
-func isDetached(directory string) bool { return strings.HasSuffix(directory, "."+detachPlan) }
-
-func planOf(directory string) StopPlan {
-	_, name, _ := strings.Cut(directory, ".")
-	var plan StopPlan
-	for part := range strings.SplitSeq(name, ",") {
-		number, wait, _ := strings.Cut(part, "-")
-		n, err := strconv.Atoi(number)
-		ms, werr := strconv.ParseInt(wait, 10, 64)
-		if err == nil && werr == nil {
-			plan = append(plan, StopStep{syscall.Signal(n), time.Duration(ms) * time.Millisecond})
-		}
-	}
-	return plan
 }

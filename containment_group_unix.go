@@ -129,6 +129,8 @@ func (g *groupContainment) empty(ctx context.Context) error {
 	return awaitExit(ctx, g.leader)
 }
 
+func (g *groupContainment) facts() facts { return facts{} }
+
 func (g *groupContainment) close() error {
 	g.drop()
 	if g.group == nil {

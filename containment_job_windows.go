@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -27,7 +26,7 @@ func openJob(req request) (containment, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("CreateJobObject", err)
 	}
-	j := &jobContainment{job: job, keep: req.keep, detach: req.detach, emptied: make(chan struct{})}
+	j := &jobContainment{job: job, helperPath: req.helperPath, keep: req.keep, detach: req.detach, emptied: make(chan struct{})}
 	j.ctx, j.stopWatch = context.WithCancel(context.Background())
 	if err := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); err != nil {
 		j.close()
@@ -43,8 +42,10 @@ type jobContainment struct {
 	keep    bool
 	detach  bool // the run goes on when the owner is gone
 	process *os.Process
-	leader  *proctree.Handle // which pins its PID, the number of its console group
-	id      proctree.ID
+
+	helperPath string           // for the helper that attaches to a console
+	leader     *proctree.Handle // which pins its PID, the number of its console group
+	id         proctree.ID
 
 	watchOnce sync.Once
 	port      windows.Handle // what the job tells is told here, from the first call of empty
@@ -54,22 +55,18 @@ type jobContainment struct {
 	ctx       context.Context // of watch
 	stopWatch context.CancelFunc
 
-	total accounting // of the whole run
+	total consumption // of the whole run
 }
 
 // prepare asks for a console group, so that the leader can be sent CTRL_BREAK. In a
 // console of its own there is nobody else: the flag is ignored with
 // CREATE_NEW_CONSOLE, and would turn off Ctrl-C with CREATE_NO_WINDOW.
 func (j *jobContainment) prepare(cmd *exec.Cmd) error {
-	attr := new(syscall.SysProcAttr)
-	if cmd.SysProcAttr != nil {
-		*attr = *cmd.SysProcAttr
-	}
+	attr := ownAttr(cmd)
 	const own = windows.CREATE_NEW_CONSOLE | windows.CREATE_NO_WINDOW | windows.DETACHED_PROCESS
 	if attr.CreationFlags&own == 0 {
 		attr.CreationFlags |= windows.CREATE_NEW_PROCESS_GROUP
 	}
-	cmd.SysProcAttr = attr
 	return nil
 }
 
@@ -206,7 +203,7 @@ func (j *jobContainment) signalOne(sig os.Signal) error {
 	if len(pids) == 0 {
 		return os.ErrProcessDone
 	}
-	return ask(sig, j.id.PID, pids)
+	return ask(j.helperPath, sig, j.id.PID, pids)
 }
 
 // kill ends every member. That no process may be added to one there is keeps
@@ -214,7 +211,7 @@ func (j *jobContainment) signalOne(sig os.Signal) error {
 func (j *jobContainment) kill() error {
 	limit := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS)
 	err := os.NewSyscallError("TerminateJobObject", windows.TerminateJobObject(j.job, killedStatus))
-	return join(limit, err)
+	return joinErrors(limit, err)
 }
 
 // killedStatus is the exit code of what was killed, the same as that of
@@ -314,10 +311,10 @@ func (j *jobContainment) hear(pause time.Duration) bool {
 	}
 }
 
-// usage is what the whole run has used, once the containment is closed.
-func (j *jobContainment) usage() accounting { return j.total }
+func (j *jobContainment) facts() facts { return facts{used: j.total} }
 
-func (j *jobContainment) account() (total accounting) {
+// account returns what the whole run has used.
+func (j *jobContainment) account() (total consumption) {
 	// JOBOBJECT_BASIC_ACCOUNTING_INFORMATION
 	var times struct {
 		user, kernel, thisPeriodUser, thisPeriodKernel        int64 // in units of 100 ns
@@ -352,5 +349,5 @@ func (j *jobContainment) close() error {
 	if j.keep {
 		err = j.limit(0)
 	}
-	return join(err, os.NewSyscallError("CloseHandle", windows.CloseHandle(j.job)))
+	return joinErrors(err, os.NewSyscallError("CloseHandle", windows.CloseHandle(j.job)))
 }

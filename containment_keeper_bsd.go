@@ -4,8 +4,8 @@ package corral
 
 import "syscall"
 
-// fillIn has nothing to fill in: there are no pidfds here.
-func fillIn(*syscall.SysProcAttr, int) {}
+// setPIDFD has nothing to fill in: there are no pidfds here.
+func setPIDFD(*syscall.SysProcAttr, int) {}
 
 func (k *keeperContainment) watch() { k.watchLeader() }
 

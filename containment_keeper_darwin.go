@@ -6,9 +6,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-func init() {
-	bestEffort[Keeper] = "a process whose parent was started and ended between two looks at the process table"
-}
+const bestEffort = "a process whose parent was started and ended between two looks at the process table"
 
 // dieWithKeeper does nothing: there is no parent-death signal.
 func dieWithKeeper(*syscall.SysProcAttr) {}

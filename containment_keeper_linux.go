@@ -9,8 +9,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// fillIn gives the caller the pidfd of the leader, if it has asked for one.
-func fillIn(attr *syscall.SysProcAttr, leader int) {
+// setPIDFD gives the caller the pidfd of the leader, if it has asked for one.
+func setPIDFD(attr *syscall.SysProcAttr, leader int) {
 	if attr.PidFD == nil {
 		return
 	}
@@ -48,9 +48,6 @@ func (k *keeperContainment) watchByPID(keeper int) {
 		}
 	}
 }
-
-// helper is for adopting.
-func (k *keeperContainment) helper() int { return k.proc.Pid }
 
 // keeperAllowed returns why there can be no keeper here, nil if there can: a seccomp filter
 // may forbid it to adopt orphans.

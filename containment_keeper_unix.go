@@ -47,14 +47,37 @@ type keeperContainment struct {
 	emptied chan struct{} // closed when nothing is left that is known
 	reading sync.WaitGroup
 
-	mu        sync.Mutex
-	end       *keeperEvent
-	freed     bool // the leader's PID is nobody's, or another's
-	over      bool // the keeper may end
-	leftAlone bool // it has been told to let the run go
-	lost      bool
-	reaped    bool          // the keeper has been waited for
-	known     []proctree.ID // the members last seen
+	mu    sync.Mutex
+	phase phase
+	end   *keeperEvent
+	freed bool          // the leader's PID is nobody's, or another's
+	known []proctree.ID // the members last seen
+}
+
+// phase is how far the owner and the keeper have come with each other. It only grows.
+type phase int
+
+const (
+	keeping   phase = iota // the keeper keeps the run
+	lost                   // somebody has killed the keeper
+	leftAlone              // it has been told to let the run go
+	dismissed              // it may end: what it has to say is of no interest any more
+	buried                 // it has been waited for
+)
+
+// advance moves on to the phase, if that is a later one, and returns the one before.
+func (k *keeperContainment) advance(to phase) (from phase) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	from = k.phase
+	k.phase = max(from, to)
+	return from
+}
+
+func (k *keeperContainment) now() phase {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.phase
 }
 
 // namespace is what has to be done differently for a PID namespace.
@@ -73,7 +96,7 @@ type inquiry struct {
 }
 
 func openKeeper(req request) (containment, error) {
-	if _, err := helperSource(); err != nil {
+	if _, err := helperSource(req.helperPath); err != nil {
 		return nil, err
 	}
 	if err := proctree.Usable(); err != nil {
@@ -99,7 +122,7 @@ func (k *keeperContainment) prepare(*exec.Cmd) error { return nil }
 
 func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	failed := func(err error) (*os.Process, proctree.ID, error) {
-		if errors.Is(err, ErrKeeperLost) {
+		if errors.Is(err, errKeeperLost) {
 			return nil, k.id, err
 		}
 		return nil, k.id, fmt.Errorf("corral: keeper containment: %w", err)
@@ -119,7 +142,7 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 	if k.pidns != nil {
 		k.pidns.unshare(attr)
 	}
-	if k.proc, k.line, err = startHelper(keeperRole, nil, attr); err != nil {
+	if k.proc, k.line, err = startHelper(k.req.helperPath, keeperRole, nil, attr); err != nil {
 		return failed(err)
 	}
 	event, err := k.hire(spec, files)
@@ -141,7 +164,7 @@ func (k *keeperContainment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, erro
 		return failed(k.abandon(err))
 	}
 	if cmd.SysProcAttr != nil {
-		fillIn(cmd.SysProcAttr, k.id.PID)
+		setPIDFD(cmd.SysProcAttr, k.id.PID)
 	}
 	k.reading.Go(k.listen)
 	return k.leader, k.id, nil
@@ -166,8 +189,8 @@ func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keep
 		err = receive(k.line, &event, maxEvent)
 		k.line.SetReadDeadline(time.Time{})
 	}
-	if err != nil && HelperPath != "" {
-		err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, HelperPath)
+	if path := k.req.helperPath; err != nil && path != "" {
+		err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, path)
 	}
 	if err != nil {
 		return event, fmt.Errorf("the keeper did not start: %w", err)
@@ -181,8 +204,7 @@ func (k *keeperContainment) hire(spec *keeperSpec, files []*os.File) (event keep
 func (k *keeperContainment) abandon(err error) error {
 	silent := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 	if silent && k.awaitKeeper(answerTime) {
-		state, _ := k.proc.Wait()
-		if state != nil && endedBy(state) != "" {
+		if state, werr := k.proc.Wait(); werr == nil && state.Sys().(syscall.WaitStatus).Signaled() {
 			err = errKeeperLostEarly
 		}
 	} else if k.proc.Kill(); k.awaitKeeper(killPatience) {
@@ -192,7 +214,7 @@ func (k *keeperContainment) abandon(err error) error {
 	return err
 }
 
-var errKeeperLostEarly = fmt.Errorf("%w; it had not told of the start yet", ErrKeeperLost)
+var errKeeperLostEarly = fmt.Errorf("%w; it had not told of the start yet", errKeeperLost)
 
 // answerTime is how long a keeper may take to answer, woken up now and then.
 const answerTime = 2 * time.Second
@@ -215,7 +237,7 @@ func (k *keeperContainment) say(what byte) error {
 // spec is what os/exec would do, for somebody else to do.
 func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error) {
 	s := &keeperSpec{
-		path: cmd.Path, dir: cmd.Dir, args: cmd.Args, env: cmd.Environ(), sys: &syscall.SysProcAttr{},
+		path: cmd.Path, dir: cmd.Dir, args: cmd.Args, env: cmd.Environ(),
 		ignored: ignoredSignals(),
 		plan:    k.req.plan, keep: k.req.keep, detach: k.req.detach, init: k.pidns != nil,
 	}
@@ -225,14 +247,11 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 	if slices.ContainsFunc(cmd.Env, func(e string) bool { return strings.ContainsRune(e, 0) }) {
 		return nil, nil, errors.New("exec: environment variable contains NUL")
 	}
-	if cmd.SysProcAttr != nil {
-		*s.sys = *cmd.SysProcAttr
-	}
-	sys := s.sys
+	s.sys = copyAttr(cmd.SysProcAttr)
 	if !s.detach {
-		dieWithKeeper(sys)
+		dieWithKeeper(s.sys)
 	}
-	if !sys.Setsid && !sys.Setpgid && !sys.Foreground {
+	if !s.sys.Setsid && !s.sys.Setpgid && !s.sys.Foreground {
 		// As under os/exec, the leader is in the owner's group. The keeper starts it
 		// from there, and leaves the session: with a parent in another group of the
 		// session, the end of the leader could be what makes the owner's group an
@@ -243,25 +262,22 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 			s.group = syscall.Getpgrp() // 0: nor here, outside of which it is
 		}
 	}
+	files, err := k.files(cmd, s)
+	return s, files, err
+}
 
-	var files []*os.File
-	std := func(stream any) error {
+// files returns the descriptors that go to the keeper, for the leader, and says in s which
+// ones they are.
+func (k *keeperContainment) files(cmd *exec.Cmd, s *keeperSpec) (files []*os.File, err error) {
+	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
 		f, ok := stream.(*os.File)
 		if !ok || f == nil { // closed for nobody: os/exec gives the null device
-			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-			if err != nil {
-				return err
+			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+				return nil, err
 			}
-			k.opened = append(k.opened, null)
-			f = null
+			k.opened = append(k.opened, f)
 		}
 		files, s.open = append(files, f), append(s.open, true)
-		return nil
-	}
-	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
-		if err := std(stream); err != nil {
-			return nil, nil, err
-		}
 	}
 	for _, f := range cmd.ExtraFiles {
 		s.open = append(s.open, f != nil)
@@ -269,15 +285,15 @@ func (k *keeperContainment) spec(cmd *exec.Cmd) (*keeperSpec, []*os.File, error)
 			files = append(files, f)
 		}
 	}
-	for _, field := range descriptorsOf(sys) {
+	for _, field := range descriptorsOf(s.sys) {
 		fd, err := unix.FcntlInt(uintptr(*field), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			return nil, nil, os.NewSyscallError("dup", err)
+			return nil, os.NewSyscallError("dup", err)
 		}
 		f := os.NewFile(uintptr(fd), "inherited")
 		k.opened, files = append(k.opened, f), append(files, f)
 	}
-	return s, files, nil
+	return files, nil
 }
 
 // watchLeader makes the keeper run again if a member has stopped it, when the
@@ -360,10 +376,7 @@ func (k *keeperContainment) listen() {
 		}
 	}
 	close(k.inquiry.silent)
-	k.mu.Lock()
-	over := k.over
-	k.mu.Unlock()
-	if over || isClosed(k.emptied) { // with nothing left to keep, nothing is lost
+	if k.now() >= dismissed || isClosed(k.emptied) { // with nothing left to keep, nothing is lost
 		return
 	}
 	// The kernel closes the line before it gives the orphans away.
@@ -372,12 +385,12 @@ func (k *keeperContainment) listen() {
 	// With the init of a PID namespace the kernel has killed all: nothing is lost that the
 	// owner has not meant to end.
 	meant := ended && k.pidns != nil && k.tookOver.Load()
-	k.mu.Lock()
-	over = k.over
-	k.lost = !over && !meant
-	k.mu.Unlock()
-	switch {
-	case over:
+	to := lost
+	if meant {
+		to = keeping
+	}
+	switch from := k.advance(to); {
+	case from >= dismissed:
 	case meant:
 		close(k.emptied)
 		k.leaderGone()
@@ -454,15 +467,12 @@ func (k *keeperContainment) clean() {
 				err = nil
 			}
 		}
-		for _, id := range append(k.lastSeen(), k.id) {
-			if row, lookErr := proctree.Brief(id.PID); lookErr == nil && row.ID == id && row.Alive() {
-				rows = append(rows, row)
-			}
-		}
-		return rows, err
+		return append(rows, live(append(k.lastSeen(), k.id))...), err
 	}
 	signalEach(look, os.Kill)
-	if !freed && isHeldBy(k.id) {
+	// The leader is reaped by whoever adopts it when the keeper is gone, and its PID may be
+	// another's then.
+	if !freed && proctree.Same(k.id) {
 		if group, err := pgroup.Open(k.id.PID); err == nil {
 			group.Signal(syscall.SIGKILL)
 			group.Close()
@@ -476,11 +486,14 @@ func (k *keeperContainment) clean() {
 	k.leaderGone()
 }
 
-// isHeldBy reports whether the PID is that process's. The leader is reaped by whoever
-// adopts it when the keeper is gone, and its PID may be another's then.
-func isHeldBy(id proctree.ID) bool {
-	now, err := proctree.Identify(id.PID)
-	return err == nil && now == id
+// live returns those of the processes that are alive.
+func live(ids []proctree.ID) (rows []proctree.Process) {
+	for _, id := range ids {
+		if row, ok := proctree.Live(id); ok {
+			rows = append(rows, row)
+		}
+	}
+	return rows
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -537,13 +550,7 @@ func (k *keeperContainment) ask() ([]proctree.Process, error) {
 	case <-time.After(patience):
 		return nil, errors.New("the keeper does not answer")
 	}
-	var rows []proctree.Process
-	for _, id := range members {
-		if row, err := proctree.Brief(id.PID); err == nil && row.ID == id && row.Alive() {
-			rows = append(rows, row)
-		}
-	}
-	return rows, nil
+	return live(members), nil
 }
 
 // look returns the members there are. Zombies and the keeper are none.
@@ -557,14 +564,9 @@ func (k *keeperContainment) look() ([]proctree.Process, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.lost {
+	if k.phase == lost {
 		// Those who were the keeper's are not seen any more.
-		for _, id := range append(k.known, k.id) {
-			if row, err := proctree.Brief(id.PID); err == nil && row.ID == id && row.Alive() {
-				rows = append(rows, row)
-			}
-		}
-		return rows, nil
+		return append(rows, live(append(k.known, k.id))...), nil
 	}
 	k.known = k.known[:0]
 	for _, row := range rows {
@@ -576,14 +578,16 @@ func (k *keeperContainment) look() ([]proctree.Process, error) {
 func (k *keeperContainment) members() ([]proctree.Process, error) {
 	return seen(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
-		return rows, isClosed(k.emptied) || k.isLost(), err
+		return rows, isClosed(k.emptied) || k.now() == lost, err
 	})
 }
 
-func (k *keeperContainment) isLost() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.lost
+func (k *keeperContainment) facts() facts {
+	f := facts{adopts: true, lost: k.now() == lost, bestEffort: bestEffort}
+	if k.proc != nil {
+		f.helperPID = k.proc.Pid
+	}
+	return f
 }
 
 // signal has the keeper do it where the owner cannot look, for want of descriptors
@@ -639,9 +643,9 @@ func (k *keeperContainment) empty(ctx context.Context) error {
 }
 
 func (k *keeperContainment) reap() (*os.ProcessState, error) {
+	from := k.advance(buried)
 	k.mu.Lock()
-	k.over, k.reaped = true, true
-	end, lost := k.end, k.lost
+	end := k.end
 	k.mu.Unlock()
 	markDone(k.leader) // as long as the keeper holds its PID
 	k.stopWatch()
@@ -666,10 +670,10 @@ func (k *keeperContainment) reap() (*os.ProcessState, error) {
 		return nil, err
 	}
 	if !state.Success() {
-		err = join(&exec.ExitError{ProcessState: state}, err)
+		err = joinErrors(&exec.ExitError{ProcessState: state}, err)
 	}
-	if lost {
-		err = join(err, ErrKeeperLost)
+	if from == lost {
+		err = joinErrors(err, errKeeperLost)
 	}
 	return state, err
 }
@@ -699,9 +703,7 @@ func (k *keeperContainment) letGo() error {
 	if err := k.say(keeperLetGo); err != nil {
 		return fmt.Errorf("corral: the keeper cannot be told to let the run go: %w", err)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.leftAlone = true
+	k.advance(leftAlone)
 	return nil
 }
 
@@ -709,16 +711,12 @@ func (k *keeperContainment) letGo() error {
 // whose leader has ended, and that nobody has waited for, ends.
 func (k *keeperContainment) close() error {
 	k.stopWatch()
-	k.mu.Lock()
-	k.over = true
-	letGo, reaped := k.leftAlone, k.reaped
-	k.mu.Unlock()
-	switch {
+	switch from := k.advance(dismissed); {
 	case k.line == nil:
 		return nil
-	case letGo:
+	case from == leftAlone:
 		buryLater(k.proc)
-	case !reaped && isClosed(k.ended):
+	case from < buried && isClosed(k.ended):
 		k.reap()
 	}
 	return k.line.Close()
@@ -747,7 +745,7 @@ func buryDeserted() {
 	deserted.Lock()
 	defer deserted.Unlock()
 	deserted.keepers = slices.DeleteFunc(deserted.keepers, func(id proctree.ID) bool {
-		if !isHeldBy(id) {
+		if !proctree.Same(id) {
 			return true // somebody else has
 		}
 		pid, err := syscall.Wait4(id.PID, nil, syscall.WNOHANG, nil)

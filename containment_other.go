@@ -4,7 +4,3 @@ package corral
 
 // Nothing is known here that could hold a run: Start returns a ContainmentError.
 var ladder []mechanism
-
-func canWait() error { return nil }
-
-func tableUsable() error { return nil }

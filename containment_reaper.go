@@ -8,6 +8,9 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
+// bestEffort: nothing gets away unseen.
+const bestEffort = ""
+
 // dieWithKeeper has the kernel kill the leader with the keeper: on Linux with
 // its main thread, from which it starts the leader (prctl(2)), on FreeBSD with
 // the process (procctl(2)).

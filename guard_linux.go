@@ -25,8 +25,7 @@ import (
 // it, and in a session of its own, so that no terminal and no kill of the owner's
 // group does.
 
-// guardReady is what the guard says when it has all that it takes.
-const guardReady = 'r'
+func init() { Role(guardRole, guardMain) }
 
 func guardMain(owner ownerProcess) {
 	readyToStop()
@@ -147,7 +146,7 @@ func letGo(home *cgroup.Dir, name string) bool {
 type doomed struct {
 	home   *cgroup.Dir
 	name   string
-	plan   StopPlan  // what is left of it
+	plan   plan      // what is left of it
 	due    time.Time // when the next step is
 	killed bool
 }

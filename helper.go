@@ -1,11 +1,5 @@
 package corral
 
-import (
-	"errors"
-
-	"github.com/corral-run/corral/internal/proctree"
-)
-
 // HelperPath is the program that the keeper and the guard are started from, if
 // it is not empty: one that imports this package, of the same version. It is to
 // be set before the first run. PATH is not searched for it. One that is not there is an
@@ -25,32 +19,10 @@ import (
 //	corral.HelperPath = "/usr/local/bin/corral"
 var HelperPath string
 
-// helperPathError says that HelperPath is not there. That is the program's mistake, and no
-// reason for a weaker containment.
-type helperPathError struct{ err error }
-
-func (e *helperPathError) Error() string { return "corral: HelperPath: " + e.err.Error() }
-
-func (e *helperPathError) Unwrap() error { return e.err }
-
-// Keeper and guard are known by these names, in the zeroth argument.
-const (
-	keeperRole = "corral-keeper"
-	guardRole  = "corral-guard"
-)
-
-func isHelper(p proctree.Process) bool {
-	name := p.Name // once it is ending
-	if len(p.Args) > 0 {
-		name = p.Args[0]
-	}
-	return name == keeperRole || name == guardRole
-}
-
 // ErrKeeperLost is returned by Wait, if os/exec would not return anything or together
 // with other errors, when somebody has killed the run's keeper; Report.KeeperLost says so
 // always. The leader has been killed, and of the other members those that
 // Corral had seen: all, if a stop was under way or Cmd.Members had been called.
 // Those that it had not seen may be left, and are not the owner's to see any
 // more, unless it has asked for Cmd.AdoptOrphans.
-var ErrKeeperLost = errors.New("corral: the keeper was killed; processes that it had adopted may be left")
+var ErrKeeperLost = errKeeperLost

@@ -7,21 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// helperMain is what a helper does, nil if role is not the name of one. There
-// are no control groups to guard.
-func helperMain(role string) func(ownerProcess) {
-	if role == keeperRole {
-		return keeperMain
-	}
-	return nil
-}
+// setName does nothing: arguments tell who is a helper, also when it ends.
+func setName(string) {}
 
 // distrusted returns why the kernel would not trust this process with what its
 // parent hands to it: it may have rights that the parent does not have.
@@ -89,8 +82,6 @@ func (o ownerProcess) end() <-chan struct{} {
 func protect() {}
 
 func setDumpable(bool) {}
-
-func mapped(*syscall.SysProcAttr) bool { return false }
 
 // yieldProcessor does nothing: the scheduler sees to it in time.
 func yieldProcessor() {}

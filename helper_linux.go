@@ -12,22 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helperMain is what a helper does, nil if role is not the name of one.
-func helperMain(role string) func(ownerProcess) {
-	var main func(ownerProcess)
-	switch role {
-	case keeperRole:
-		main = keeperMain
-	case guardRole:
-		main = guardMain
-	default:
-		return nil
-	}
-	return func(o ownerProcess) {
-		name, _ := unix.BytePtrFromString(role)
-		unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
-		main(o)
-	}
+// setName makes the role the process's name, by which it is known when it ends.
+func setName(role string) {
+	name, _ := unix.BytePtrFromString(role)
+	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
 }
 
 // distrusted returns why the kernel, or whoever looks at the ids, would not trust

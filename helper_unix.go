@@ -32,14 +32,7 @@ import (
 // gone, however it went. Anybody can start the program that way, so a role is
 // granted, not claimed: a process that has rights which its parent may not have
 // is never a helper, and the owner has to prove itself (see accept).
-func init() {
-	if len(os.Args) == 0 {
-		return
-	}
-	main := helperMain(os.Args[0])
-	if main == nil || !isSocket(0) {
-		return
-	}
+func become(role string, main func(ownerProcess)) {
 	owner, err := ownerProcess{}, distrusted()
 	if err == nil {
 		owner, err = accept(0, slices.Contains(os.Args[1:], namedByOwner))
@@ -59,12 +52,14 @@ func init() {
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
 		disposition.Ignore(sig)
 	}
+	setName(role)
 	main(owner)
 	syscall.Exit(0) // unlike os.Exit, without what else wants to be done at the end: the race detector waits for a second
 }
 
-func isSocket(fd int) bool {
-	name, err := unix.Getsockname(fd)
+// asked reports whether standard input is a line to an owner: a Unix socket.
+func asked() bool {
+	name, err := unix.Getsockname(0)
 	_, ok := name.(*unix.SockaddrUnix)
 	return err == nil && ok
 }
@@ -75,16 +70,16 @@ const namedByOwner = "HelperPath"
 var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, and a helper would not trust this process: make them the same before")
 
 // helperSource is the program that helpers are started from, or the reason why
-// there is none.
-func helperSource() (string, error) {
+// there is none: helperPath if that is not empty, else the running program.
+func helperSource(helperPath string) (string, error) {
 	if err := mixedIDs(); err != nil {
 		return "", err
 	}
-	if HelperPath != "" {
-		if _, err := os.Stat(HelperPath); err != nil {
+	if helperPath != "" {
+		if _, err := os.Stat(helperPath); err != nil {
 			return "", &helperPathError{err}
 		}
-		return HelperPath, nil
+		return helperPath, nil
 	}
 	return ownProgram()
 }
@@ -118,8 +113,8 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 
 // startHelper starts a helper, with a line to it: the owner's end is
 // non-blocking.
-func startHelper(role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
-	path, err := helperSource()
+func startHelper(helperPath, role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
+	path, err := helperSource(helperPath)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,7 +133,7 @@ func startHelper(role string, args []string, attr *syscall.SysProcAttr, extra ..
 	}
 	defer null.Close()
 	argv := append([]string{role}, args...)
-	if HelperPath != "" {
+	if helperPath != "" {
 		argv = append(argv, namedByOwner)
 	}
 	p, err := os.StartProcess(path, argv, &os.ProcAttr{

@@ -30,7 +30,7 @@ func endOf(f *os.File) (e end) {
 // holders returns the processes that can write to one of the ends, other than
 // this one, as far as their descriptors are to be seen (proc(5), /proc/pid/fd:
 // those of other users are not).
-func holders(ends []end) []Process {
+func holders(ends []end) []proctree.Process {
 	ends = slices.DeleteFunc(ends, func(e end) bool { return e.link == "" || e.info == nil })
 	if len(ends) == 0 {
 		return nil
@@ -49,7 +49,7 @@ func holders(ends []end) []Process {
 			found = append(found, row)
 		}
 	}
-	return describe(found)
+	return found
 }
 
 func holds(pid int, ends []end) bool {

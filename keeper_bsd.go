@@ -110,7 +110,12 @@ func (b *brood) kill() error {
 func (b *brood) members() ([]proctree.Process, error) {
 	return seen(func() ([]proctree.Process, bool, error) {
 		rows, err := b.look()
-		return rows, isClosed(b.emptied), err
+		select {
+		case <-b.emptied:
+			return rows, true, err
+		default:
+			return rows, false, err
+		}
 	})
 }
 
@@ -122,3 +127,6 @@ func (b *brood) empty(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 }
+
+// mapped: there are no maps of ids here.
+func mapped(*syscall.SysProcAttr) bool { return false }

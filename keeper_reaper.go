@@ -48,14 +48,3 @@ func (k *keeper) release() {
 		k.leader.PID = 0 // it may become a member's
 	}
 }
-
-// reap reaps a child if it has ended. One that is none has not: gVisor lists the threads
-// of children among them, for as long as these live.
-func reap(pid int) bool {
-	for {
-		got, err := unix.Wait4(pid, nil, unix.WNOHANG|anyChild, nil)
-		if err != unix.EINTR {
-			return got == pid
-		}
-	}
-}

@@ -4,7 +4,6 @@ package corral
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -36,38 +35,6 @@ import (
 //	members  lists the live members, for any goroutine
 //	release  reaps an ended leader
 
-// What the owner sends after the spec, a byte each.
-const (
-	keeperKill = 'k'
-	keeperReap = 'r' // reap the leader, which has ended: the run goes on for long
-	// keeperFinish has the keeper reap the leader and end as it did. Others may have
-	// taken the owner's end of the line: whoever is to be stopped is killed before.
-	keeperFinish = 'f'
-	// keeperMembers asks who the members are, where only the keeper knows.
-	keeperMembers = 'm'
-	// keeperLetGo: the owner has let go of the run, and closes the line.
-	keeperLetGo = 'd'
-	keeperPing  = 'p' // asks whether it is there
-	// keeperSignal and the number of a signal, which is below it, has the keeper send
-	// that to every member, should the owner be out of descriptors.
-	keeperSignal = 0x80
-)
-
-func failureOf(err error) *keeperEvent {
-	e := &keeperEvent{kind: eventFailed, text: err.Error()}
-	if path, ok := err.(*fs.PathError); ok && errors.As(path.Err, &e.errno) {
-		e.op, e.path = path.Op, path.Path
-	}
-	return e
-}
-
-func (e *keeperEvent) err() error {
-	if e.errno != 0 {
-		return &fs.PathError{Op: e.op, Path: e.path, Err: e.errno}
-	}
-	return errors.New(e.text)
-}
-
 // keeperState is what the process knows; keeper is that, and what the system's
 // file needs. Only the main goroutine uses it.
 type keeperState struct {
@@ -85,6 +52,8 @@ type keeperState struct {
 	// another one is due at once.
 	more bool
 }
+
+func init() { Role(keeperRole, keeperMain) }
 
 func keeperMain(owner ownerProcess) {
 	k := new(keeper)

@@ -83,9 +83,3 @@ func awaitExitByPID(ctx context.Context, p *os.Process) error {
 		return context.Cause(ctx)
 	}
 }
-
-// hungUp reports whether the other end of line is closed.
-func hungUp(line *os.File) bool {
-	events, err := pollNow(line)
-	return err != nil || events != 0
-}

@@ -33,10 +33,11 @@ type pens struct {
 	mu sync.Mutex
 	no error // why there can be none, found out once
 	site
-	serial int
-	inUse  int
-	idle   time.Time   // since when there is no run
-	timer  *time.Timer // for rest, nil if it is not running
+	helperPath string // the program that the guard is started from, if it is not this one
+	serial     int
+	inUse      int
+	idle       time.Time   // since when there is no run
+	timer      *time.Timer // for rest, nil if it is not running
 
 	hired   time.Time     // when the guard was, or was to be
 	pause   time.Duration // until the next try
@@ -59,7 +60,6 @@ type site struct {
 var owner pens
 
 const (
-	homePrefix = "corral-"
 	// idleTime is how long the guard and the directories are kept for the next
 	// run, once there is none.
 	idleTime = 10 * time.Second
@@ -68,7 +68,7 @@ const (
 )
 
 // take returns a directory for a run.
-func (p *pens) take(plan string) (dir *cgroup.Dir, reused bool, err error) {
+func (p *pens) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, err error) {
 	var unfit []*cgroup.Dir
 	defer func() { discard(unfit...) }() // with the lock given back
 	p.mu.Lock()
@@ -76,6 +76,7 @@ func (p *pens) take(plan string) (dir *cgroup.Dir, reused bool, err error) {
 	if p.no != nil {
 		return nil, false, p.no
 	}
+	p.helperPath = helperPath
 	if p.home != nil {
 		if err := p.home.Usable(); err != nil {
 			if p.inUse > 0 {
@@ -209,6 +210,20 @@ func discard(dirs ...*cgroup.Dir) error {
 	return errors.Join(errs...)
 }
 
+// GiveBack ends the guard and removes the control groups that are kept for the next run,
+// unless there is a run, and returns when that is done. The end of the last program of a
+// PID namespace takes the guard before it has cleaned up: tests are such programs.
+func GiveBack() {
+	owner.mu.Lock()
+	if owner.inUse > 0 || owner.home == nil {
+		owner.mu.Unlock()
+		return
+	}
+	old := owner.retire()
+	owner.mu.Unlock()
+	old.end()
+}
+
 // rest gives everything back, as there has been no run for a while.
 func (p *pens) rest() {
 	p.mu.Lock()
@@ -250,7 +265,7 @@ func (s site) end() {
 
 // settle makes the owner's directory, and the guard in it.
 func (p *pens) settle() error {
-	if _, err := helperSource(); err != nil {
+	if _, err := helperSource(p.helperPath); err != nil {
 		return err
 	}
 	path, err := cgroup.Own()
@@ -355,7 +370,7 @@ func (p *pens) hire(first bool) error {
 		attr.UseCgroupFD, attr.CgroupFD = true, p.home.FD()
 	}
 	p.hired = time.Now()
-	p.guard, p.lines, err = startHelper(guardRole, []string{p.home.Path()}, attr, home)
+	p.guard, p.lines, err = startHelper(p.helperPath, guardRole, []string{p.home.Path()}, attr, home)
 	if err != nil {
 		return fmt.Errorf("start a process in %s: %w", p.home.Path(), err)
 	}
@@ -411,6 +426,16 @@ func endGuard(guard *os.Process, line *os.File) {
 	}
 	guard.Kill()
 	guard.Wait()
+}
+
+// guardPID is the guard's, or 0.
+func (p *pens) guardPID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.guard == nil {
+		return 0
+	}
+	return p.guard.Pid
 }
 
 // watch returns the line to the guard, or if there is no guard, in how many milliseconds

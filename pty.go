@@ -2,6 +2,7 @@ package corral
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -98,7 +99,7 @@ func (p *PTY) Resize(rows, cols uint16) error {
 	if t == nil {
 		return errNoPTY
 	}
-	return t.resize(rows, cols)
+	return resizeTerminal(t.master, rows, cols)
 }
 
 // Close hangs the terminal up, as if the line had been cut: the command's
@@ -109,6 +110,22 @@ func (p *PTY) Close() error {
 		return errNoPTY
 	}
 	return t.master.Close()
+}
+
+// open opens a terminal with the settings that are asked for. The second file is the
+// command's end.
+func (p *PTY) open(copied bool) (*terminal, *os.File, error) {
+	master, tty, err := openTerminal(terminalSettings{Like: p.Like, Rows: p.Rows, Cols: p.Cols, NoEcho: p.NoEcho})
+	if err != nil {
+		return nil, nil, fmt.Errorf("corral: PTY: %w", err)
+	}
+	t := &terminal{master: master, copied: copied}
+	if !p.terminal.CompareAndSwap(nil, t) {
+		master.Close()
+		tty.Close()
+		return nil, nil, errors.New("corral: the PTY is another command's")
+	}
+	return t, tty, nil
 }
 
 // terminal is the owner's end of a pseudo-terminal that has been opened.
@@ -204,7 +221,7 @@ func (t *terminal) Write(b []byte) (int, error) {
 func (t *terminal) CloseWrite() error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	char, lines, err := t.endOfFile()
+	char, lines, err := terminalEnd(t.master)
 	if err != nil {
 		return err
 	}

@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-func (p *PTY) open(bool) (*terminal, *os.File, error) {
-	return nil, nil, fmt.Errorf("corral: PTY: %w on this system", errors.ErrUnsupported)
+func openTerminal(terminalSettings) (master, tty *os.File, err error) {
+	return nil, nil, fmt.Errorf("%w on this system", errors.ErrUnsupported)
 }
 
-func (t *terminal) resize(rows, cols uint16) error { return errors.ErrUnsupported }
+func resizeTerminal(*os.File, uint16, uint16) error { return errors.ErrUnsupported }
 
-func (t *terminal) endOfFile() (char byte, lines bool, err error) {
+func terminalEnd(*os.File) (char byte, lines bool, err error) {
 	return 0, false, errors.ErrUnsupported
 }
 
 func isHangUp(error) bool { return false }
 
-func lead(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) { return attr, nil }
+func sessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) { return attr, nil }

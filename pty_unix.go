@@ -11,32 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// open opens a terminal with the settings that are asked for. The second file is
-// the command's end.
-func (p *PTY) open(copied bool) (*terminal, *os.File, error) {
-	master, tty, err := openTerminal()
+// openTerminal opens both ends of a new pseudo-terminal with the settings. Reading from the
+// master is a matter for the runtime's poller, where that works, so that it can be given a
+// deadline; the command's end is blocking, as programs expect it.
+func openTerminal(s terminalSettings) (master, tty *os.File, err error) {
+	master, tty, err = openEnds()
 	if err != nil {
-		return nil, nil, fmt.Errorf("corral: cannot open a pseudo-terminal: %w", err)
+		return nil, nil, fmt.Errorf("cannot open a pseudo-terminal: %w", err)
 	}
-	t := &terminal{master: master, copied: copied}
-	switch err = p.set(tty); {
-	case err != nil:
-		err = fmt.Errorf("corral: cannot set up the pseudo-terminal: %w", err)
-	case !p.terminal.CompareAndSwap(nil, t):
-		err = errors.New("corral: the PTY is another command's")
-	}
-	if err != nil {
+	if err = s.give(tty); err != nil {
 		master.Close()
 		tty.Close()
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("cannot set up the pseudo-terminal: %w", err)
 	}
-	return t, tty, nil
+	return master, tty, nil
 }
 
-// openTerminal opens both ends of a new pseudo-terminal. Reading from the master is a
-// matter for the runtime's poller, where that works, so that it can be given a deadline;
-// the command's end is blocking, as programs expect it.
-func openTerminal() (master, tty *os.File, err error) {
+func openEnds() (master, tty *os.File, err error) {
 	fd, err := openMaster()
 	if err != nil {
 		return nil, nil, err
@@ -68,12 +59,12 @@ func openDevice(name string) (fd int, err error) {
 	return fd, nil
 }
 
-func (p *PTY) set(tty *os.File) error {
+func (s terminalSettings) give(tty *os.File) error {
 	size := unix.Winsize{Row: 24, Col: 80}
 	var modes *unix.Termios
 	var err error
-	if p.Like != nil {
-		err = control(p.Like, func(fd int) (err error) {
+	if s.Like != nil {
+		err = control(s.Like, func(fd int) (err error) {
 			if modes, err = unix.IoctlGetTermios(fd, getTermios); err != nil {
 				return err
 			}
@@ -83,14 +74,14 @@ func (p *PTY) set(tty *os.File) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("settings of %s: %w", p.Like.Name(), err)
+			return fmt.Errorf("settings of %s: %w", s.Like.Name(), err)
 		}
 	}
-	if p.Rows > 0 {
-		size.Row, size.Ypixel = p.Rows, 0
+	if s.Rows > 0 {
+		size.Row, size.Ypixel = s.Rows, 0
 	}
-	if p.Cols > 0 {
-		size.Col, size.Xpixel = p.Cols, 0
+	if s.Cols > 0 {
+		size.Col, size.Xpixel = s.Cols, 0
 	}
 	return control(tty, func(fd int) (err error) {
 		if modes == nil {
@@ -98,7 +89,7 @@ func (p *PTY) set(tty *os.File) error {
 				return err
 			}
 		}
-		if p.NoEcho {
+		if s.NoEcho {
 			modes.Lflag &^= unix.ECHO
 		}
 		return errors.Join(
@@ -107,30 +98,16 @@ func (p *PTY) set(tty *os.File) error {
 	})
 }
 
-// control is for what File.Fd would do as well, if it did not make the file
-// blocking.
-func control(f *os.File, do func(fd int) error) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var derr error
-	if conn.Control(func(fd uintptr) { derr = do(int(fd)) }) != nil {
-		return os.ErrClosed
-	}
-	return derr
-}
-
-func (t *terminal) resize(rows, cols uint16) error {
-	return control(t.master, func(fd int) error {
+func resizeTerminal(master *os.File, rows, cols uint16) error {
+	return control(master, func(fd int) error {
 		return os.NewSyscallError("ioctl TIOCSWINSZ", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}))
 	})
 }
 
-// endOfFile returns the end-of-file character, and whether the terminal edits
+// terminalEnd returns the end-of-file character, and whether the terminal edits
 // lines.
-func (t *terminal) endOfFile() (char byte, lines bool, err error) {
-	err = control(t.master, func(fd int) error {
+func terminalEnd(master *os.File) (char byte, lines bool, err error) {
+	err = control(master, func(fd int) error {
 		modes, err := unix.IoctlGetTermios(fd, getTermios)
 		if err == nil {
 			char, lines = modes.Cc[unix.VEOF], modes.Lflag&unix.ICANON != 0
@@ -147,13 +124,10 @@ func (t *terminal) endOfFile() (char byte, lines bool, err error) {
 // open: pty(7).
 func isHangUp(err error) bool { return errors.Is(err, syscall.EIO) }
 
-// lead returns the attributes of the leader of a session with standard input as
+// sessionAttr returns the attributes of the leader of a session with standard input as
 // its terminal.
-func lead(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
-	led := new(syscall.SysProcAttr)
-	if attr != nil {
-		*led = *attr
-	}
+func sessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
+	led := copyAttr(attr)
 	for name, asked := range map[string]bool{
 		"Setpgid": led.Setpgid, "Foreground": led.Foreground, "Setctty": led.Setctty, "Noctty": led.Noctty,
 	} {

@@ -198,7 +198,7 @@ func (r *run) unclaimed(held bool) {
 func (r *run) nothingLeft() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.kept) == 0 && r.unknown == nil && (r.stop == nil || r.stop.err() == nil)
+	return len(r.kept) == 0 && r.unknown == nil && (r.stop == nil || stopError(r.stop) == nil)
 }
 
 // lookUnclaimed looks whether the process of a run that is over has been released, for some

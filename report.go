@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,11 +30,11 @@ const (
 type Fate string
 
 const (
-	Signalled Fate = "signalled" // it ended during a step of the stop plan
-	Forced    Fate = "forced"    // the containment's kill was needed
-	Kept      Fate = "kept"      // left alone, because of KeepLeftovers or DetachLeftovers, or the run was let go
-	Survived  Fate = "survived"  // it could not be killed; Leftover.Reason says why
-	Ended     Fate = "ended"     // by itself, when it was due to be killed and may not be
+	Signalled Fate = fateSignalled // it ended during a step of the stop plan
+	Forced    Fate = fateForced    // the containment's kill was needed
+	Kept      Fate = "kept"        // left alone, because of KeepLeftovers or DetachLeftovers, or the run was let go
+	Survived  Fate = fateSurvived  // it could not be killed; Leftover.Reason says why
+	Ended     Fate = fateEnded     // by itself, when it was due to be killed and may not be
 )
 
 // Process names a process: a PID alone may be taken over by a later process,
@@ -55,7 +54,15 @@ func (p Process) String() string {
 	return fmt.Sprintf("%d (%s)", p.PID, strings.Join(p.Command, " "))
 }
 
-func (p Process) id() proctree.ID { return proctree.ID{PID: p.PID, Start: p.Start} }
+// describe turns rows that may lack details into what callers see, ordered by PID.
+func describe(rows []proctree.Process) []Process {
+	var members []Process
+	for _, row := range detailed(rows) {
+		members = append(members, Process{PID: row.PID, Start: row.Start, Command: row.Command()})
+	}
+	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
+	return members
+}
 
 // Leftover is a member, other than the leader, that did not end by itself: it
 // was alive when the leader had ended, or when the run was stopped.
@@ -158,6 +165,30 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 
 // Survivors returns the leftovers that could not be killed.
 func (r *Report) Survivors() []Leftover { return survivors(r.Leftovers) }
+
+// leftoversOf are what a stop has seen, as callers see it.
+func leftoversOf(records []record) []Leftover {
+	var all []Leftover
+	for _, r := range records {
+		all = append(all, Leftover{
+			Process: Process{PID: r.PID, Start: r.Start, Command: r.Command},
+			Fate:    Fate(r.Fate), Signal: r.Signal, Reason: r.Reason,
+		})
+	}
+	return all
+}
+
+// stopError is what the callers of Stop and Wait get once the stop is done.
+func stopError(s *stopper) error {
+	var errs []error
+	if left := survivors(leftoversOf(s.leftovers)); len(left) > 0 {
+		errs = append(errs, &SurvivorError{Survivors: left})
+	}
+	if s.unknown != nil {
+		errs = append(errs, &UnknownError{s.unknown})
+	}
+	return joinErrors(errs...)
+}
 
 // LeftoverError is returned by Wait under FailOnLeftovers when the command
 // ended by itself and left something behind, which has been stopped.
@@ -266,34 +297,4 @@ func survivors(all []Leftover) []Leftover {
 		}
 	}
 	return left
-}
-
-// whyAlive says why p has outlived its kill, or nothing if it has not.
-func whyAlive(p Process) string {
-	row, err := proctree.Brief(p.PID)
-	switch {
-	case errors.Is(err, proctree.ErrGone), err == nil && (row.ID != p.id() || !row.Alive()):
-		return ""
-	case err == nil && row.State == proctree.Disk:
-		return "in uninterruptible sleep"
-	}
-	switch err := maySignal(p); {
-	case errors.Is(err, proctree.ErrGone):
-		return ""
-	case errors.Is(err, os.ErrPermission):
-		return "not permitted: it belongs to user " + row.User
-	case err != nil:
-		return err.Error()
-	}
-	return fmt.Sprintf("still there %v after it was killed", killPatience)
-}
-
-// maySignal returns why p cannot be signalled, nil if it can.
-func maySignal(p Process) error {
-	h, err := proctree.Open(p.id())
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	return h.Signal(noSignal)
 }

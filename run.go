@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -206,7 +205,7 @@ func contextError(ctx context.Context) error {
 	if cause == err {
 		return err
 	}
-	return join(err, cause)
+	return joinErrors(err, cause)
 }
 
 // cancel is the Cancel that CommandContext sets.
@@ -250,7 +249,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
 			r.ending, r.endErr = ending, err
 		}
 		r.log.Debug("corral: stopping the run", "because", ending)
-		s := newStopper(r.cont, plan, r.leader.PID, r.log)
+		s := newStopper(r.cont, plan.internal(), r.leader.PID, r.log)
 		r.stop = s
 		close(r.stopping)
 		go func() {
@@ -273,7 +272,7 @@ func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 	}
 	select {
 	case <-s.done:
-		return s.err()
+		return stopError(s)
 	case <-ctx.Done():
 		return fmt.Errorf("corral: the stop goes on: %w", contextError(ctx))
 	}
@@ -445,7 +444,6 @@ func (r *run) wait() error {
 // conclude gives up all that the owner has of a run that is over, but for the streams.
 func (r *run) conclude() {
 	r.concluded.Do(func() {
-		burySiblings(r.cont.containment)
 		r.giveUp()
 		r.watching.Wait()
 		closeLifelines(r.lines)
@@ -511,7 +509,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	}
 	var left []error
 	if r.stop != nil {
-		left = append(left, r.stop.err())
+		left = append(left, stopError(r.stop))
 	}
 	if r.unknown != nil {
 		left = append(left, &UnknownError{r.unknown})
@@ -523,7 +521,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	if ioErr != ErrWaitDelay || r.cmd.WaitDelay > 0 { // else os/exec would still wait
 		std = append(std, ioErr)
 	}
-	return firstOf(append(std, join(append(left, exitErr)...), ioErr))
+	return firstOf(append(std, joinErrors(append(left, exitErr)...), ioErr))
 }
 
 // joinsErrors reports whether a field is set that has an error of its own.
@@ -542,11 +540,12 @@ func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error
 	if r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(rep.Leftovers) > 0 {
 		errs = append(errs, &LeftoverError{Leftovers: rep.Leftovers})
 	}
-	return firstOf([]error{join(errs...), ioErr})
+	return firstOf([]error{joinErrors(errs...), ioErr})
 }
 
 // makeReport is called when all is over, with mu held.
 func (r *run) makeReport() *Report {
+	known := r.cont.facts()
 	rep := &Report{
 		Command:     r.argv(),
 		Leader:      Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
@@ -554,7 +553,8 @@ func (r *run) makeReport() *Report {
 		ExitCode:    -1,
 		Containment: r.cont.name,
 		Declined:    r.cont.declined,
-		BestEffort:  bestEffort[r.cont.name],
+		BestEffort:  known.bestEffort,
+		Unguarded:   known.unguarded,
 		KeeperLost:  errors.Is(r.reapErr, ErrKeeperLost),
 		Leftovers:   r.kept,
 		Started:     r.started,
@@ -584,7 +584,7 @@ func (r *run) makeReport() *Report {
 	}
 	unknown := r.unknown
 	if s := r.stop; s != nil {
-		rep.Leftovers, rep.Forced = s.leftovers, s.usedKill
+		rep.Leftovers, rep.Forced = leftoversOf(s.leftovers), s.usedKill
 		if s.signalErr != nil {
 			rep.SignalError = s.signalErr.Error()
 		}
@@ -604,15 +604,9 @@ func (r *run) makeReport() *Report {
 		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
 		rep.PeakMemory = peakMemory(state)
 	}
-	if c, ok := r.cont.containment.(interface{ unguarded() string }); ok {
-		rep.Unguarded = c.unguarded()
-	}
-	if c, ok := r.cont.containment.(interface{ usage() accounting }); ok {
-		used := c.usage()
-		rep.UserTime = max(rep.UserTime, Duration(used.user))
-		rep.SystemTime = max(rep.SystemTime, Duration(used.system))
-		rep.PeakMemory = max(rep.PeakMemory, used.peak)
-	}
+	rep.UserTime = max(rep.UserTime, Duration(known.used.user))
+	rep.SystemTime = max(rep.SystemTime, Duration(known.used.system))
+	rep.PeakMemory = max(rep.PeakMemory, known.used.peak)
 	return rep
 }
 
@@ -652,33 +646,3 @@ func (r *run) members() ([]Process, error) {
 	rows, err := r.cont.members()
 	return describe(rows), err
 }
-
-// join returns the errors that are not nil as one: itself if there is only one.
-func join(errs ...error) error {
-	j := new(joined)
-	for _, err := range errs {
-		if err != nil {
-			j.errs = append(j.errs, err)
-		}
-	}
-	switch len(j.errs) {
-	case 0:
-		return nil
-	case 1:
-		return j.errs[0]
-	}
-	return j
-}
-
-// joined is errors.Join on one line.
-type joined struct{ errs []error }
-
-func (j *joined) Error() string {
-	var text []string
-	for _, err := range j.errs {
-		text = append(text, err.Error())
-	}
-	return strings.Join(text, "; ")
-}
-
-func (j *joined) Unwrap() []error { return j.errs }

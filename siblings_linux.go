@@ -17,11 +17,7 @@ import (
 // A zombie is still in its control group, which tells whose it was. Under a process group
 // nothing does: the program itself may have put a child into it. Kernels before 5.4 cannot
 // wait for one process and no later one with its PID, so there they stay.
-func burySiblings(c containment) {
-	run, ok := c.(*cgroupContainment)
-	if !ok || run.dir == nil {
-		return
-	}
+func (c *cgroupContainment) burySiblings() {
 	if pid, _, _, err := peek(0); err != nil || pid == 0 {
 		return // as nearly always
 	}
@@ -34,7 +30,7 @@ func burySiblings(c containment) {
 		if err != nil {
 			continue
 		}
-		if pid != run.id.PID && run.had(pid) {
+		if pid != c.id.PID && c.had(pid) {
 			unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
 		}
 		unix.Close(fd)

@@ -115,7 +115,7 @@ func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 	case c.Stderr != nil && !same(c.Stderr, c.Stdout):
 		return errors.New("corral: Stderr and a PTY cannot be had together, unless it is the same as Stdout: a terminal has one stream of output")
 	}
-	attr, err := lead(inner.SysProcAttr)
+	attr, err := sessionAttr(inner.SysProcAttr)
 	if err != nil {
 		return err
 	}
@@ -295,7 +295,7 @@ func (s *stdio) over(delay time.Duration) {
 			held = append(held, s.other)
 		}
 		if s.cut = len(held) > 0; s.cut {
-			s.holders = holders(held)
+			s.holders = describe(holders(held))
 		}
 	})
 }
@@ -330,7 +330,7 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 	if s.pty != nil && !s.pty.copied {
 		if err := s.pty.finish(delay); err != nil && !s.cut {
 			errs = append(errs, err)
-			s.holders = holders([]end{s.other})
+			s.holders = describe(holders([]end{s.other}))
 		}
 	}
 	expired := timer.C
@@ -411,7 +411,7 @@ func (s *stdio) findHolders() []Process {
 			held = append(held, endOf(o.pipe))
 		}
 	}
-	return holders(held)
+	return describe(holders(held))
 }
 
 func firstOf(errs []error) error {

@@ -31,8 +31,6 @@ type fakeMember struct {
 
 // fakeContainment holds members that live in virtual time.
 type fakeContainment struct {
-	containment // nil: the stopper calls no other methods than those here
-
 	mu      sync.Mutex
 	alive   map[int]*fakeMember
 	nobody  chan struct{} // closed when no member is left
@@ -134,8 +132,18 @@ func (f *fakeContainment) members() ([]proctree.Process, error) {
 
 var fakeCommand = []string{"fake"}
 
-func fakeProcess(pid int) Process {
-	return Process{PID: pid, Start: uint64(pid), Command: fakeCommand}
+func fakeRecord(pid int) record {
+	return record{ID: proctree.ID{PID: pid, Start: uint64(pid)}, Command: fakeCommand}
+}
+
+// recordWith is what is recorded of a fake member.
+func recordWith(pid int, fate, signal string) record {
+	r := fakeRecord(pid)
+	r.Fate, r.Signal = fate, signal
+	if fate == fateSurvived {
+		r.Reason = "because"
+	}
+	return r
 }
 
 func (f *fakeContainment) empty(ctx context.Context) error {
@@ -168,23 +176,17 @@ func deaf(pid int) *fakeMember {
 const leaderPID = 100
 
 func TestStopper(t *testing.T) {
-	term := StopPlan{{syscall.SIGTERM, 2 * time.Second}}
-	fate := func(pid int, f Fate, signal string) Leftover {
-		l := Leftover{Process: fakeProcess(pid), Fate: f, Signal: signal}
-		if f == Survived {
-			l.Reason = "because"
-		}
-		return l
-	}
+	term := plan{{syscall.SIGTERM, 2 * time.Second}}
+	fate := recordWith
 	for _, tt := range []struct {
 		name      string
 		members   []*fakeMember
-		plan      StopPlan
+		plan      plan
 		failing   map[string]error
 		force     time.Duration // when force is called, if not 0
 		calls     []string
 		took      time.Duration
-		leftovers []Leftover
+		leftovers []record
 		forced    bool
 		leader    bool  // still alive
 		unasked   error // why no member could be asked
@@ -195,8 +197,8 @@ func TestStopper(t *testing.T) {
 			plan:    term,
 			calls:   []string{"signal SIGTERM", "signal SIGCONT"},
 			took:    1500 * time.Millisecond,
-			leftovers: []Leftover{
-				fate(101, Signalled, "SIGTERM"), fate(102, Signalled, "SIGTERM"),
+			leftovers: []record{
+				fate(101, fateSignalled, "SIGTERM"), fate(102, fateSignalled, "SIGTERM"),
 			},
 		},
 		{
@@ -205,7 +207,7 @@ func TestStopper(t *testing.T) {
 			plan:      term,
 			calls:     []string{"signal SIGTERM", "signal SIGCONT"},
 			took:      time.Second,
-			leftovers: []Leftover{fate(101, Signalled, "SIGTERM")},
+			leftovers: []record{fate(101, fateSignalled, "SIGTERM")},
 		},
 		{
 			name:      "the leader obeys and another does not",
@@ -213,7 +215,7 @@ func TestStopper(t *testing.T) {
 			plan:      term,
 			calls:     []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:      2001 * time.Millisecond,
-			leftovers: []Leftover{fate(101, Forced, "")},
+			leftovers: []record{fate(101, fateForced, "")},
 			forced:    true,
 		},
 		{
@@ -222,36 +224,36 @@ func TestStopper(t *testing.T) {
 			plan:      term,
 			calls:     []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:      2001 * time.Millisecond,
-			leftovers: []Leftover{fate(101, Signalled, "SIGTERM")},
+			leftovers: []record{fate(101, fateSignalled, "SIGTERM")},
 			forced:    true,
 		},
 		{
 			name:    "each step tells who it ended",
 			members: []*fakeMember{{pid: 101, obeys: map[syscall.Signal]time.Duration{syscall.SIGINT: 0}}, member(102, 0), deaf(103)},
-			plan:    StopPlan{{syscall.SIGINT, time.Second}, {syscall.SIGTERM, time.Second}},
+			plan:    plan{{syscall.SIGINT, time.Second}, {syscall.SIGTERM, time.Second}},
 			calls:   []string{"signal SIGINT", "signal SIGCONT", "signal SIGTERM", "signal SIGCONT", "kill"},
 			took:    2001 * time.Millisecond,
-			leftovers: []Leftover{
-				fate(101, Signalled, "SIGINT"), fate(102, Signalled, "SIGTERM"), fate(103, Forced, ""),
+			leftovers: []record{
+				fate(101, fateSignalled, "SIGINT"), fate(102, fateSignalled, "SIGTERM"), fate(103, fateForced, ""),
 			},
 			forced: true,
 		},
 		{
 			name:      "an empty plan kills",
 			members:   []*fakeMember{member(101, 0)},
-			plan:      StopPlan{},
+			plan:      plan{},
 			calls:     []string{"kill"},
 			took:      time.Millisecond,
-			leftovers: []Leftover{fate(101, Forced, "")},
+			leftovers: []record{fate(101, fateForced, "")},
 			forced:    true,
 		},
 		{
 			name:      "KILL as a step is the kill",
 			members:   []*fakeMember{deaf(101)},
-			plan:      StopPlan{{syscall.SIGTERM, time.Second}, {syscall.SIGKILL, time.Hour}},
+			plan:      plan{{syscall.SIGTERM, time.Second}, {syscall.SIGKILL, time.Hour}},
 			calls:     []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:      1001 * time.Millisecond,
-			leftovers: []Leftover{fate(101, Forced, "")},
+			leftovers: []record{fate(101, fateForced, "")},
 			forced:    true,
 		},
 		{
@@ -265,19 +267,19 @@ func TestStopper(t *testing.T) {
 			plan:    term,
 			calls:   []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:    2 * time.Second,
-			leftovers: []Leftover{
-				fate(101, Signalled, "SIGTERM"), fate(102, Forced, ""),
+			leftovers: []record{
+				fate(101, fateSignalled, "SIGTERM"), fate(102, fateForced, ""),
 			},
 			forced: true,
 		},
 		{
 			name:      "force cuts the grace short",
 			members:   []*fakeMember{deaf(101)},
-			plan:      StopPlan{{syscall.SIGINT, time.Hour}, {syscall.SIGTERM, time.Hour}},
+			plan:      plan{{syscall.SIGINT, time.Hour}, {syscall.SIGTERM, time.Hour}},
 			force:     3 * time.Second,
 			calls:     []string{"signal SIGINT", "signal SIGCONT", "kill"},
 			took:      3001 * time.Millisecond,
-			leftovers: []Leftover{fate(101, Forced, "")},
+			leftovers: []record{fate(101, fateForced, "")},
 			forced:    true,
 		},
 		{
@@ -286,7 +288,7 @@ func TestStopper(t *testing.T) {
 			plan:      term,
 			calls:     []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:      2*time.Second + killPatience,
-			leftovers: []Leftover{fate(101, Signalled, "SIGTERM"), fate(102, Survived, "")},
+			leftovers: []record{fate(101, fateSignalled, "SIGTERM"), fate(102, fateSurvived, "")},
 			forced:    true,
 		},
 		{
@@ -295,7 +297,7 @@ func TestStopper(t *testing.T) {
 			plan:      term,
 			calls:     []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:      2*time.Second + killPatience,
-			leftovers: []Leftover{fate(leaderPID, Survived, "")},
+			leftovers: []record{fate(leaderPID, fateSurvived, "")},
 			forced:    true,
 			leader:    true,
 		},
@@ -304,7 +306,7 @@ func TestStopper(t *testing.T) {
 			members:   []*fakeMember{{pid: 102, denied: true}},
 			plan:      term,
 			calls:     []string{"signal SIGTERM", "kill"},
-			leftovers: []Leftover{fate(102, Survived, "")},
+			leftovers: []record{fate(102, fateSurvived, "")},
 			forced:    true,
 			unasked:   os.ErrPermission,
 		},
@@ -315,7 +317,7 @@ func TestStopper(t *testing.T) {
 			failing:   map[string]error{"signal": errInjected},
 			calls:     []string{"signal SIGTERM", "kill"},
 			took:      time.Millisecond,
-			leftovers: []Leftover{fate(101, Forced, "")},
+			leftovers: []record{fate(101, fateForced, "")},
 			forced:    true,
 			unasked:   errInjected,
 		},
@@ -335,7 +337,7 @@ func TestStopper(t *testing.T) {
 			failing:   map[string]error{"empty": errInjected},
 			calls:     []string{"signal SIGTERM", "signal SIGCONT"},
 			took:      2 * time.Second,
-			leftovers: []Leftover{fate(101, Signalled, "SIGTERM")},
+			leftovers: []record{fate(101, fateSignalled, "SIGTERM")},
 		},
 		{
 			name:      "kill fails",
@@ -344,7 +346,7 @@ func TestStopper(t *testing.T) {
 			failing:   map[string]error{"kill": errInjected},
 			calls:     []string{"signal SIGTERM", "signal SIGCONT", "kill"},
 			took:      2*time.Second + killPatience,
-			leftovers: []Leftover{fate(101, Survived, "")},
+			leftovers: []record{fate(101, fateSurvived, "")},
 			forced:    true,
 		},
 	} {
@@ -353,7 +355,7 @@ func TestStopper(t *testing.T) {
 				fake := newFake(tt.members...)
 				fake.failing = tt.failing
 				s := newStopper(fake, tt.plan, leaderPID, slog.New(slog.DiscardHandler))
-				s.why = func(Process) string { return "because" }
+				s.why = func(record) string { return "because" }
 				if tt.force > 0 {
 					time.AfterFunc(tt.force, s.force)
 				}
@@ -395,8 +397,8 @@ func TestStopperFailures(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fake := newFake(member(leaderPID, 0), member(101, time.Second), deaf(102))
 				fake.failNth = nth
-				s := newStopper(fake, StopPlan{{syscall.SIGINT, time.Second}, {syscall.SIGTERM, 2 * time.Second}}, leaderPID, slog.New(slog.DiscardHandler))
-				s.why = func(Process) string { return "because" }
+				s := newStopper(fake, plan{{syscall.SIGINT, time.Second}, {syscall.SIGTERM, 2 * time.Second}}, leaderPID, slog.New(slog.DiscardHandler))
+				s.why = func(record) string { return "because" }
 				began := time.Now()
 				s.run()
 				if took := time.Since(began); took > 3*time.Second+killPatience {
@@ -404,14 +406,20 @@ func TestStopperFailures(t *testing.T) {
 				}
 				fake.failNth = 0
 				rows, _ := fake.members()
-				alive := describe(rows)
-				var left []Process
-				for _, l := range survivors(s.leftovers) {
-					left = append(left, l.Process)
+				var alive, left []int
+				for _, row := range rows {
+					alive = append(alive, row.PID)
+				}
+				for _, l := range s.leftovers {
+					if l.Fate == fateSurvived {
+						left = append(left, l.PID)
+					}
 				}
 				if s.leaderAlive {
-					left = append(left, fakeProcess(leaderPID))
+					left = append(left, leaderPID)
 				}
+				slices.Sort(alive)
+				slices.Sort(left)
 				if diff := diff.Of(alive, left); diff != "" {
 					t.Errorf("call %d failed: alive and reported differ:\n%s", nth, diff)
 				}

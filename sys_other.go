@@ -2,14 +2,15 @@
 
 package corral
 
-import "os"
-
-var resume, noSignal os.Signal // there is nothing to send them to
-
-func signalName(sig os.Signal) string { return sig.String() }
+import (
+	"os"
+	"syscall"
+)
 
 func endedBy(*os.ProcessState) string { return "" }
 
 func isBrokenPipe(error) bool { return false }
 
 func peakMemory(*os.ProcessState) int64 { return 0 }
+
+func leavesSession(*syscall.SysProcAttr) bool { return false }

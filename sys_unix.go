@@ -5,25 +5,9 @@ package corral
 import (
 	"errors"
 	"os"
+	"runtime"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
-
-// resume makes stopped members run again.
-var resume os.Signal = syscall.SIGCONT
-
-// noSignal only asks whether a signal could be sent.
-var noSignal os.Signal = syscall.Signal(0)
-
-func signalName(sig os.Signal) string {
-	if s, ok := sig.(syscall.Signal); ok {
-		if name := unix.SignalName(s); name != "" {
-			return name
-		}
-	}
-	return sig.String()
-}
 
 // endedBy is the name of the signal that ended the process, or empty.
 func endedBy(state *os.ProcessState) string {
@@ -38,8 +22,15 @@ func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 // peakMemory is the largest resident size of the process and of those it has
 // waited for, in bytes.
 func peakMemory(state *os.ProcessState) int64 {
-	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
-		return int64(usage.Maxrss) * maxrssUnit
+	usage, ok := state.SysUsage().(*syscall.Rusage)
+	switch {
+	case !ok:
+		return 0
+	case runtime.GOOS == "darwin": // getrusage(2) counts bytes there, and kilobytes elsewhere
+		return int64(usage.Maxrss)
 	}
-	return 0
+	return int64(usage.Maxrss) * 1024
 }
+
+// leavesSession reports whether the command becomes the leader of a session of its own.
+func leavesSession(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Setsid }

@@ -8,25 +8,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-var resume os.Signal // nothing is ever stopped here
-
-// noSignal only asks whether a signal could be sent.
-var noSignal os.Signal = syscall.Signal(0)
-
-func signalName(sig os.Signal) string {
-	switch sig {
-	case syscall.SIGHUP:
-		return "SIGHUP"
-	case syscall.SIGINT:
-		return "SIGINT"
-	case syscall.SIGTERM:
-		return "SIGTERM"
-	case syscall.SIGKILL:
-		return "SIGKILL"
-	}
-	return sig.String()
-}
-
 func endedBy(*os.ProcessState) string { return "" } // exit codes tell it all
 
 func isBrokenPipe(err error) bool {
@@ -34,3 +15,8 @@ func isBrokenPipe(err error) bool {
 }
 
 func peakMemory(*os.ProcessState) int64 { return 0 } // the job's accounting tells
+
+// leavesSession reports whether the command is detached from the owner's console.
+func leavesSession(attr *syscall.SysProcAttr) bool {
+	return attr != nil && attr.CreationFlags&windows.DETACHED_PROCESS != 0
+}

@@ -13,7 +13,7 @@ import (
 // TestTerminalDescriptors: both ends are closed on exec, and only the owner's is
 // non-blocking.
 func TestTerminalDescriptors(t *testing.T) {
-	master, end, err := openTerminal()
+	master, end, err := openTerminal(terminalSettings{})
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skip("SKIPPED: no pseudo-terminals here: ", err)
 	}
@@ -51,7 +51,7 @@ func TestTerminalDescriptors(t *testing.T) {
 // terminal has the name that this one's other end would have.
 func TestTerminalElsewhere(t *testing.T) {
 	if os.Getenv("CORRAL_TEST_ELSEWHERE") != "" {
-		if _, _, err := openTerminal(); !errors.Is(err, unix.ENODEV) {
+		if _, _, err := openTerminal(terminalSettings{}); !errors.Is(err, unix.ENODEV) {
 			t.Errorf("openTerminal: %v; want %v", err, unix.ENODEV)
 		}
 		return

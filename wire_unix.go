@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -14,6 +15,9 @@ import (
 
 // What owner and keeper tell each other is not JSON or gob, which take longer to
 // get going than all else that a keeper does: its life is often that short.
+
+// keeperRole is the keeper's name.
+const keeperRole = "corral-keeper"
 
 // coder writes values to a message, or reads them from one, in the order in
 // which a type's fields method names them.
@@ -58,6 +62,17 @@ func (c *coder) flag(p *bool) {
 	*p = n != 0
 }
 
+func (c *coder) plan(p *plan) {
+	text := p.String()
+	c.text(&text)
+	if c.reading && !c.bad {
+		var err error
+		if *p, err = parsePlan(text); err != nil {
+			c.bad, c.b = true, nil
+		}
+	}
+}
+
 // integer is number for any type of integer.
 func integer[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64 | ~uintptr](c *coder, p *T) {
 	n := int64(*p)
@@ -97,6 +112,38 @@ func option[T any](c *coder, p **T, each func(*T)) {
 	if there {
 		each(*p)
 	}
+}
+
+// What the owner sends after the spec, a byte each.
+const (
+	keeperKill = 'k'
+	keeperReap = 'r' // reap the leader, which has ended: the run goes on for long
+	// keeperFinish has the keeper reap the leader and end as it did. Others may have
+	// taken the owner's end of the line: whoever is to be stopped is killed before.
+	keeperFinish = 'f'
+	// keeperMembers asks who the members are, where only the keeper knows.
+	keeperMembers = 'm'
+	// keeperLetGo: the owner has let go of the run, and closes the line.
+	keeperLetGo = 'd'
+	keeperPing  = 'p' // asks whether it is there
+	// keeperSignal and the number of a signal, which is below it, has the keeper send
+	// that to every member, should the owner be out of descriptors.
+	keeperSignal = 0x80
+)
+
+func failureOf(err error) *keeperEvent {
+	e := &keeperEvent{kind: eventFailed, text: err.Error()}
+	if path, ok := err.(*fs.PathError); ok && errors.As(path.Err, &e.errno) {
+		e.op, e.path = path.Op, path.Path
+	}
+	return e
+}
+
+func (e *keeperEvent) err() error {
+	if e.errno != 0 {
+		return &fs.PathError{Op: e.op, Path: e.path, Err: e.errno}
+	}
+	return errors.New(e.text)
 }
 
 // message is what can be sent.
@@ -148,7 +195,7 @@ type keeperSpec struct {
 	keep         bool
 	detach       bool // the run goes on when the owner is gone
 	init         bool // the keeper is the init of a PID namespace
-	plan         StopPlan
+	plan         plan
 
 	files, others []*os.File // the descriptors, in the keeper
 }
@@ -166,14 +213,7 @@ func (s *keeperSpec) fields(c *coder) {
 	c.flag(&s.keep)
 	c.flag(&s.detach)
 	c.flag(&s.init)
-	list(c, (*[]StopStep)(&s.plan), func(step *StopStep) {
-		sig, _ := step.Signal.(syscall.Signal) // 0, of another type, does nothing
-		integer(c, &sig)
-		if c.reading {
-			step.Signal = sig
-		}
-		integer(c, &step.Wait)
-	})
+	c.plan(&s.plan)
 }
 
 // attributes codes the fields that all systems have, then the system's own.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -24,12 +23,12 @@ import (
 
 // ask sends members what sig stands for here. It is an error if that reaches
 // none of them.
-func ask(sig os.Signal, leader int, members []int) error {
+func ask(helperPath string, sig os.Signal, leader int, members []int) error {
 	switch sig {
 	case syscall.SIGTERM:
-		return askByConsole(console.CtrlBreak, leader, members)
+		return askByConsole(helperPath, console.CtrlBreak, leader, members)
 	case os.Interrupt:
-		return askByConsole(console.CtrlC, leader, members)
+		return askByConsole(helperPath, console.CtrlC, leader, members)
 	case syscall.SIGHUP:
 		return closeWindows(members)
 	}
@@ -42,7 +41,7 @@ func ask(sig os.Signal, leader int, members []int) error {
 // the leader and other members lead: it is the one event that is for a group, while
 // Ctrl-C would be for the owner too. Those that have another console are told by
 // way of a helper process, as a process has only one.
-func askByConsole(event console.Event, leader int, members []int) error {
+func askByConsole(helperPath string, event console.Event, leader int, members []int) error {
 	var failure error
 	asked := false
 	tried := func(err error) {
@@ -55,7 +54,7 @@ func askByConsole(event console.Event, leader int, members []int) error {
 		breakGroups(leader, members, tried)
 	}
 	if len(elsewhere) > 0 {
-		tried(runConsoleHelper(event, elsewhere))
+		tried(runConsoleHelper(helperPath, event, elsewhere))
 	}
 	if asked {
 		return nil
@@ -74,16 +73,13 @@ func breakGroups(leader int, members []int, tried func(error)) {
 	}
 }
 
-// consoleRole is the name of the helper that attaches to a console.
-const consoleRole = "corral-console"
-
 // consolePatience bounds the life of that helper.
 const consolePatience = 5 * time.Second
 
 // runConsoleHelper makes a helper send the event to the members, which have
 // another console than the owner.
-func runConsoleHelper(event console.Event, members []int) error {
-	path, err := helperSource()
+func runConsoleHelper(helperPath string, event console.Event, members []int) error {
+	path, err := helperSource(helperPath)
 	if err != nil {
 		return err
 	}
@@ -97,96 +93,6 @@ func runConsoleHelper(event console.Event, members []int) error {
 		return errors.New(cmp.Or(string(bytes.TrimSpace(out)), err.Error()))
 	}
 	return nil
-}
-
-// helperSource is the program that the helper is started from.
-func helperSource() (string, error) {
-	if HelperPath != "" {
-		return HelperPath, nil
-	}
-	return os.Executable()
-}
-
-// The helper is the running program once more, recognised before its main by the
-// zeroth argument and by a pipe for standard input.
-func init() {
-	if len(os.Args) != 2 || os.Args[0] != consoleRole {
-		return
-	}
-	if kind, err := windows.GetFileType(windows.Handle(os.Stdin.Fd())); err != nil || kind != windows.FILE_TYPE_PIPE {
-		return
-	}
-	if err := consoleMain(); err != nil {
-		fmt.Print(err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-func consoleMain() error {
-	event, err := strconv.Atoi(os.Args[1])
-	if err != nil {
-		return err
-	}
-	text, err := io.ReadAll(os.Stdin)
-	if err != nil {
-		return err
-	}
-	var members []int
-	for _, word := range strings.Fields(string(text)) {
-		pid, err := strconv.Atoi(word)
-		if err != nil {
-			return err
-		}
-		members = append(members, pid)
-	}
-	var failure error
-	asked := false
-	told := make(map[int]bool)
-	for _, pid := range members {
-		if told[pid] {
-			continue
-		}
-		shared, err := tellConsole(console.Event(event), pid, members)
-		for _, other := range shared {
-			told[other] = true
-		}
-		asked = asked || err == nil
-		failure = cmp.Or(failure, err)
-	}
-	if asked {
-		return nil
-	}
-	return failure
-}
-
-// tellConsole sends the event to the console of pid, or, if others than members
-// share that, CTRL_BREAK to the groups that members lead. It returns who shares the console.
-func tellConsole(event console.Event, pid int, members []int) (shared []int, err error) {
-	if err := console.Free(); err != nil {
-		return nil, err
-	}
-	if err := console.Attach(pid); err != nil {
-		return nil, err
-	}
-	if shared, err = console.Processes(); err != nil {
-		return nil, err
-	}
-	// Handlers do not stay over Attach.
-	if err := console.Ignore(); err != nil {
-		return shared, err
-	}
-	stranger := func(other int) bool { return other != os.Getpid() && !slices.Contains(members, other) }
-	if !slices.ContainsFunc(shared, stranger) {
-		return shared, console.SendAll(event)
-	}
-	err = fmt.Errorf("others share the console of process %d", pid)
-	for _, leader := range members {
-		if slices.Contains(shared, leader) && console.Leads(leader) {
-			err = console.Break(leader, members)
-		}
-	}
-	return shared, err
 }
 
 // closeWindows asks the windows of members to close, as a click on their corner

@@ -4,7 +4,6 @@ package corral
 
 import (
 	"os"
-	"syscall"
 )
 
 // released reports whether Release has been called.
@@ -16,6 +15,3 @@ func released(p *os.Process) bool { return pidOf(p) == -1 }
 //go:norace
 //go:noinline
 func pidOf(p *os.Process) int { return p.Pid }
-
-// leavesSession reports whether the command becomes the leader of a session of its own.
-func leavesSession(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Setsid }

@@ -107,3 +107,23 @@ func pollNow(f *os.File) (events int, err error) {
 	})
 	return events, errors.Join(cerr, err)
 }
+
+// hungUp reports whether the other end of f is closed.
+func hungUp(f *os.File) bool {
+	events, err := pollNow(f)
+	return err != nil || events != 0
+}
+
+// control calls do with f's descriptor, which stays f's until do returns. File.Fd would make
+// the file blocking.
+func control(f *os.File, do func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if conn.Control(func(fd uintptr) { failed = do(int(fd)) }) != nil {
+		return os.ErrClosed
+	}
+	return failed
+}

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package corral
-
-func burySiblings(containment) {} // there is no clone(2)

@@ -1,0 +1,16 @@
+package corral
+
+import (
+	"os"
+	"time"
+)
+
+// plan is how a run is stopped: each step's signal goes to every member, and the step
+// lasts until nothing is left or its wait has passed. The kill follows the last step.
+type plan []step
+
+// step is one step of a plan.
+type step struct {
+	Signal os.Signal
+	Wait   time.Duration
+}

@@ -1,3 +1,0 @@
-package corral
-
-const maxrssUnit = 1 // getrusage(2) of macOS counts bytes
