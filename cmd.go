@@ -341,102 +341,57 @@ func (c *Cmd) start(inline bool) error {
 	if atomic.SwapInt32(&c.startCalled, 1) != 0 {
 		return errors.New("exec: already started")
 	}
-	r, err := c.prepare()
+	err := c.check()
 	if err == nil {
-		err = r.start(inline)
+		c.run = newRun(c)
+		if err = c.run.prepare(); err == nil {
+			err = c.run.start(inline)
+		}
 	}
 	c.stdio.closeChild()
 	if err != nil {
 		c.stdio.closeParent()
-		if r != nil {
-			closeLifelines(r.lines)
+		if c.run != nil {
+			c.run.close()
 		}
 		return err
 	}
 	c.stdio.copy()
-	r.watch(c.ctx)
+	c.run.watch(c.ctx)
 	if !inline {
-		r.watchRelease()
+		c.run.watchRelease()
 	}
 	return nil
 }
 
-// prepare checks all that can be checked before anything is started.
-func (c *Cmd) prepare() (*run, error) {
+// check checks all that can be checked before anything is opened.
+func (c *Cmd) check() error {
 	switch {
 	case len(ladder) == 0: // the reason for whatever else is wrong (on wasm there is no file in PATH)
-		return nil, &ContainmentError{Wanted: c.Containment, Required: c.Require}
+		return &ContainmentError{Wanted: c.Containment, Required: c.Require}
 	case c.Path == "" && c.Err == nil:
 		c.Err = errors.New("exec: no command")
 		fallthrough
 	case c.Err != nil:
-		return nil, c.Err
+		return c.Err
 	case c.Cancel != nil && c.ctx == nil:
-		return nil, errors.New("exec: command with a non-nil Cancel was not created with CommandContext")
+		return errors.New("exec: command with a non-nil Cancel was not created with CommandContext")
 	case c.ctx != nil && c.ctx.Err() != nil:
-		return nil, c.ctx.Err()
+		return c.ctx.Err()
 	case c.Timeout < 0:
-		return nil, fmt.Errorf("corral: negative Timeout %v", c.Timeout)
+		return fmt.Errorf("corral: negative Timeout %v", c.Timeout)
 	case c.OutputLimit < 0:
-		return nil, fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
+		return fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
 	case c.Leftovers < KillLeftovers || c.Leftovers > DetachLeftovers:
-		return nil, fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
+		return fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
 	}
 	if c.SysProcAttr == nil && c.Dir != "" {
 		// os.StartProcess does this if there are no attributes; Corral adds some.
 		if _, err := os.Stat(c.Dir); err != nil {
-			return nil, &fs.PathError{Op: "chdir", Path: c.Dir, Err: errors.Unwrap(err)}
+			return &fs.PathError{Op: "chdir", Path: c.Dir, Err: errors.Unwrap(err)}
 		}
 	}
-	plan := c.StopPlan
-	if plan == nil {
-		plan = DefaultStopPlan()
-	}
-	if err := plan.check(); err != nil {
-		return nil, err
-	}
-	lines, err := openLifelines(c.Lifelines)
-	if err == nil {
-		c.stdio.lifeline, err = newInputLine(c)
-	}
-	if err != nil {
-		closeLifelines(lines)
-		return nil, err
-	}
-	r, err := c.prepareRun(plan)
-	if err != nil {
-		closeLifelines(lines)
-		return nil, err
-	}
-	r.lines = lines
-	c.run = r
-	return r, nil
-}
-
-func (c *Cmd) prepareRun(plan StopPlan) (*run, error) {
-	inner := c.inner()
-	cont, err := choose(c.Containment, c.Require, request{
-		attr: c.SysProcAttr, plan: plan.internal(), log: c.logger(), helperPath: HelperPath,
-		keep: c.Leftovers.keeps(), detach: c.Leftovers == DetachLeftovers, wait: c.Leftovers == WaitForLeftovers,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if c.AdoptOrphans {
-		if err := cont.adopt(); err != nil {
-			cont.close()
-			return nil, err
-		}
-	}
-	if err := c.stdio.connect(c, inner); err != nil {
-		cont.close()
-		return nil, err
-	}
-	if err := cont.prepare(inner); err != nil {
-		cont.close()
-		return nil, err
-	}
-	return newRun(c, inner, cont, plan), nil
+	return c.StopPlan.check()
 }
 
 // setProcess makes the leader visible to the caller, setState how it ended.

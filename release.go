@@ -144,18 +144,12 @@ func (r *run) part() {
 	if r.ctxStop != nil {
 		r.ctxStop()
 	}
-	r.giveUp()
-	r.watching.Wait()
-	closeLifelines(r.lines)
 	for _, p := range describe(r.letGoOf) {
 		r.kept = append(r.kept, Leftover{Process: p, Fate: Kept})
 	}
 	r.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.forceTimers {
-		t.Stop()
-	}
 	r.report.Store(r.makeReport())
 }
 
@@ -186,7 +180,7 @@ func (r *run) unclaimed(held bool) {
 		return
 	}
 	if !held && r.nothingLeft() {
-		r.conclude()
+		r.close()
 		return
 	}
 	r.mu.Lock()
@@ -210,7 +204,7 @@ func lookUnclaimed(run weak.Pointer[run], pause time.Duration) {
 		switch {
 		case r == nil || r.waitCalled.Load() || pause > longest:
 		case released(r.process):
-			r.conclude()
+			r.close()
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.report.CompareAndSwap(nil, r.makeReport())

@@ -78,19 +78,49 @@ type run struct {
 	lines    []lifeline
 	watching sync.WaitGroup // of lifelines
 
-	concluded sync.Once
-	garbage   runtime.Cleanup // concludes a run whose Cmd nobody has any more
+	closeOnce sync.Once
+	garbage   runtime.Cleanup // closes the containment of a run whose Cmd nobody has any more
 
 	report atomic.Pointer[Report]
 }
 
-func newRun(c *Cmd, inner *exec.Cmd, cont *choice, plan StopPlan) *run {
+func newRun(c *Cmd) *run {
 	r := &run{
-		cmd: c, inner: inner, cont: cont, plan: plan, log: c.logger(),
+		cmd: c, inner: c.inner(), plan: c.StopPlan, log: c.logger(),
 		over: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	if r.plan == nil {
+		r.plan = DefaultStopPlan()
 	}
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
+}
+
+// prepare gets all that the start takes. What it has got is given up by close.
+func (r *run) prepare() (err error) {
+	c := r.cmd
+	if r.lines, err = openLifelines(c.Lifelines); err != nil {
+		return err
+	}
+	if c.stdio.lifeline, err = newInputLine(c); err != nil {
+		return err
+	}
+	r.cont, err = choose(c.Containment, c.Require, request{
+		attr: c.SysProcAttr, plan: r.plan.internal(), log: r.log, helperPath: HelperPath,
+		keep: c.Leftovers.keeps(), detach: c.Leftovers == DetachLeftovers, wait: c.Leftovers == WaitForLeftovers,
+	})
+	if err != nil {
+		return err
+	}
+	if c.AdoptOrphans {
+		if err := r.cont.adopt(); err != nil {
+			return err
+		}
+	}
+	if err := c.stdio.connect(c, r.inner); err != nil {
+		return err
+	}
+	return r.cont.prepare(r.inner)
 }
 
 func (c *Cmd) logger() *slog.Logger {
@@ -141,7 +171,6 @@ func (r *run) begin() error {
 	r.started = time.Now()
 	leader, id, err := r.cont.start(r.inner)
 	if err != nil {
-		r.cont.close()
 		return err
 	}
 	r.leader, r.process = id, leader
@@ -432,7 +461,7 @@ func (r *run) wait() error {
 	case !r.stuck:
 		exitErr = r.reap()
 	}
-	r.conclude()
+	r.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cmd.setState(r.state)
@@ -441,13 +470,14 @@ func (r *run) wait() error {
 	return r.waitError(exitErr, ioErr, rep)
 }
 
-// conclude gives up all that the owner has of a run that is over, but for the streams.
-func (r *run) conclude() {
-	r.concluded.Do(func() {
+// close gives up all that the owner has of a run that is over, has been let go, or could
+// not be started, but for the streams.
+func (r *run) close() {
+	r.closeOnce.Do(func() {
 		r.giveUp()
 		r.watching.Wait()
 		closeLifelines(r.lines)
-		r.close()
+		r.closeContainment()
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, t := range r.forceTimers {
@@ -457,13 +487,16 @@ func (r *run) conclude() {
 	})
 }
 
-// close closes the containment when nobody uses it any more. That may be the stop still,
-// which has not waited for all that it has begun; it is waited for here, for as long as
-// that may reasonably take.
-func (r *run) close() {
+// closeContainment closes the containment when nobody uses it any more. That may be the stop
+// still, which has not waited for all that it has begun; it is waited for here, for as long
+// as that may reasonably take.
+func (r *run) closeContainment() {
 	r.using.Lock()
 	r.closed = true
 	r.using.Unlock()
+	if r.cont == nil { // there has been none
+		return
+	}
 	if r.stop == nil {
 		r.cont.close()
 		return
