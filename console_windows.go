@@ -12,9 +12,6 @@ import (
 	"github.com/corral-run/corral/internal/console"
 )
 
-// consoleRole is the name of the helper that attaches to a console.
-const consoleRole = "corral-console"
-
 func init() {
 	Role(consoleRole, func(ownerProcess) {
 		if err := consoleMain(); err != nil {

@@ -10,7 +10,6 @@ import (
 // a number, a dot, and its plan.
 
 const (
-	guardRole  = "corral-guard"
 	homePrefix = "corral-"
 	// guardReady is what the guard says when it has all that it takes.
 	guardReady = 'r'

@@ -16,9 +16,6 @@ import (
 // What owner and keeper tell each other is not JSON or gob, which take longer to
 // get going than all else that a keeper does: its life is often that short.
 
-// keeperRole is the keeper's name.
-const keeperRole = "corral-keeper"
-
 // coder writes values to a message, or reads them from one, in the order in
 // which a type's fields method names them.
 type coder struct {
