@@ -6,6 +6,9 @@ import (
 	"os"
 	"slices"
 	"strconv"
+
+	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/hold"
 )
 
 // Containment names a kernel mechanism that knows the members of a run. The
@@ -45,12 +48,12 @@ type mechanism struct {
 	name Containment
 	// open returns a containment for one run, or the reason why there is none
 	// to be had here or for this command.
-	open func(request) (containment, error)
+	open func(hold.Request) (hold.Containment, error)
 }
 
 // choice is the containment that a run got.
 type choice struct {
-	containment
+	hold.Containment
 	name     Containment
 	declined []Declined
 	lacking  string // what it has to do without, for Report.BestEffort
@@ -58,7 +61,7 @@ type choice struct {
 
 // choose takes the first rung that works, from the wanted one down to the
 // weakest that will do. It returns the reasons of those above it that did not.
-func choose(wanted, weakest Containment, req request) (*choice, error) {
+func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
 	from, err := strength(wanted)
 	if err != nil {
 		return nil, err
@@ -80,7 +83,7 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 		return nil, fmt.Errorf("corral: containment %s is wanted, but %s is required, which is stronger", wanted, weakest)
 	}
 	var declined []Declined
-	here := canWait()
+	here := hold.Ready()
 	for _, m := range ladder {
 		rank, _ := strength(m.name)
 		if rank < from || rank > to || (m.name == PIDNS && wanted == Auto && weakest != PIDNS) {
@@ -90,18 +93,18 @@ func choose(wanted, weakest Containment, req request) (*choice, error) {
 			declined = append(declined, Declined{m.name, fmt.Sprintf("%s=%s in the environment of the owner", autoVariable, first)})
 			continue
 		}
-		var cont containment
+		var cont hold.Containment
 		err := here
 		if err == nil {
 			cont, err = m.open(req)
 		}
 		if err == nil {
-			return &choice{containment: cont, name: m.name, declined: declined}, nil
+			return &choice{Containment: cont, name: m.name, declined: declined}, nil
 		}
-		if missing := (*helperPathError)(nil); errors.As(err, &missing) {
+		if missing := (*helper.PathError)(nil); errors.As(err, &missing) {
 			return nil, missing
 		}
-		if cause := tableUsable(); cause != nil {
+		if cause := hold.TableUsable(); cause != nil {
 			err = cause // whatever it was that could not be read
 		}
 		declined = append(declined, Declined{Containment: m.name, Reason: err.Error()})
@@ -137,14 +140,14 @@ func autoFrom() (rank int, first Containment, err error) {
 // adopt makes the owner adopt orphans for the containment. Where it may not, or would not
 // see them, the containment has to do without, and the Report says so.
 func (c *choice) adopt() error {
-	adopting, err := adopt(c.containment)
+	adopting, err := hold.Adopt(c.Containment)
 	switch {
 	case err == errors.ErrUnsupported: // not what a kernel may say
 		return fmt.Errorf("corral: AdoptOrphans: %w", err)
 	case err != nil:
 		c.lacking = fmt.Sprintf("what the %s containment loses is not adopted: %v", c.name, err)
 	default:
-		c.containment = adopting
+		c.Containment = adopting
 	}
 	return nil
 }

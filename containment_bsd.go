@@ -2,4 +2,10 @@
 
 package corral
 
-var ladder = []mechanism{{Keeper, openKeeper}, {Group, openGroup}}
+import (
+	"github.com/corral-run/corral/internal/hold/group"
+	"github.com/corral-run/corral/internal/hold/keeper"
+	_ "github.com/corral-run/corral/internal/roles/keeper"
+)
+
+var ladder = []mechanism{{Keeper, keeper.Open}, {Group, group.Open}}

@@ -1,8 +1,16 @@
 package corral
 
+import (
+	"github.com/corral-run/corral/internal/hold/cgroups"
+	"github.com/corral-run/corral/internal/hold/group"
+	"github.com/corral-run/corral/internal/hold/keeper"
+	_ "github.com/corral-run/corral/internal/roles/guard"
+	_ "github.com/corral-run/corral/internal/roles/keeper"
+)
+
 var ladder = []mechanism{
-	{PIDNS, openPIDNS},
-	{Cgroup, openCgroup},
-	{Keeper, openKeeper},
-	{Group, openGroup},
+	{PIDNS, keeper.OpenPIDNS},
+	{Cgroup, cgroups.Open},
+	{Keeper, keeper.Open},
+	{Group, group.Open},
 }

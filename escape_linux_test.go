@@ -1,8 +1,11 @@
 package corral_test
 
-import "github.com/corral-run/corral"
+import (
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/hold/cgroups"
+)
 
-func init() { atEnd = corral.GiveBack }
+func init() { atEnd = cgroups.GiveBack }
 
 // containments are those that every child of the escape package is tried
 // against.

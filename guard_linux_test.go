@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/corral-run/corral/internal/hold/cgroups"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral"
@@ -133,14 +135,14 @@ func TestGuardStopped(t *testing.T) {
 	})
 	t.Run("idle", func(t *testing.T) {
 		need(t, corral.Cgroup)
-		corral.GiveBack() // so that there is one guard
+		cgroups.GiveBack() // so that there is one guard
 		need(t, corral.Cgroup)
 		guard := ownGuard(t)
 		send(t, guard, syscall.SIGSTOP)
 		given := make(chan struct{})
 		go func() {
 			defer close(given)
-			corral.GiveBack()
+			cgroups.GiveBack()
 		}()
 		need(t, corral.Cgroup) // it is not held up
 		select {
@@ -307,8 +309,8 @@ func TestPoison(t *testing.T) {
 	need(t, corral.Cgroup)
 	for name, poison := range poisons {
 		t.Run(name, func(t *testing.T) {
-			corral.GiveBack()
-			defer corral.GiveBack()
+			cgroups.GiveBack()
+			defer cgroups.GiveBack()
 			own, err := cgroup.Own()
 			if err != nil {
 				t.Fatal(err)

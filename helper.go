@@ -1,5 +1,9 @@
 package corral
 
+import (
+	"github.com/corral-run/corral/internal/hold"
+)
+
 // HelperPath is the program that the keeper and the guard are started from, if
 // it is not empty: one that imports this package, of the same version. It is to
 // be set before the first run. PATH is not searched for it. One that is not there is an
@@ -25,4 +29,4 @@ var HelperPath string
 // Corral had seen: all, if a stop was under way or Cmd.Members had been called.
 // Those that it had not seen may be left, and are not the owner's to see any
 // more, unless it has asked for Cmd.AdoptOrphans.
-var ErrKeeperLost = errKeeperLost
+var ErrKeeperLost = hold.ErrKeeperLost

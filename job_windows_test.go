@@ -24,7 +24,7 @@ import (
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/diff"
 	"github.com/corral-run/corral/internal/escape"
-	"github.com/corral-run/corral/internal/handle"
+	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/winetest"
 )
@@ -227,7 +227,7 @@ func TestAttributesWindows(t *testing.T) {
 		t.Error("the caller's attributes were changed:", diff)
 	}
 	// The caller wanted it to be suspended, and it is.
-	err := handle.With(cmd.Process, func(h uintptr) {
+	err := osproc.WithHandle(cmd.Process, func(h uintptr) {
 		if class, err := windows.GetPriorityClass(windows.Handle(h)); err != nil || class != windows.BELOW_NORMAL_PRIORITY_CLASS && !winetest.Detected() {
 			t.Errorf("the priority class is %#x, %v", class, err)
 		}

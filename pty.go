@@ -8,6 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/corral-run/corral/internal/files"
+	"github.com/corral-run/corral/internal/pty"
 )
 
 // PTY is a terminal of the command's own, a pseudo-terminal (pty(7)), and the
@@ -99,7 +102,7 @@ func (p *PTY) Resize(rows, cols uint16) error {
 	if t == nil {
 		return errNoPTY
 	}
-	return resizeTerminal(t.master, rows, cols)
+	return pty.Resize(t.master, rows, cols)
 }
 
 // Close hangs the terminal up, as if the line had been cut: the command's
@@ -115,7 +118,7 @@ func (p *PTY) Close() error {
 // open opens a terminal with the settings that are asked for. The second file is the
 // command's end.
 func (p *PTY) open(copied bool) (*terminal, *os.File, error) {
-	master, tty, err := openTerminal(terminalSettings{Like: p.Like, Rows: p.Rows, Cols: p.Cols, NoEcho: p.NoEcho})
+	master, tty, err := pty.Open(pty.Settings{Like: p.Like, Rows: p.Rows, Cols: p.Cols, NoEcho: p.NoEcho})
 	if err != nil {
 		return nil, nil, fmt.Errorf("corral: PTY: %w", err)
 	}
@@ -164,13 +167,13 @@ func (t *terminal) ended(err error) {
 	open := false
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		var data []byte
-		data, open, err = readAvailable(t.master)
+		data, open, err = files.ReadAvailable(t.master)
 		t.rest = append(t.rest, data...)
 	}
 	switch {
 	case open && err == nil:
 		t.end = ErrWaitDelay
-	case err == nil, err == io.EOF, isHangUp(err):
+	case err == nil, err == io.EOF, pty.IsHangUp(err):
 		t.end = io.EOF
 	default:
 		t.end = err
@@ -221,7 +224,7 @@ func (t *terminal) Write(b []byte) (int, error) {
 func (t *terminal) CloseWrite() error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	char, lines, err := terminalEnd(t.master)
+	char, lines, err := pty.EndOfFile(t.master)
 	if err != nil {
 		return err
 	}

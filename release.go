@@ -8,7 +8,9 @@ import (
 	"time"
 	"weak"
 
+	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // A caller of os/exec who calls Process.Release instead of Wait lets a daemon go. Nothing
@@ -37,7 +39,7 @@ func (r *run) watchRelease() {
 		return
 	}
 	go func() {
-		for began := time.Now(); time.Since(began) < releaseRush && !released(r.process); {
+		for began := time.Now(); time.Since(began) < releaseRush && !osproc.Released(r.process); {
 			runtime.Gosched()
 		}
 		if !r.letGo() {
@@ -64,7 +66,7 @@ func (r *run) lookAfter(pause time.Duration) {
 //
 // Who wants to stop the run meanwhile waits for the lock: what becomes of that depends on this.
 func (r *run) letGo() bool {
-	if r.inline || !released(r.process) {
+	if r.inline || !osproc.Released(r.process) {
 		return false
 	}
 	left := r.glance()
@@ -73,7 +75,7 @@ func (r *run) letGo() bool {
 	if r.released || r.decided || !r.watched || r.waitCalled.Load() || r.stop != nil {
 		return r.released
 	}
-	if err := r.cont.letGo(); err != nil {
+	if err := r.cont.LetGo(); err != nil {
 		r.log.Warn("corral: the process has been released, but the run cannot be let go", "error", err)
 		return false
 	}
@@ -97,14 +99,14 @@ func (r *run) glance() []proctree.Process {
 		defer r.using.RUnlock()
 		var rows []proctree.Process
 		if !r.closed {
-			rows, _ = r.cont.members()
+			rows, _ = r.cont.Members()
 		}
 		seen <- rows
 	}()
 	select {
 	case rows := <-seen:
 		return rows
-	case <-time.After(lookPatience):
+	case <-time.After(stop.LookPatience):
 		return nil
 	}
 }
@@ -184,7 +186,7 @@ func (r *run) unclaimed(held bool) {
 		return
 	}
 	r.mu.Lock()
-	r.garbage = runtime.AddCleanup(r.cmd, func(cont *choice) { go cont.close() }, r.cont)
+	r.garbage = runtime.AddCleanup(r.cmd, func(cont *choice) { go cont.Close() }, r.cont)
 	r.mu.Unlock()
 	lookUnclaimed(weak.Make(r), firstLook)
 }
@@ -203,7 +205,7 @@ func lookUnclaimed(run weak.Pointer[run], pause time.Duration) {
 		r := run.Value()
 		switch {
 		case r == nil || r.waitCalled.Load() || pause > longest:
-		case released(r.process):
+		case osproc.Released(r.process):
 			r.close()
 			r.mu.Lock()
 			defer r.mu.Unlock()

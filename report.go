@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/corral-run/corral/internal/errjoin"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // Ending says why a run ended.
@@ -30,11 +32,11 @@ const (
 type Fate string
 
 const (
-	Signalled Fate = fateSignalled // it ended during a step of the stop plan
-	Forced    Fate = fateForced    // the containment's kill was needed
-	Kept      Fate = "kept"        // left alone, because of KeepLeftovers or DetachLeftovers, or the run was let go
-	Survived  Fate = fateSurvived  // it could not be killed; Leftover.Reason says why
-	Ended     Fate = fateEnded     // by itself, when it was due to be killed and may not be
+	Signalled Fate = stop.Signalled // it ended during a step of the stop plan
+	Forced    Fate = stop.Forced    // the containment's kill was needed
+	Kept      Fate = "kept"         // left alone, because of KeepLeftovers or DetachLeftovers, or the run was let go
+	Survived  Fate = stop.Survived  // it could not be killed; Leftover.Reason says why
+	Ended     Fate = stop.Ended     // by itself, when it was due to be killed and may not be
 )
 
 // Process names a process: a PID alone may be taken over by a later process,
@@ -57,7 +59,7 @@ func (p Process) String() string {
 // describe turns rows that may lack details into what callers see, ordered by PID.
 func describe(rows []proctree.Process) []Process {
 	var members []Process
-	for _, row := range detailed(rows) {
+	for _, row := range stop.Detailed(rows) {
 		members = append(members, Process{PID: row.PID, Start: row.Start, Command: row.Command()})
 	}
 	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
@@ -167,7 +169,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 func (r *Report) Survivors() []Leftover { return survivors(r.Leftovers) }
 
 // leftoversOf are what a stop has seen, as callers see it.
-func leftoversOf(records []record) []Leftover {
+func leftoversOf(records []stop.Leftover) []Leftover {
 	var all []Leftover
 	for _, r := range records {
 		all = append(all, Leftover{
@@ -179,15 +181,15 @@ func leftoversOf(records []record) []Leftover {
 }
 
 // stopError is what the callers of Stop and Wait get once the stop is done.
-func stopError(s *stopper) error {
+func stopError(s *stop.Stopper) error {
 	var errs []error
-	if left := survivors(leftoversOf(s.leftovers)); len(left) > 0 {
+	if left := survivors(leftoversOf(s.Leftovers)); len(left) > 0 {
 		errs = append(errs, &SurvivorError{Survivors: left})
 	}
-	if s.unknown != nil {
-		errs = append(errs, &UnknownError{s.unknown})
+	if s.Unknown != nil {
+		errs = append(errs, &UnknownError{s.Unknown})
 	}
-	return joinErrors(errs...)
+	return errjoin.Join(errs...)
 }
 
 // LeftoverError is returned by Wait under FailOnLeftovers when the command

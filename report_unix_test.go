@@ -2,17 +2,22 @@
 
 package corral
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/hold/group"
+)
 
 // leaky is a containment that says what gets away from it.
 type leaky struct {
-	containment
+	hold.Containment
 	says string
 }
 
-func (l leaky) facts() facts {
-	f := l.containment.facts()
-	f.bestEffort = l.says
+func (l leaky) Facts() hold.Facts {
+	f := l.Containment.Facts()
+	f.BestEffort = l.says
 	return f
 }
 
@@ -21,8 +26,8 @@ func TestBestEffort(t *testing.T) {
 	rungs := ladder
 	defer func() { ladder = rungs }()
 	for _, says := range []string{"", "the quick"} {
-		ladder = []mechanism{{Group, func(req request) (containment, error) {
-			group, err := openGroup(req)
+		ladder = []mechanism{{Group, func(req hold.Request) (hold.Containment, error) {
+			group, err := group.Open(req)
 			return leaky{group, says}, err
 		}}}
 		cmd := Command("true")

@@ -14,7 +14,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/corral-run/corral/internal/errjoin"
+	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // copyDelay is how long a pipe that somebody outside the run holds open is
@@ -55,7 +60,7 @@ type run struct {
 	forceTimers []*time.Timer
 
 	mu          sync.Mutex
-	stop        *stopper
+	stop        *stop.Stopper
 	stopping    chan struct{} // closed when there is one
 	settled     bool          // no stop can begin any more
 	ending      Ending
@@ -105,9 +110,9 @@ func (r *run) prepare() (err error) {
 	if c.stdio.lifeline, err = newInputLine(c); err != nil {
 		return err
 	}
-	r.cont, err = choose(c.Containment, c.Require, request{
-		attr: c.SysProcAttr, plan: r.plan.internal(), log: r.log, helperPath: HelperPath,
-		keep: c.Leftovers.keeps(), detach: c.Leftovers == DetachLeftovers, wait: c.Leftovers == WaitForLeftovers,
+	r.cont, err = choose(c.Containment, c.Require, hold.Request{
+		Attr: c.SysProcAttr, Plan: r.plan.internal(), Log: r.log, HelperPath: HelperPath,
+		Keep: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers, Wait: c.Leftovers == WaitForLeftovers,
 	})
 	if err != nil {
 		return err
@@ -120,7 +125,7 @@ func (r *run) prepare() (err error) {
 	if err := c.stdio.connect(c, r.inner); err != nil {
 		return err
 	}
-	return r.cont.prepare(r.inner)
+	return r.cont.Prepare(r.inner)
 }
 
 func (c *Cmd) logger() *slog.Logger {
@@ -134,7 +139,7 @@ func (c *Cmd) logger() *slog.Logger {
 // inline says that the caller is going to.
 func (r *run) start(inline bool) error {
 	r.inline = inline
-	r.ownThread = needsOwnThread(r.inner.SysProcAttr)
+	r.ownThread = hold.NeedsOwnThread(r.inner.SysProcAttr)
 	if inline {
 		if r.ownThread {
 			runtime.LockOSThread()
@@ -169,7 +174,7 @@ func (r *run) start(inline bool) error {
 // begin starts the leader inside its containment.
 func (r *run) begin() error {
 	r.started = time.Now()
-	leader, id, err := r.cont.start(r.inner)
+	leader, id, err := r.cont.Start(r.inner)
 	if err != nil {
 		return err
 	}
@@ -234,7 +239,7 @@ func contextError(ctx context.Context) error {
 	if cause == err {
 		return err
 	}
-	return joinErrors(err, cause)
+	return errjoin.Join(err, cause)
 }
 
 // cancel is the Cancel that CommandContext sets.
@@ -261,13 +266,13 @@ func (r *run) countWaitDelay() {
 // force ends the stop plan's patience, or kills where no stop has begun.
 func (r *run) force() {
 	if s := r.beginStop(Cancelled, nil, StopPlan{}); s != nil {
-		s.force()
+		s.Force()
 	}
 }
 
 // beginStop begins the stop of the run with the given plan, or joins the one
 // there is. It returns nil if there is nothing to stop any more.
-func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
+func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 	if r.letGo() {
 		return nil
 	}
@@ -278,16 +283,16 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stopper {
 			r.ending, r.endErr = ending, err
 		}
 		r.log.Debug("corral: stopping the run", "because", ending)
-		s := newStopper(r.cont, plan.internal(), r.leader.PID, r.log)
+		s := stop.New(r.cont, plan.internal(), r.leader.PID, r.log)
 		r.stop = s
 		close(r.stopping)
 		go func() {
-			s.run()
+			s.Run()
 			switch {
-			case s.leaderAlive:
+			case s.LeaderAlive:
 				r.giveUp()
-			case s.unknown != nil: // the leader may be alive; if it is not, there is an event for that
-				time.AfterFunc(lastLookPatience, r.giveUp)
+			case s.Unknown != nil: // the leader may be alive; if it is not, there is an event for that
+				time.AfterFunc(stop.LastLookPatience, r.giveUp)
 			}
 		}()
 	}
@@ -300,7 +305,7 @@ func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 		return r.after(nil)
 	}
 	select {
-	case <-s.done:
+	case <-s.Done:
 		return stopError(s)
 	case <-ctx.Done():
 		return fmt.Errorf("corral: the stop goes on: %w", contextError(ctx))
@@ -310,7 +315,7 @@ func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 // supervise waits for the leader to end and deals with what it leaves.
 func (r *run) supervise() {
 	defer close(r.over)
-	held, err := r.cont.exited(r.giveUpCtx)
+	held, err := r.cont.Exited(r.giveUpCtx)
 	if r.decide() {
 		r.part()
 		return
@@ -369,7 +374,7 @@ func (r *run) settle() {
 	s := r.stop
 	r.mu.Unlock()
 	if s != nil {
-		<-s.done
+		<-s.Done
 	}
 	if !r.inline {
 		r.cmd.stdio.over(r.remainingDelay())
@@ -387,7 +392,7 @@ func (r *run) awaitLeftovers() {
 		case <-ctx.Done():
 		}
 	}()
-	if err := r.cont.empty(ctx); err != nil && ctx.Err() == nil {
+	if err := r.cont.Empty(ctx); err != nil && ctx.Err() == nil {
 		r.log.Warn("corral: cannot wait for what the command has left", "error", err)
 	}
 }
@@ -396,20 +401,20 @@ func (r *run) awaitLeftovers() {
 // leader of this one, are not, as they know themselves when to end; for one that
 // only has their name, a second is not much.
 func (r *run) left() ([]proctree.Process, error) {
-	left, err := r.cont.members()
+	left, err := r.cont.Members()
 	if err != nil || len(left) == 0 {
 		return left, err
 	}
-	left = detailed(left)
-	if slices.ContainsFunc(left, func(p proctree.Process) bool { return !isHelper(p) }) {
+	left = stop.Detailed(left)
+	if slices.ContainsFunc(left, func(p proctree.Process) bool { return !helper.Is(p) }) {
 		return left, nil
 	}
 	ctx, cancel := context.WithTimeout(r.giveUpCtx, time.Second)
 	defer cancel()
-	if r.cont.empty(ctx) == nil {
+	if r.cont.Empty(ctx) == nil {
 		return nil, nil
 	}
-	return r.cont.members()
+	return r.cont.Members()
 }
 
 // reapIfWaited reaps the leader as soon as it has ended and Wait has been called,
@@ -422,13 +427,13 @@ func (r *run) reapIfWaited() {
 }
 
 func (r *run) reap() error {
-	r.reapOnce.Do(func() { r.state, r.reapErr = r.cont.reap() })
+	r.reapOnce.Do(func() { r.state, r.reapErr = r.cont.Reap() })
 	return r.reapErr
 }
 
 func (r *run) claimWait() bool {
 	r.letGo()
-	if !r.inline && released(r.process) {
+	if !r.inline && osproc.Released(r.process) {
 		r.tooLate.Store(true)
 	}
 	return r.waitCalled.CompareAndSwap(false, true)
@@ -498,18 +503,18 @@ func (r *run) closeContainment() {
 		return
 	}
 	if r.stop == nil {
-		r.cont.close()
+		r.cont.Close()
 		return
 	}
 	closed := make(chan struct{})
 	go func() {
-		r.stop.busy.Wait()
-		r.cont.close()
+		r.stop.Busy.Wait()
+		r.cont.Close()
 		close(closed)
 	}()
 	select {
 	case <-closed:
-	case <-time.After(killPatience):
+	case <-time.After(stop.KillPatience):
 		r.log.Warn("corral: a look at the members, or a signal to them, has not come to an end")
 	}
 }
@@ -554,7 +559,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	if ioErr != ErrWaitDelay || r.cmd.WaitDelay > 0 { // else os/exec would still wait
 		std = append(std, ioErr)
 	}
-	return firstOf(append(std, joinErrors(append(left, exitErr)...), ioErr))
+	return firstOf(append(std, errjoin.Join(append(left, exitErr)...), ioErr))
 }
 
 // joinsErrors reports whether a field is set that has an error of its own.
@@ -573,12 +578,12 @@ func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error
 	if r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(rep.Leftovers) > 0 {
 		errs = append(errs, &LeftoverError{Leftovers: rep.Leftovers})
 	}
-	return firstOf([]error{joinErrors(errs...), ioErr})
+	return firstOf([]error{errjoin.Join(errs...), ioErr})
 }
 
 // makeReport is called when all is over, with mu held.
 func (r *run) makeReport() *Report {
-	known := r.cont.facts()
+	known := r.cont.Facts()
 	rep := &Report{
 		Command:     r.argv(),
 		Leader:      Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
@@ -586,8 +591,8 @@ func (r *run) makeReport() *Report {
 		ExitCode:    -1,
 		Containment: r.cont.name,
 		Declined:    r.cont.declined,
-		BestEffort:  known.bestEffort,
-		Unguarded:   known.unguarded,
+		BestEffort:  known.BestEffort,
+		Unguarded:   known.Unguarded,
 		KeeperLost:  errors.Is(r.reapErr, ErrKeeperLost),
 		Leftovers:   r.kept,
 		Started:     r.started,
@@ -617,11 +622,11 @@ func (r *run) makeReport() *Report {
 	}
 	unknown := r.unknown
 	if s := r.stop; s != nil {
-		rep.Leftovers, rep.Forced = leftoversOf(s.leftovers), s.usedKill
-		if s.signalErr != nil {
-			rep.SignalError = s.signalErr.Error()
+		rep.Leftovers, rep.Forced = leftoversOf(s.Leftovers), s.UsedKill
+		if s.SignalErr != nil {
+			rep.SignalError = s.SignalErr.Error()
 		}
-		unknown = s.unknown
+		unknown = s.Unknown
 	}
 	if unknown != nil {
 		rep.Unknown = unknown.Error()
@@ -637,9 +642,9 @@ func (r *run) makeReport() *Report {
 		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
 		rep.PeakMemory = peakMemory(state)
 	}
-	rep.UserTime = max(rep.UserTime, Duration(known.used.user))
-	rep.SystemTime = max(rep.SystemTime, Duration(known.used.system))
-	rep.PeakMemory = max(rep.PeakMemory, known.used.peak)
+	rep.UserTime = max(rep.UserTime, Duration(known.Used.User))
+	rep.SystemTime = max(rep.SystemTime, Duration(known.Used.System))
+	rep.PeakMemory = max(rep.PeakMemory, known.Used.PeakMemory)
 	return rep
 }
 
@@ -658,15 +663,15 @@ func (r *run) signal(sig os.Signal) error {
 		return r.after(os.ErrProcessDone)
 	}
 	if sig != os.Kill {
-		return r.cont.signal(sig)
+		return r.cont.Signal(sig)
 	}
 	r.mu.Lock()
 	s := r.stop
 	r.mu.Unlock()
 	if s != nil {
-		s.force()
+		s.Force()
 	}
-	return r.cont.kill()
+	return r.cont.Kill()
 }
 
 // members is Cmd.Members.
@@ -676,6 +681,6 @@ func (r *run) members() ([]Process, error) {
 	if r.closed {
 		return nil, r.after(nil)
 	}
-	rows, err := r.cont.members()
+	rows, err := r.cont.Members()
 	return describe(rows), err
 }

@@ -11,7 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/corral-run/corral/internal/files"
 	"github.com/corral-run/corral/internal/headtail"
+	"github.com/corral-run/corral/internal/holders"
+	"github.com/corral-run/corral/internal/pty"
 )
 
 // stdio is the command's standard streams: the ends of the pipes that Corral
@@ -27,7 +30,7 @@ type stdio struct {
 	outputs []*output
 	handed  []*os.File // pipes that the caller reads
 	pty     *terminal
-	other   end // the command's of pty
+	other   holders.End // the command's of pty
 
 	lifeline *inputLine // the caller's Stdin, if that is one
 
@@ -57,7 +60,7 @@ func newOutput(pipe *os.File, from io.Reader, to io.Writer, limit int64) *output
 	}
 	o.limited = &headtail.Writer{To: to, Limit: limit}
 	if f, ok := to.(*os.File); ok {
-		o.limited.Gone = func() error { return readerGone(f) }
+		o.limited.Gone = func() error { return files.ReaderGone(f) }
 	}
 	o.to = o.limited
 	return o
@@ -115,7 +118,7 @@ func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 	case c.Stderr != nil && !same(c.Stderr, c.Stdout):
 		return errors.New("corral: Stderr and a PTY cannot be had together, unless it is the same as Stdout: a terminal has one stream of output")
 	}
-	attr, err := sessionAttr(inner.SysProcAttr)
+	attr, err := pty.SessionAttr(inner.SysProcAttr)
 	if err != nil {
 		return err
 	}
@@ -123,7 +126,7 @@ func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	s.pty, s.other = t, endOf(tty)
+	s.pty, s.other = t, holders.EndOf(tty)
 	s.add(tty, t.master)
 	inner.SysProcAttr = attr
 	inner.Stdin, inner.Stdout, inner.Stderr = tty, tty, tty
@@ -262,7 +265,7 @@ func (o *output) copy() error {
 // drain delivers what was written before finish gave up waiting for
 // end-of-file: the deadline it set also cuts off what is in the pipe.
 func (o *output) drain() error {
-	data, open, err := readAvailable(o.pipe)
+	data, open, err := files.ReadAvailable(o.pipe)
 	if len(data) > 0 { // a writer may take its time also for nothing
 		if _, werr := o.to.Write(data); err == nil {
 			err = werr
@@ -284,18 +287,18 @@ func (s *stdio) over(delay time.Duration) {
 	s.cutDone = make(chan struct{})
 	s.timer = time.AfterFunc(delay, func() {
 		defer close(s.cutDone)
-		var held []end
+		var held []holders.End
 		for _, f := range s.handed {
-			if isHeld(f) && f.SetReadDeadline(time.Unix(1, 0)) == nil {
-				held = append(held, endOf(f))
+			if files.IsHeld(f) && f.SetReadDeadline(time.Unix(1, 0)) == nil {
+				held = append(held, holders.EndOf(f))
 			}
 		}
-		if s.pty != nil && isHeld(s.pty.master) {
+		if s.pty != nil && files.IsHeld(s.pty.master) {
 			s.pty.master.SetReadDeadline(time.Unix(1, 0))
 			held = append(held, s.other)
 		}
 		if s.cut = len(held) > 0; s.cut {
-			s.holders = describe(holders(held))
+			s.holders = describe(holders.Of(held))
 		}
 	})
 }
@@ -330,7 +333,7 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 	if s.pty != nil && !s.pty.copied {
 		if err := s.pty.finish(delay); err != nil && !s.cut {
 			errs = append(errs, err)
-			s.holders = describe(holders([]end{s.other}))
+			s.holders = describe(holders.Of([]holders.End{s.other}))
 		}
 	}
 	expired := timer.C
@@ -372,10 +375,10 @@ func (s *stdio) outlive() error {
 		}
 	}
 	for _, f := range s.handed {
-		if !isHeld(f) {
+		if !files.IsHeld(f) {
 			continue
 		}
-		pipe, err := duplicate(f) // what the caller has is closed
+		pipe, err := files.Duplicate(f) // what the caller has is closed
 		if err != nil {
 			return fmt.Errorf("corral: cannot keep a pipe for who has been kept: %w", err)
 		}
@@ -403,15 +406,15 @@ func (s *stdio) dropped() (n int64) {
 
 // findHolders returns who holds the other ends of what is being copied.
 func (s *stdio) findHolders() []Process {
-	var held []end
+	var held []holders.End
 	for _, o := range s.outputs {
 		if o.from != io.Reader(o.pipe) {
 			held = append(held, s.other)
-		} else if isHeld(o.pipe) {
-			held = append(held, endOf(o.pipe))
+		} else if files.IsHeld(o.pipe) {
+			held = append(held, holders.EndOf(o.pipe))
 		}
 	}
-	return describe(holders(held))
+	return describe(holders.Of(held))
 }
 
 func firstOf(errs []error) error {

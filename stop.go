@@ -5,6 +5,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // StopPlan is how a run is stopped: each step's signal goes to every member,
@@ -39,10 +41,10 @@ func DefaultStopPlan() StopPlan {
 }
 
 // internal is p in the words of package stop.
-func (p StopPlan) internal() plan {
-	var steps plan
+func (p StopPlan) internal() stop.Plan {
+	var steps stop.Plan
 	for _, s := range p {
-		steps = append(steps, step(s))
+		steps = append(steps, stop.Step(s))
 	}
 	return steps
 }

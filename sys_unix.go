@@ -7,12 +7,14 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // endedBy is the name of the signal that ended the process, or empty.
 func endedBy(state *os.ProcessState) string {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return signalName(status.Signal())
+		return stop.SignalName(status.Signal())
 	}
 	return ""
 }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/corral-run/corral/internal/console"
-	"github.com/corral-run/corral/internal/handle"
+	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -74,7 +74,7 @@ func openGroupOf(pid int) (target, error) { return openTree(pid) }
 
 func openGroupOfCmd(cmd *exec.Cmd) (t target, err error) {
 	// While the handle is held the PID is the command's.
-	held := handle.With(cmd.Process, func(uintptr) { t, err = openTree(cmd.Process.Pid) })
+	held := osproc.WithHandle(cmd.Process, func(uintptr) { t, err = openTree(cmd.Process.Pid) })
 	if errors.Is(held, os.ErrProcessDone) || held != nil && cmd.ProcessState != nil {
 		return nil, proctree.ErrGone
 	}

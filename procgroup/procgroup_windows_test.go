@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/corral-run/corral/internal/console"
-	"github.com/corral-run/corral/internal/handle"
+	"github.com/corral-run/corral/internal/osproc"
 )
 
 // Each process of a test is the test binary again, with a role. It says "ready"
@@ -122,7 +122,7 @@ func TestKillWindows(t *testing.T) {
 
 func runs(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	err := handle.With(cmd.Process, func(h uintptr) {
+	err := osproc.WithHandle(cmd.Process, func(h uintptr) {
 		if event, err := windows.WaitForSingleObject(windows.Handle(h), 0); event != uint32(windows.WAIT_TIMEOUT) {
 			t.Error("the bystander has ended:", event, err)
 		}

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/windows"
 
-	"github.com/corral-run/corral/internal/handle"
+	"github.com/corral-run/corral/internal/osproc"
 )
 
 const bystander = "bystander"
@@ -26,7 +26,7 @@ func StartBystander(t testing.TB) *os.Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		err := handle.With(cmd.Process, func(h uintptr) {
+		err := osproc.WithHandle(cmd.Process, func(h uintptr) {
 			if event, err := windows.WaitForSingleObject(windows.Handle(h), 0); event != uint32(windows.WAIT_TIMEOUT) {
 				t.Error("the bystander did not live to the end:", event, err)
 			}

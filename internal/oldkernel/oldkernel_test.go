@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral/internal/diff"
-	"github.com/corral-run/corral/internal/handle"
+	"github.com/corral-run/corral/internal/osproc"
 )
 
 const nobody = 65534
@@ -159,7 +159,7 @@ func probeExec() (wrong []error) {
 	if err := sleep.Start(); err != nil {
 		return append(wrong, err)
 	}
-	if err := handle.With(sleep.Process, func(uintptr) {}); !errors.Is(err, handle.ErrNone) {
+	if err := osproc.WithHandle(sleep.Process, func(uintptr) {}); !errors.Is(err, osproc.ErrNoHandle) {
 		wrong = append(wrong, fmt.Errorf("the process has a handle: %v", err))
 	}
 	if err := sleep.Process.Kill(); err != nil {

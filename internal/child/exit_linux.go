@@ -1,0 +1,84 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/corral-run/corral/internal/osproc"
+	"github.com/corral-run/corral/internal/wakepoll"
+	"golang.org/x/sys/unix"
+)
+
+// awaitExit returns when p, a child of this process, has ended, and leaves it
+// to be reaped. It blocks a thread in poll(2), as os.Process.Wait does in
+// waitid(2): waking a goroutine by way of the runtime's poller instead would
+// cost a tenth of what a short command takes.
+func AwaitExit(ctx context.Context, p *os.Process) error {
+	_, err := awaitExitAnd(ctx, p, -1, -1)
+	return err
+}
+
+// awaitExitOr is awaitExit, and returns too if line is not nil and its other end
+// is closed, or if the timeout, in milliseconds, is not negative and has passed. Kernels
+// without pidfds do not get to know that.
+func AwaitExitOr(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
+	if line == nil {
+		return awaitExitAnd(ctx, p, -1, timeout)
+	}
+	conn, err := line.SyscallConn()
+	if err == nil {
+		// The number stays the file's until Control returns.
+		cerr := conn.Control(func(fd uintptr) { other, err = awaitExitAnd(ctx, p, int32(fd), timeout) })
+		if cerr != nil {
+			return true, nil // somebody has closed it
+		}
+	}
+	return other, err
+}
+
+func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (other bool, err error) {
+	var failed error
+	err = osproc.WithHandle(p, func(pidfd uintptr) {
+		// poll(2) passes over negative numbers, and reports POLLHUP unasked.
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: line}}
+		_, failed = wakepoll.Poll(ctx, fds, timeout)
+		if failed == nil && fds[0].Revents == 0 {
+			failed = context.Cause(ctx)
+			other = failed == nil
+		}
+	})
+	switch {
+	case errors.Is(err, osproc.ErrNoHandle):
+		return false, awaitExitByPID(ctx, p)
+	case errors.Is(err, os.ErrProcessDone):
+		return false, nil // the caller has waited for it by os.Process.Wait
+	}
+	return other, errors.Join(err, failed)
+}
+
+// awaitExitByPID is awaitExit for kernels without pidfds. If ctx is done first,
+// a goroutine stays until p has ended.
+func awaitExitByPID(ctx context.Context, p *os.Process) error {
+	ended := make(chan error, 1)
+	pid := osproc.PIDOf(p)
+	go func() {
+		for {
+			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			if err == unix.EINTR {
+				continue
+			}
+			if err == unix.ECHILD {
+				err = nil // as above
+			}
+			ended <- os.NewSyscallError("waitid", err)
+			return
+		}
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,129 @@
+//go:build unix
+
+package files
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// readAvailable reads what is in the pipe without waiting for more, whatever
+// its deadline. open says that a writer may still hold it.
+func ReadAvailable(pipe *os.File) (data []byte, open bool, err error) {
+	conn, err := pipe.SyscallConn()
+	if err != nil {
+		return nil, false, err
+	}
+	// A writer that never stops must not keep us: this is the largest size an
+	// unprivileged pipe can have (pipe(7), pipe-max-size).
+	const most = 1 << 20
+	open = true
+	ctlErr := conn.Control(func(fd uintptr) {
+		buf := make([]byte, 64<<10)
+		for len(data) < most {
+			n, rerr := unix.Read(int(fd), buf)
+			switch {
+			case rerr == unix.EINTR:
+				continue
+			case rerr == unix.EAGAIN:
+				return
+			case rerr != nil:
+				err = os.NewSyscallError("read", rerr)
+				return
+			case n == 0:
+				open = false
+				return
+			}
+			data = append(data, buf[:n]...)
+		}
+	})
+	if err == nil {
+		err = ctlErr
+	}
+	return data, open, err
+}
+
+// isHeld reports whether a process has the other end of the pipe open, or of the
+// terminal.
+func IsHeld(f *os.File) bool {
+	events, err := pollNow(f)
+	return err == nil && events&(unix.POLLHUP|unix.POLLNVAL) == 0
+}
+
+// readerGone returns what writing to f would, if nobody reads what is written there.
+func ReaderGone(f *os.File) error {
+	if events, err := pollNow(f); err != nil || events&(unix.POLLERR|unix.POLLHUP) == 0 {
+		return nil
+	}
+	return &fs.PathError{Op: "write", Path: f.Name(), Err: unix.EPIPE}
+}
+
+// duplicate returns another file for the pipe, for the runtime to poll.
+func Duplicate(f *os.File) (*os.File, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	dup := -1
+	cerr := conn.Control(func(fd uintptr) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		if dup, err = unix.Dup(int(fd)); err == nil {
+			unix.CloseOnExec(dup)
+			err = unix.SetNonblock(dup, true) // the caller may have used Fd
+		}
+	})
+	switch {
+	case cerr != nil:
+		return nil, cerr
+	case err != nil:
+		unix.Close(dup)
+		return nil, os.NewSyscallError("dup", err)
+	}
+	return os.NewFile(uintptr(dup), f.Name()), nil
+}
+
+// pollNow returns what poll(2) says of f without being asked for anything: hang-up
+// and errors. A signal that is pending ends the call with EINTR even if it is not to
+// wait (do_poll in Linux's fs/select.c), and Go's runtime sends some to its own
+// threads all the time.
+func pollNow(f *os.File) (events int, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	cerr := conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		for {
+			if _, err = unix.Poll(fds, 0); err != unix.EINTR {
+				break
+			}
+		}
+		events = int(fds[0].Revents)
+	})
+	return events, errors.Join(cerr, err)
+}
+
+// hungUp reports whether the other end of f is closed.
+func HungUp(f *os.File) bool {
+	events, err := pollNow(f)
+	return err != nil || events != 0
+}
+
+// control calls do with f's descriptor, which stays f's until do returns. File.Fd would make
+// the file blocking.
+func Control(f *os.File, do func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if conn.Control(func(fd uintptr) { failed = do(int(fd)) }) != nil {
+		return os.ErrClosed
+	}
+	return failed
+}

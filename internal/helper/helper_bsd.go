@@ -1,0 +1,87 @@
+//go:build darwin || freebsd
+
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// setName does nothing: arguments tell who is a helper, also when it ends.
+func setName(string) {}
+
+// distrusted returns why the kernel would not trust this process with what its
+// parent hands to it: it may have rights that the parent does not have.
+func distrusted() error {
+	if tainted() {
+		return errors.New("the program is set-user-ID or set-group-ID, or has changed its ids (issetugid)")
+	}
+	return mixedIDs()
+}
+
+// mixedIDs returns an error if this process can change between ids.
+func mixedIDs() error {
+	if os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() {
+		return errMixedIDs
+	}
+	return nil
+}
+
+// ownerProcess is the owner as its helper sees it.
+type Owner struct{ PID int }
+
+// gone reports whether the owner has ended: a child has another parent then.
+func (o Owner) Gone() bool { return os.Getppid() != o.PID }
+
+// accept returns the owner, if it is one: the process at the other end of the line,
+// with the same ids, whose child this process is, or was before the owner ended.
+// Which program it runs is not asked: the kernel would not trust it less.
+func accept(line int, _ bool) (Owner, error) {
+	pid, uid, err := peerOf(line)
+	if err != nil {
+		return Owner{}, err
+	}
+	if uid != os.Geteuid() {
+		return Owner{}, fmt.Errorf("the owner has another id: user %d", uid)
+	}
+	o := Owner{os.Getppid()}
+	if pid != 0 && pid != o.PID && unix.Kill(pid, 0) != unix.ESRCH {
+		return o, fmt.Errorf("its parent is process %d, not the owner, %d", o.PID, pid)
+	}
+	return o, nil
+}
+
+// end returns a channel that is closed when the owner has ended, as far as the system
+// tells: another process may hold the owner's end of the line.
+func (o Owner) End() <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		if id, err := proctree.Identify(o.PID); err == nil {
+			if h, err := proctree.Open(id); err == nil {
+				err = h.Wait(context.Background())
+				h.Close()
+				if err != nil {
+					return
+				}
+			}
+		}
+		if o.Gone() {
+			close(gone)
+		}
+	}()
+	return gone
+}
+
+// protect does nothing: that helpers can be traced by the same user is a limit here.
+func protect() {}
+
+func SetDumpable(bool) {}
+
+// yieldProcessor does nothing: the scheduler sees to it in time.
+func yieldProcessor() {}

@@ -1,0 +1,48 @@
+package helper
+
+import (
+	"iter"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// socketpair closes on exec with two calls, between which no other goroutine may
+// start a program.
+func socketpair() ([2]int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fds[0])
+		unix.CloseOnExec(fds[1])
+	}
+	return fds, err
+}
+
+const receiveClosedOnExec = 0 // there is no such flag
+
+func mayBeOpen() iter.Seq[int] { return listed("/dev/fd") }
+
+// peerOf returns who has the other end of the line. The kernel does not keep the ids
+// of who has made a pair of sockets: they are those of the parent, which is asked for.
+func peerOf(line int) (pid, uid int, err error) {
+	const solLocal = 0
+	pid, err = unix.GetsockoptInt(line, solLocal, unix.LOCAL_PEERPID)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("getsockopt LOCAL_PEERPID", err)
+	}
+	parent, err := unix.SysctlKinfoProc("kern.proc.pid", os.Getppid())
+	if err != nil {
+		return 0, 0, os.NewSyscallError("sysctl kern.proc.pid", err)
+	}
+	return pid, int(parent.Eproc.Ucred.Uid), nil
+}
+
+// tainted reports what issetugid(2) does.
+func tainted() bool {
+	//lint:ignore SA1019 there is no wrapper for it
+	yes, _, errno := unix.Syscall(unix.SYS_ISSETUGID, 0, 0, 0)
+	return errno != 0 || yes != 0
+}

@@ -1,0 +1,296 @@
+//go:build linux || darwin || freebsd
+
+package helper
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/disposition"
+)
+
+// Keeper and guard are the running program once more, started in a role that
+// this package recognises before the program's main, and before most of its
+// init functions: nothing has to be installed, and nothing can be missing when
+// it is needed.
+//
+// A helper is known by the zeroth argument, and by a Unix socket for standard
+// input, which is its line to the owner: end-of-file says that the owner is
+// gone, however it went. Anybody can start the program that way, so a role is
+// granted, not claimed: a process that has rights which its parent may not have
+// is never a helper, and the owner has to prove itself (see accept).
+func become(role string, main func(Owner)) {
+	owner, err := Owner{}, distrusted()
+	if err == nil {
+		owner, err = accept(0, slices.Contains(os.Args[1:], namedByOwner))
+	}
+	if err != nil {
+		// Nor is the program's main for whoever has asked for a helper.
+		os.Stderr.WriteString("corral: refused to be a helper: " + err.Error() + "\n")
+		syscall.Exit(1)
+	}
+	protect()
+	// The main goroutine is on the main thread until the init functions have
+	// returned (runtime.main), which is never: the kernel's parent-death signal
+	// belongs to the thread that forked. To ask for it by runtime.LockOSThread would
+	// cost another thread.
+	// Signals are for the command, or for the owner, who passes them on. A program
+	// that is started from here gets the default back.
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
+		disposition.Ignore(sig)
+	}
+	setName(role)
+	main(owner)
+	syscall.Exit(0) // unlike os.Exit, without what else wants to be done at the end: the race detector waits for a second
+}
+
+// asked reports whether standard input is a line to an owner: a Unix socket.
+func asked() bool {
+	name, err := unix.Getsockname(0)
+	_, ok := name.(*unix.SockaddrUnix)
+	return err == nil && ok
+}
+
+// namedByOwner is the last argument of a helper that is not the owner's program.
+const namedByOwner = "HelperPath"
+
+var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, and a helper would not trust this process: make them the same before")
+
+// helperSource is the program that helpers are started from, or the reason why
+// there is none: helperPath if that is not empty, else the running program.
+func Source(helperPath string) (string, error) {
+	if err := mixedIDs(); err != nil {
+		return "", err
+	}
+	if helperPath != "" {
+		if _, err := os.Stat(helperPath); err != nil {
+			return "", &PathError{err}
+		}
+		return helperPath, nil
+	}
+	return ownProgram()
+}
+
+var ownProgram = sync.OnceValues(func() (string, error) {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-buildmode" && slices.Contains([]string{"c-shared", "c-archive", "plugin"}, s.Value) {
+				return "", fmt.Errorf("this code is a library in a program that may not be Go's (-buildmode=%s): set corral.HelperPath", s.Value)
+			}
+		}
+	}
+	// It is the running program also when its file has been replaced or removed.
+	path := "/proc/self/exe"
+	info, err := os.Stat(path)
+	if err != nil {
+		if path, err = os.Executable(); err == nil {
+			info, err = os.Stat(path)
+		}
+	}
+	if err == nil && info.Mode()&(os.ModeSetuid|os.ModeSetgid) != 0 {
+		// A helper would have the rights that this process may have given up, and
+		// the command would have them from the helper.
+		return "", errors.New("the program is set-user-ID or set-group-ID: set corral.HelperPath")
+	}
+	if err == nil {
+		err = distrusted()
+	}
+	return path, err
+})
+
+// startHelper starts a helper, with a line to it: the owner's end is
+// non-blocking.
+func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
+	path, err := Source(helperPath)
+	if err != nil {
+		return nil, nil, err
+	}
+	fds, err := socketpair()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), role)
+	defer theirs.Close()
+	unix.SetNonblock(fds[0], true)
+	ours := os.NewFile(uintptr(fds[0]), role)
+	null, err := nowhere()
+	if err != nil {
+		ours.Close()
+		return nil, nil, err
+	}
+	defer null.Close()
+	argv := append([]string{role}, args...)
+	if helperPath != "" {
+		argv = append(argv, namedByOwner)
+	}
+	p, err := os.StartProcess(path, argv, &os.ProcAttr{
+		Env:   environ(),
+		Files: append([]*os.File{theirs, null, null}, extra...),
+		Sys:   attr,
+	})
+	if err != nil {
+		ours.Close()
+		return nil, nil, fmt.Errorf("cannot start the helper: %w", err)
+	}
+	return p, ours, nil
+}
+
+// nowhere is a file for what a helper has no use for. Without the null device it is a
+// pipe that nobody reads: Go's runtime does not start with a closed standard file.
+func nowhere() (*os.File, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err == nil || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return null, err
+	}
+	r, w, err := os.Pipe()
+	if err == nil {
+		r.Close()
+	}
+	return w, err
+}
+
+// readyToStop has Go's runtime get what it takes when it needs it, for a stop may come
+// when there is none to be had, and then the runtime ends the program: a thread more
+// than it has, and the descriptors of its poller, which it wants for the first timer.
+func ReadyToStop() {
+	time.AfterFunc(time.Hour, func() {}).Stop()
+	// Beside the main thread, which this goroutine is locked to, there is one for each of
+	// Go's processors, one may wait for timers, and one takes over when another blocks. They
+	// are made as there are as many processors for a moment, and all are busy: without
+	// LockOSThread, with which a thread more is made, at a time of its own.
+	var met atomic.Int32
+	var done sync.WaitGroup
+	for range threads {
+		done.Go(func() {
+			for met.Add(1); met.Load() < threads; {
+				yieldProcessor()
+			}
+		})
+	}
+	done.Wait()
+	const processors = 2
+	runtime.GOMAXPROCS(processors)
+}
+
+// helperThreads is how many threads a helper has beside the main one, and the
+// GOMAXPROCS that it is started with.
+const threads = 4
+
+// helperEnv is the owner's environment, which its dynamic linker may need,
+// without what makes Go's runtime behave differently.
+func environ() []string {
+	runtimes := []string{"GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GORACE", "GOCOVERDIR"}
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(runtimes, name)
+	})
+	// The collector wants threads of its own, at a moment of its choosing: see
+	// readyToStop. What a helper allocates is little.
+	return append(env, "GOMAXPROCS="+strconv.Itoa(threads), "GOGC=off", "GOMEMLIMIT=128MiB")
+}
+
+// sendFiles sends descriptors over a line; receiveFiles gets them, closed on
+// exec.
+func SendFiles(line *os.File, files []*os.File) error {
+	conn, err := line.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(files, filesPerMessage) {
+		var fds []int
+		for _, f := range batch {
+			// As os/exec does, this makes the file blocking: the command shares
+			// that property, and expects it.
+			fds = append(fds, int(f.Fd()))
+		}
+		var serr error
+		err := conn.Write(func(fd uintptr) bool {
+			serr = unix.Sendmsg(int(fd), []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+			return serr != unix.EAGAIN && serr != unix.EINTR
+		})
+		runtime.KeepAlive(batch)
+		if err := errors.Join(err, os.NewSyscallError("sendmsg", serr)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filesPerMessage is below SCM_MAX_FD of Linux, 253 (unix(7)). On FreeBSD and
+// macOS a message's pointers to files have to fit into an mbuf cluster, 2048
+// bytes (unp_internalize in their uipc_usrreq.c).
+const filesPerMessage = 200
+
+func ReceiveFiles(line int, n int) ([]*os.File, error) {
+	var files []*os.File
+	for len(files) < n {
+		oob := make([]byte, unix.CmsgSpace(4*filesPerMessage))
+		_, m, flags, _, err := unix.Recvmsg(line, make([]byte, 1), oob, receiveClosedOnExec)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return files, os.NewSyscallError("recvmsg", err)
+		case flags&unix.MSG_CTRUNC != 0:
+			// The kernel had no number left for them.
+			return files, os.NewSyscallError("recvmsg", unix.EMFILE)
+		case m == 0:
+			return files, io.ErrUnexpectedEOF
+		}
+		messages, err := unix.ParseSocketControlMessage(oob[:m])
+		if err != nil {
+			return files, err
+		}
+		for _, message := range messages {
+			fds, err := unix.ParseUnixRights(&message)
+			if err != nil {
+				return files, err
+			}
+			for _, fd := range fds {
+				if receiveClosedOnExec == 0 {
+					unix.CloseOnExec(fd)
+				}
+				files = append(files, os.NewFile(uintptr(fd), "inherited"))
+			}
+		}
+	}
+	return files, nil
+}
+
+// closeInherited closes the descriptors that the helper has inherited from the
+// owner without knowing of them, once those who should have them do: somebody
+// may wait for their end-of-file. The runtime's own are closed on exec.
+func CloseInherited() {
+	for fd := range mayBeOpen() {
+		if fd <= 2 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// ignoredSignals lists those that this process ignores now.
+func IgnoredSignals() []syscall.Signal {
+	var ignored []syscall.Signal
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if sig != syscall.SIGCHLD && disposition.Ignored(sig) {
+			ignored = append(ignored, sig)
+		}
+	}
+	return ignored
+}

@@ -1,0 +1,40 @@
+package helper
+
+import (
+	"os"
+	"slices"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+var roles []string
+
+// Role says that this program has a role for helpers: main. It is called from the init
+// functions of the package that has main. A helper is the running program once more, with
+// the role's name as its zeroth argument; in a helper, Role runs main and does not return.
+func Role(name string, main func(Owner)) {
+	if slices.Contains(roles, name) {
+		panic("helper: there are two roles " + name)
+	}
+	roles = append(roles, name)
+	if len(os.Args) > 0 && os.Args[0] == name && asked() {
+		become(name, main)
+	}
+}
+
+// isHelper reports whether p is a helper, of whatever owner.
+func Is(p proctree.Process) bool {
+	name := p.Name // once it is ending
+	if len(p.Args) > 0 {
+		name = p.Args[0]
+	}
+	return slices.Contains(roles, name)
+}
+
+// helperPathError says that the program that is to be a helper is not there. That is the owner's
+// mistake, and no reason for a weaker containment.
+type PathError struct{ err error }
+
+func (e *PathError) Error() string { return "corral: HelperPath: " + e.err.Error() }
+
+func (e *PathError) Unwrap() error { return e.err }

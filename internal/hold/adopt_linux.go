@@ -1,0 +1,356 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/corral-run/corral/internal/child"
+	"github.com/corral-run/corral/internal/pgroup"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
+	"github.com/corral-run/corral/internal/stop"
+	"golang.org/x/sys/unix"
+)
+
+// adopting adds to a containment the members that it has lost and the owner has
+// got instead, as the subreaper above (see Cmd.AdoptOrphans).
+//
+// Whoever descends from the owner is a member, unless it was there before the start, or
+// descends from such a one: a shell may have started others, and then have executed the
+// owner in its own place. What such a process has started since, and has left as an
+// orphan before a look has shown whose it was, cannot be told from a member.
+type adopting struct {
+	Containment
+	leader  atomic.Int64 // its PID
+	thread  atomic.Int64 // the owner's that has started it, and is the parent of what it clones as a sibling
+	started atomic.Bool  // the containment has members, and its helper is there
+	killing atomic.Bool  // whatever turns up is killed
+	died    chan os.Signal
+	reaping sync.WaitGroup
+	closing atomic.Bool
+
+	// burying is held by who reaps.
+	burying  sync.Mutex
+	children proctree.MainThreadChildren
+
+	earlier map[int]proctree.ID // the children that were there before
+
+	mu       sync.Mutex
+	others   map[proctree.ID]bool // the descendants that are no members
+	departed bool                 // a lost helper has been waited for
+}
+
+// canAdopt is nil if this process may be a subreaper, else why it may not be. It finds
+// out by setting what is set.
+func CanAdopt() error {
+	var now int32
+	if err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&now)), 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl PR_GET_CHILD_SUBREAPER", err)
+	}
+	return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(now), 0, 0, 0))
+}
+
+// adopt returns the containment with what it loses. From now on and for good, the owner is
+// the one that orphans come to.
+func Adopt(inner Containment) (Containment, error) {
+	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if err != nil && os.Getpid() != 1 { // who gets the orphans anyhow
+		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
+	}
+	a := &adopting{
+		Containment: inner, died: make(chan os.Signal, 1),
+		earlier: make(map[int]proctree.ID), others: make(map[proctree.ID]bool),
+	}
+	if err := a.recognise(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// recognise takes down who is there before the start. An orphan of theirs may have come
+// just now, but none of the run's. Mostly there is nobody: what a program had when it was
+// executed are children of its main thread, and looks ask for no other thread's but the
+// one that starts the leader.
+func (a *adopting) recognise() error {
+	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); err == unix.ECHILD {
+		return nil
+	}
+	if first, err := a.children.List(); err != nil || len(first) == 0 {
+		return err
+	}
+	rows, err := proctree.Below(os.Getpid())
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		a.others[row.ID] = true
+	}
+	pids, err := proctree.ChildPIDs(os.Getpid())
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if id, err := proctree.Identify(pid); err == nil {
+			a.earlier[pid] = id
+		}
+	}
+	return nil
+}
+
+func (a *adopting) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	a.thread.Store(int64(unix.Gettid()))
+	leader, id, err := a.Containment.Start(cmd)
+	if err != nil {
+		a.abandon()
+		return leader, id, err
+	}
+	a.leader.Store(int64(id.PID))
+	a.started.Store(true)
+	signal.Notify(a.died, syscall.SIGCHLD)
+	a.reaping.Go(func() {
+		a.buryAll() // PID 1 may have got some before
+		for range a.died {
+			a.buryAll()
+		}
+	})
+	return leader, id, nil
+}
+
+// abandon stops what a keeper has left that has been killed before it could tell of its
+// start.
+func (a *adopting) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), stop.KillPatience)
+	defer cancel()
+	a.killing.Store(true)
+	a.drain(ctx)
+}
+
+// burial bounds how long children are reaped at a stretch, by one who wants to do
+// something else.
+const burial = 100 * time.Millisecond
+
+func (a *adopting) buryAll() {
+	for a.bury() && !a.closing.Load() {
+	}
+}
+
+// bury reaps the orphans that have ended, whosever they were: PID 1 of a
+// namespace also gets those of processes that have entered it. It reports whether there
+// may be more.
+func (a *adopting) bury() (more bool) {
+	if !a.burying.TryLock() {
+		return false // somebody is at it
+	}
+	defer a.burying.Unlock()
+	enough := time.Now().Add(burial)
+	// The kernel names one that has ended. It goes on naming the leader, or the
+	// helper, for as long as that one has not been reaped: then the others are
+	// looked for one by one.
+	for time.Now().Before(enough) {
+		pid, _, _, err := child.Peek(0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || pid == 0 {
+			return false
+		}
+		if a.known(pid) || !child.Reap(pid) {
+			return a.buryListed(enough)
+		}
+	}
+	return true
+}
+
+func (a *adopting) buryListed(enough time.Time) (more bool) {
+	pids, _ := a.children.List()
+	pids = append(pids, a.siblings()...)
+	for i, pid := range pids {
+		if i%64 == 63 && time.Now().After(enough) {
+			return true
+		}
+		if !a.known(pid) {
+			child.Reap(pid)
+		}
+	}
+	return false
+}
+
+// siblings are the children of the thread that has started the leader, but for the guard,
+// if that is not the main one.
+func (a *adopting) siblings() []int {
+	tid := int(a.thread.Load())
+	if tid == os.Getpid() {
+		return nil
+	}
+	pids, _ := proctree.ThreadChildPIDs(tid)
+	if a.Containment.Facts().Adopts {
+		return pids
+	}
+	helper := a.helper()
+	return slices.DeleteFunc(pids, func(pid int) bool { return pid == helper })
+}
+
+// known reports whether somebody else reaps the child, or nobody.
+func (a *adopting) known(pid int) bool {
+	if pid == a.helper() || int64(pid) == a.leader.Load() {
+		return true
+	}
+	before, ok := a.earlier[pid]
+	if !ok {
+		return false
+	}
+	now, err := proctree.Identify(pid)
+	return err != nil || now == before
+}
+
+// helper is the PID of the guard or the keeper, or 0.
+func (a *adopting) helper() int {
+	if a.started.Load() {
+		return a.Containment.Facts().HelperPID
+	}
+	return 0
+}
+
+// helperLost reports whether the helper was the members' parent and is no more.
+func (a *adopting) helperLost() bool {
+	f := a.Containment.Facts()
+	return f.Adopts && f.Lost
+}
+
+// awaitHelper returns when the helper has ended, of which only the line's end is known:
+// the kernel closes files before it gives the children away.
+func (a *adopting) awaitHelper() {
+	a.mu.Lock()
+	departed := a.departed
+	a.departed = true
+	a.mu.Unlock()
+	if departed {
+		return
+	}
+	h, _, err := proctree.Hold(a.helper())
+	if err != nil {
+		return
+	}
+	defer h.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	h.Wait(ctx)
+}
+
+// strays are the owner's descendants that are neither the helper's nor the
+// containment's, nor have been there before.
+func (a *adopting) strays() ([]proctree.Process, error) {
+	lost := a.helperLost()
+	if lost {
+		a.awaitHelper()
+	}
+	a.bury() // a look takes ten times as long for one that has ended
+	rows, err := proctree.BelowMainThread(os.Getpid(), a.siblings()...)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	helper := a.helper()
+	known := make(map[proctree.ID]bool)
+	if a.started.Load() {
+		var held []proctree.Process
+		held, err = a.Containment.Members()
+		for _, p := range held {
+			known[p.ID] = true
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	helped, apart := make(map[int]bool), make(map[int]bool)
+	var strays []proctree.Process
+	for _, row := range rows { // parents come first
+		switch {
+		case row.PID == helper, helped[row.PPID]:
+			helped[row.PID] = !lost
+		case known[row.ID]:
+		case a.others[row.ID], apart[row.PPID]:
+			apart[row.PID], a.others[row.ID] = true, true
+		default:
+			strays = append(strays, row)
+		}
+	}
+	return strays, err
+}
+
+func (a *adopting) Members() ([]proctree.Process, error) {
+	held, err := a.Containment.Members()
+	strays, serr := a.strays()
+	return append(held, strays...), errors.Join(err, serr)
+}
+
+func (a *adopting) Signal(sigs ...os.Signal) error {
+	err := a.Containment.Signal(sigs...)
+	if serr := reach.Signal(a.strays, sigs...); errors.Is(err, os.ErrProcessDone) {
+		err = serr
+	}
+	return err
+}
+
+func (a *adopting) Kill() error {
+	a.killing.Store(true)
+	err := a.Containment.Kill()
+	if serr := reach.Signal(a.strays, os.Kill); !errors.Is(serr, os.ErrProcessDone) {
+		err = errors.Join(err, serr)
+	}
+	return err
+}
+
+func (a *adopting) Empty(ctx context.Context) error {
+	if err := a.Containment.Empty(ctx); err != nil {
+		return err
+	}
+	return a.drain(ctx)
+}
+
+// drain waits until there is no stray.
+func (a *adopting) drain(ctx context.Context) error {
+	moving := 0
+	return pgroup.Drain(ctx, func() ([]proctree.Process, error) {
+		if a.killing.Load() {
+			reach.Signal(a.strays, os.Kill)
+		}
+		// Where there have been some, a look may come up empty while they are in
+		// motion.
+		rows, err := a.strays()
+		for i := 0; i < moving && err == nil && len(rows) == 0; i++ {
+			rows, err = a.strays()
+		}
+		if len(rows) > 0 {
+			moving = 3
+		}
+		return rows, err
+	})
+}
+
+// reap gives the leader's PID free, which an orphan may get.
+func (a *adopting) Reap() (*os.ProcessState, error) {
+	state, err := a.Containment.Reap()
+	a.leader.Store(0)
+	return state, err
+}
+
+func (a *adopting) Close() error {
+	a.closing.Store(true)
+	signal.Stop(a.died)
+	close(a.died)
+	a.reaping.Wait()
+	a.bury()
+	a.children.Close()
+	return a.Containment.Close()
+}

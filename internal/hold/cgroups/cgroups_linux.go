@@ -1,0 +1,250 @@
+package cgroups
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/child"
+	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/osproc"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
+	"github.com/corral-run/corral/internal/wire"
+	"golang.org/x/sys/unix"
+)
+
+// cgroupMembers are the members of a run that has a control group.
+type cgroupMembers struct{ dir *cgroup.Dir }
+
+func (m cgroupMembers) Signal(sigs ...os.Signal) error { return m.dir.Signal(sigs...) }
+
+func (m cgroupMembers) Kill() error { return m.dir.Kill() }
+
+func (m cgroupMembers) Members() ([]proctree.Process, error) {
+	return m.except(func(proctree.Process) bool { return false })
+}
+
+func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]proctree.Process, error) {
+	return reach.Seen(func() ([]proctree.Process, bool, error) {
+		if populated, err := m.dir.Populated(); err != nil || !populated {
+			return nil, true, err
+		}
+		rows, err := m.dir.Members()
+		return slices.DeleteFunc(rows, ended), false, err
+	})
+}
+
+func (m cgroupMembers) Empty(ctx context.Context) error { return m.dir.Empty(ctx) }
+
+// cgroupContainment is a control group of version 2, in which the leader is
+// born. A member leaves it only by writing to the files of another one, for
+// which it needs the owner's privileges at least.
+type containment struct {
+	hold.Child
+	cgroupMembers
+	pens   *ownerDir
+	plan   string
+	log    *slog.Logger
+	reused bool
+	leader *os.Process
+	id     proctree.ID
+	ended  atomic.Bool // the leader has
+
+	stopped   atomic.Bool // a signal has been sent
+	untouched bool
+	reaped    bool
+	noGuard   atomic.Pointer[string] // why there was none for some time
+}
+
+func Open(req hold.Request) (hold.Containment, error) {
+	if req.Attr != nil && req.Attr.UseCgroupFD {
+		return nil, errors.New("SysProcAttr.UseCgroupFD asks for another one")
+	}
+	plan, err := wire.RunPlan(req.Plan, req.Detach)
+	if err != nil {
+		return nil, err
+	}
+	c := &containment{pens: &owner, plan: plan, log: req.Log}
+	c.dir, c.reused, err = c.pens.take(req.HelperPath, c.plan)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *containment) Prepare(cmd *exec.Cmd) error {
+	attr := osproc.OwnAttr(cmd)
+	attr.UseCgroupFD, attr.CgroupFD = true, c.dir.FD()
+	return nil
+}
+
+func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	again := *cmd
+	moment := proctree.Now()
+	err := c.birth(cmd)
+	if c.reused && unfit(err) {
+		// Somebody has left the directory in a state that does not show. These errors
+		// are not those of exec.
+		var fresh *cgroup.Dir
+		if fresh, err = c.pens.create(c.plan); err == nil {
+			discard(c.dir)
+			c.dir = fresh
+			if err = c.Prepare(&again); err == nil {
+				err = c.birth(&again)
+			}
+		}
+	}
+	if err != nil {
+		return nil, c.id, err
+	}
+	c.leader = c.Cmd.Process
+	if c.id, err = moment.Born(c.leader.Pid); err != nil {
+		c.Abandon()
+		return nil, c.id, fmt.Errorf("corral: cgroup containment: %w", err)
+	}
+	return c.leader, c.id, nil
+}
+
+var errStillborn = errors.New("corral: cgroup containment: the kernel has killed the command at its birth, as if in a control group that somebody has killed")
+
+func unfit(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENODEV) || err == errStillborn
+}
+
+// birth starts the leader.
+func (c *containment) birth(cmd *exec.Cmd) error {
+	err := c.Child.Start(cmd)
+	if err == nil && stillborn(c.Cmd.Process.Pid) {
+		c.Abandon()
+		err = errStillborn
+	}
+	return err
+}
+
+// stillborn reports whether a child has been killed before it has executed its program.
+// To os/exec, that looks like a start.
+func stillborn(pid int) bool {
+	var b [512]byte
+	if _, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/exe", b[:1]); err != unix.ENOENT {
+		return false
+	}
+	// It has ended. Its flags say what it has been.
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return false
+	}
+	const flagsAt, forkedNoExec = 6, 0x40 // after the name in parentheses; PF_FORKNOEXEC in the kernel's sched.h
+	fields := bytes.Fields(b[bytes.LastIndexByte(b[:n], ')')+1 : n])
+	if len(fields) <= flagsAt {
+		return false
+	}
+	flags, err := strconv.ParseUint(string(fields[flagsAt]), 10, 64)
+	return err == nil && flags&forkedNoExec != 0
+}
+
+func (c *containment) Exited(ctx context.Context) (held bool, err error) {
+	for {
+		line, again := c.pens.watch()
+		other, err := child.AwaitExitOr(ctx, c.leader, line, again)
+		if other {
+			c.guardLost(c.pens.replace(line))
+			continue
+		}
+		if err == nil {
+			c.ended.Store(true)
+		}
+		return false, err
+	}
+}
+
+// guardLost says what a loss of the guard means, if it has not been replaced at once.
+func (c *containment) guardLost(err error) {
+	if err == nil || c.noGuard.Load() != nil {
+		return
+	}
+	why := err.Error()
+	c.noGuard.Store(&why)
+	c.log.Warn("corral: there is no guard, and the run would outlive this program; that is tried again", "error", err)
+}
+
+func (c *containment) Members() ([]proctree.Process, error) {
+	// A leader that has ended may be listed a little longer.
+	return c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
+}
+
+func (c *containment) Facts() hold.Facts {
+	f := hold.Facts{HelperPID: c.pens.guardPID()}
+	if c.dir != nil {
+		f.Path = c.dir.Path()
+	}
+	if why := c.noGuard.Load(); why != nil {
+		f.Unguarded = *why
+	}
+	return f
+}
+
+func (c *containment) LetGo() error {
+	if err := c.pens.letGo(c.dir); err != nil {
+		return err
+	}
+	return c.Child.LetGo()
+}
+
+func (c *containment) Close() error {
+	c.Drop()
+	if c.dir == nil {
+		return nil
+	}
+	if c.PID != 0 {
+		c.burySiblings()
+	}
+	if c.PID != 0 && !c.reaped {
+		_, status, _, err := child.Peek(c.PID)
+		c.judge(status, err)
+	}
+	return c.pens.give(c.dir, c.plan, c.untouched)
+}
+
+// reap also finds out whether the directory can be used again: where a member
+// has killed it by the same file that Corral uses (cgroup.kill), which does not
+// show, some kernels kill whoever is born in it later. See stillborn too.
+func (c *containment) Reap() (*os.ProcessState, error) {
+	state, err := c.Child.Reap()
+	c.reaped = true
+	if state != nil {
+		status, _ := state.Sys().(syscall.WaitStatus)
+		c.judge(status, nil)
+	}
+	return state, err
+}
+
+// judge takes down whether the directory can be used again, as the leader has ended so.
+func (c *containment) judge(status syscall.WaitStatus, err error) {
+	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
+	c.untouched = err == nil && !killed && !c.stopped.Load()
+}
+
+func (c *containment) Signal(sigs ...os.Signal) error {
+	c.stopped.Store(true)
+	return c.cgroupMembers.Signal(sigs...)
+}
+
+func (c *containment) Kill() error {
+	c.stopped.Store(true)
+	return c.cgroupMembers.Kill()
+}

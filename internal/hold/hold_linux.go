@@ -1,0 +1,69 @@
+package hold
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/corral-run/corral/internal/proctree"
+	"golang.org/x/sys/unix"
+)
+
+// canWait returns why this process cannot wait for a run, nil if it can.
+func Ready() error {
+	if err := canWaitID(); err != nil {
+		return err
+	}
+	return startPoller()
+}
+
+// canWaitID: a seccomp filter may forbid it.
+var canWaitID = sync.OnceValue(func() error {
+	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err == nil || err == unix.ECHILD || err == unix.EINTR {
+		return nil
+	}
+	return fmt.Errorf("waitid(2) does not work here: %w", err)
+})
+
+// startPoller has Go's runtime make its poller, which it does for the first timer, and
+// ends the program if there are no descriptors for that. A stop must not be the first
+// to want one.
+func startPoller() error {
+	if pollerStarted.Load() {
+		return nil
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err == nil {
+		unix.Close(event)
+	}
+	unix.Close(epoll)
+	if err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
+	time.AfterFunc(time.Hour, func() {}).Stop()
+	pollerStarted.Store(true)
+	return nil
+}
+
+var pollerStarted atomic.Bool
+
+// tableUsable returns in words why the process table cannot be read, nil if it can.
+func TableUsable() error {
+	if err := proctree.Usable(); err != nil {
+		return fmt.Errorf("/proc is not mounted, or is not that of this PID namespace: mount -t proc proc /proc (%w)", err)
+	}
+	return nil
+}
+
+// needsOwnThread reports whether the thread that starts the command must live
+// as long as the command does: the kernel sends the parent-death signal when
+// the thread that forked ends, not the process (golang/go#27505).
+func NeedsOwnThread(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Pdeathsig != 0 }

@@ -1,0 +1,355 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/corral-run/corral/internal/errjoin"
+	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/osproc"
+	"github.com/corral-run/corral/internal/proctree"
+	"golang.org/x/sys/windows"
+)
+
+var procIsProcessInJob = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsProcessInJob")
+
+func Open(req hold.Request) (hold.Containment, error) {
+	job, err := windows.CreateJobObject(nil, nil)
+	if err != nil {
+		return nil, os.NewSyscallError("CreateJobObject", err)
+	}
+	j := &containment{job: job, helperPath: req.HelperPath, keep: req.Keep, detach: req.Detach, emptied: make(chan struct{})}
+	j.ctx, j.stopWatch = context.WithCancel(context.Background())
+	if err := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); err != nil {
+		j.Close()
+		return nil, err
+	}
+	return j, nil
+}
+
+// jobContainment is a job object. Its only handle is the owner's, so that the
+// kernel kills the run when the owner is gone.
+type containment struct {
+	job     windows.Handle
+	keep    bool
+	detach  bool // the run goes on when the owner is gone
+	process *os.Process
+
+	helperPath string           // for the helper that attaches to a console
+	leader     *proctree.Handle // which pins its PID, the number of its console group
+	id         proctree.ID
+
+	watchOnce sync.Once
+	port      windows.Handle // what the job tells is told here, from the first call of empty
+	portErr   error
+	emptied   chan struct{} // closed when no member is left, and all that they held is released
+	watching  sync.WaitGroup
+	ctx       context.Context // of watch
+	stopWatch context.CancelFunc
+
+	total hold.Usage // of the whole run
+}
+
+// prepare asks for a console group, so that the leader can be sent CTRL_BREAK. In a
+// console of its own there is nobody else: the flag is ignored with
+// CREATE_NEW_CONSOLE, and would turn off Ctrl-C with CREATE_NO_WINDOW.
+func (j *containment) Prepare(cmd *exec.Cmd) error {
+	attr := osproc.OwnAttr(cmd)
+	const own = windows.CREATE_NEW_CONSOLE | windows.CREATE_NO_WINDOW | windows.DETACHED_PROCESS
+	if attr.CreationFlags&own == 0 {
+		attr.CreationFlags |= windows.CREATE_NEW_PROCESS_GROUP
+	}
+	return nil
+}
+
+func (j *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
+	p, err := startInJob(cmd, j.job)
+	if err != nil {
+		return nil, j.id, err
+	}
+	defer windows.CloseHandle(p.Process)
+	defer windows.CloseHandle(p.Thread)
+	// The handle keeps the PID from being used again.
+	j.process, err = os.FindProcess(int(p.ProcessId))
+	if err == nil {
+		osproc.GiveHandle(j.process, p.Process)
+		j.leader, j.id, err = proctree.Dup(uintptr(p.Process))
+	}
+	if err != nil {
+		j.Kill()
+		return nil, j.id, fmt.Errorf("corral: job containment: %w", err)
+	}
+	if j.detach {
+		if err := j.LetGo(); err != nil {
+			j.Kill()
+			return nil, j.id, fmt.Errorf("corral: job containment: %w", err)
+		}
+	}
+	return j.process, j.id, nil
+}
+
+// letGo takes it back that the kernel kills the run when the last handle is closed.
+func (j *containment) LetGo() error { return j.limit(0) }
+
+func (j *containment) Reap() (*os.ProcessState, error) {
+	state, err := j.process.Wait()
+	if err == nil && !state.Success() {
+		err = &exec.ExitError{ProcessState: state}
+	}
+	return state, err
+}
+
+func (j *containment) Exited(ctx context.Context) (held bool, err error) {
+	return false, j.leader.Wait(ctx)
+}
+
+// limit sets the job's limits to flags. If there is one of the number of
+// processes, it is 1.
+func (j *containment) limit(flags uint32) error {
+	var info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
+	info.BasicLimitInformation.LimitFlags = flags
+	if flags&windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS != 0 {
+		info.BasicLimitInformation.ActiveProcessLimit = 1
+	}
+	_, err := windows.SetInformationJobObject(j.job, windows.JobObjectExtendedLimitInformation,
+		uintptr(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)))
+	return os.NewSyscallError("SetInformationJobObject", err)
+}
+
+// list returns the PIDs of the members.
+func (j *containment) list() ([]int, error) {
+	// JOBOBJECT_BASIC_PROCESS_ID_LIST
+	type header struct{ assigned, listed uint32 }
+	for room := 64; ; room *= 2 {
+		buf := make([]uintptr, int(unsafe.Sizeof(header{})/unsafe.Sizeof(uintptr(0)))+room)
+		err := windows.QueryInformationJobObject(j.job, windows.JobObjectBasicProcessIdList,
+			uintptr(unsafe.Pointer(&buf[0])), uint32(len(buf))*uint32(unsafe.Sizeof(buf[0])), nil)
+		if err == windows.ERROR_MORE_DATA {
+			continue
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("QueryInformationJobObject", err)
+		}
+		h := (*header)(unsafe.Pointer(&buf[0]))
+		pids := make([]int, h.listed)
+		for i, pid := range buf[len(buf)-room:][:h.listed] {
+			pids[i] = int(pid)
+		}
+		return pids, nil
+	}
+}
+
+func (j *containment) Members() ([]proctree.Process, error) {
+	pids, err := j.list()
+	if err != nil || len(pids) == 0 {
+		return nil, err
+	}
+	rows, err := proctree.Select(pids)
+	return slices.DeleteFunc(rows, func(p proctree.Process) bool { return !j.has(p.ID) || isConsoleHost(p) }), err
+}
+
+// isConsoleHost reports whether p is the system's part of a console of the run's
+// own: a child of the first process there, which ends with the last one.
+func isConsoleHost(p proctree.Process) bool {
+	const name = "conhost.exe"
+	if !strings.EqualFold(p.Name, name) {
+		return false
+	}
+	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(p.PID))
+	if err != nil {
+		return false
+	}
+	defer windows.CloseHandle(h)
+	var buf [windows.MAX_PATH]uint16
+	n := uint32(len(buf))
+	if windows.QueryFullProcessImageName(h, 0, &buf[0], &n) != nil {
+		return false
+	}
+	dir, err := windows.GetSystemDirectory()
+	return err == nil && strings.EqualFold(windows.UTF16ToString(buf[:n]), filepath.Join(dir, name))
+}
+
+// has reports whether process id, whose PID was in the list, is in the job; a
+// PID is soon used again. One that cannot be asked is taken for what the list says.
+func (j *containment) has(id proctree.ID) bool {
+	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(id.PID))
+	if err != nil {
+		return errors.Is(err, os.ErrPermission)
+	}
+	defer windows.CloseHandle(h)
+	var in int32
+	ok, _, _ := procIsProcessInJob.Call(uintptr(h), uintptr(j.job), uintptr(unsafe.Pointer(&in)))
+	return ok == 0 || in != 0
+}
+
+func (j *containment) Signal(sigs ...os.Signal) error { return hold.InTurn(sigs, j.signalOne) }
+
+func (j *containment) signalOne(sig os.Signal) error {
+	if sig == os.Kill {
+		return j.Kill()
+	}
+	pids, err := j.list()
+	if err != nil {
+		return err
+	}
+	if len(pids) == 0 {
+		return os.ErrProcessDone
+	}
+	return ask(j.helperPath, sig, j.id.PID, pids)
+}
+
+// kill ends every member. That no process may be added to one there is keeps
+// those out that are being made.
+func (j *containment) Kill() error {
+	limit := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS)
+	err := os.NewSyscallError("TerminateJobObject", windows.TerminateJobObject(j.job, killedStatus))
+	return errjoin.Join(limit, err)
+}
+
+// killedStatus is the exit code of what was killed, the same as that of
+// os.Process.Kill.
+const killedStatus = 1
+
+func (j *containment) Empty(ctx context.Context) error {
+	j.watchOnce.Do(func() {
+		if j.portErr = j.listen(); j.portErr == nil {
+			j.watching.Go(j.watch)
+		}
+	})
+	if j.portErr != nil {
+		return j.portErr
+	}
+	select {
+	case <-j.emptied:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// listen makes the job tell of its members' ends.
+func (j *containment) listen() (err error) {
+	j.port, err = windows.CreateIoCompletionPort(windows.InvalidHandle, 0, 0, 1)
+	if err != nil {
+		return os.NewSyscallError("CreateIoCompletionPort", err)
+	}
+	// JOBOBJECT_ASSOCIATE_COMPLETION_PORT
+	associate := struct {
+		key  uintptr
+		port windows.Handle
+	}{keyJob, j.port}
+	_, err = windows.SetInformationJobObject(j.job, windows.JobObjectAssociateCompletionPortInformation,
+		uintptr(unsafe.Pointer(&associate)), uint32(unsafe.Sizeof(associate)))
+	return os.NewSyscallError("SetInformationJobObject", err)
+}
+
+// What comes from the completion port.
+const (
+	keyJob   = 1 // from the job
+	keyClose = 2 // from close
+
+	msgActiveProcessZero = 4 // JOB_OBJECT_MSG_ACTIVE_PROCESS_ZERO
+)
+
+// watch closes emptied when no member is left. It asks the job when that has told
+// so, and, as Windows does not promise that it tells, after pauses that double
+// each time.
+//
+// A member is off the job's list before all that it held is released, ports and
+// files among it; that its handle is signalled comes last. So those that were there when watch looked are waited
+// for.
+func (j *containment) watch() {
+	ending, err := proctree.NewWatch()
+	if err != nil {
+		return
+	}
+	defer ending.Close()
+	for pause := time.Second; ; pause *= 2 {
+		live, err := j.Members()
+		for _, p := range live {
+			ending.Add(p.ID) // one that must not be opened is not waited for
+		}
+		if err == nil && len(live) == 0 {
+			break
+		}
+		if !j.hear(pause) {
+			return
+		}
+	}
+	if ending.Wait(j.ctx) == nil {
+		close(j.emptied)
+	}
+}
+
+// hear returns true when the job has told that nothing is left, or when the pause
+// has passed; false at the end of the run.
+func (j *containment) hear(pause time.Duration) bool {
+	for deadline := time.Now().Add(pause); ; {
+		var (
+			message uint32
+			key     uintptr
+			about   *windows.Overlapped
+		)
+		left := max(0, time.Until(deadline))
+		err := windows.GetQueuedCompletionStatus(j.port, &message, &key, &about, uint32(min(left.Milliseconds(), math.MaxInt32)))
+		switch {
+		case err == windows.WAIT_TIMEOUT:
+			return true
+		case err != nil || key == keyClose:
+			return false
+		case message == msgActiveProcessZero:
+			return true
+		}
+	}
+}
+
+func (j *containment) Facts() hold.Facts { return hold.Facts{Used: j.total} }
+
+// account returns what the whole run has used.
+func (j *containment) account() (total hold.Usage) {
+	// JOBOBJECT_BASIC_ACCOUNTING_INFORMATION
+	var times struct {
+		user, kernel, thisPeriodUser, thisPeriodKernel        int64 // in units of 100 ns
+		faults, processes, activeProcesses, terminatedByLimit uint32
+	}
+	if windows.QueryInformationJobObject(j.job, windows.JobObjectBasicAccountingInformation,
+		uintptr(unsafe.Pointer(&times)), uint32(unsafe.Sizeof(times)), nil) == nil {
+		total.User, total.System = time.Duration(times.user)*100, time.Duration(times.kernel)*100
+	}
+	var limits windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
+	if windows.QueryInformationJobObject(j.job, windows.JobObjectExtendedLimitInformation,
+		uintptr(unsafe.Pointer(&limits)), uint32(unsafe.Sizeof(limits)), nil) == nil {
+		total.PeakMemory = int64(limits.PeakProcessMemoryUsed)
+	}
+	return total
+}
+
+// close lets leftovers that are to be kept live on; of others there are none, but
+// for such as could not be killed.
+func (j *containment) Close() error {
+	j.stopWatch()
+	if j.port != 0 {
+		windows.PostQueuedCompletionStatus(j.port, 0, keyClose, nil)
+		j.watching.Wait()
+		windows.CloseHandle(j.port)
+	}
+	if j.leader != nil {
+		j.leader.Close()
+	}
+	j.total = j.account()
+	var err error
+	if j.keep {
+		err = j.limit(0)
+	}
+	return errjoin.Join(err, os.NewSyscallError("CloseHandle", windows.CloseHandle(j.job)))
+}

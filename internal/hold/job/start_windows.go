@@ -1,0 +1,191 @@
+package job
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// attributeJobList is PROC_THREAD_ATTRIBUTE_JOB_LIST (UpdateProcThreadAttribute):
+// the jobs that a process is in from its creation.
+const attributeJobList = 0x2000d
+
+// startInJob is what cmd.Start does to create the process, with a member of the
+// job as the result: os/exec has no way to say so, and between the creation of a
+// suspended process and its assignment to a job the owner may be killed.
+//
+// The caller closes both handles.
+func startInJob(cmd *exec.Cmd, job windows.Handle) (*windows.ProcessInformation, error) {
+	if cmd.Err != nil {
+		return nil, cmd.Err
+	}
+	path, err := executable(cmd.Path, cmd.Dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := createInJob(path, cmd, job)
+	if err != nil {
+		return nil, &os.PathError{Op: "fork/exec", Path: path, Err: err}
+	}
+	return p, nil
+}
+
+// executable returns the file that path stands for in dir, with the extension
+// that it may have been written without. A path that is relative is relative to
+// dir, as elsewhere; for CreateProcess it would be to the owner's directory.
+func executable(path, dir string) (string, error) {
+	if filepath.Base(path) == path {
+		path = "." + string(filepath.Separator) + path // not from %PATH%: that was looked through for Cmd.Path
+	}
+	if dir != "" && !filepath.IsAbs(path) {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return "", err
+		}
+		switch {
+		case filepath.VolumeName(path) != "": // relative to another drive's directory
+		case os.IsPathSeparator(path[0]):
+			path = filepath.VolumeName(abs) + path
+		default:
+			path = filepath.Join(abs, path)
+		}
+	}
+	return exec.LookPath(path)
+}
+
+func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (_ *windows.ProcessInformation, err error) {
+	attr := cmd.SysProcAttr
+	if len(cmd.ExtraFiles) > 0 {
+		return nil, syscall.EWINDOWS
+	}
+	block, err := environmentBlock(cmd.Environ())
+	if err != nil {
+		return nil, err
+	}
+	line := attr.CmdLine
+	if line == "" {
+		args := cmd.Args
+		if len(args) == 0 {
+			args = []string{cmd.Path}
+		}
+		line = commandLine(args)
+	}
+	var names [3]*uint16
+	for i, name := range []string{path, line, cmd.Dir} {
+		if name != "" {
+			if names[i], err = windows.UTF16PtrFromString(name); err != nil {
+				return nil, err
+			}
+		}
+	}
+
+	parent := windows.CurrentProcess()
+	if attr.ParentProcess != 0 {
+		parent = windows.Handle(attr.ParentProcess)
+	}
+	// The new process gets copies that can be inherited, from its parent.
+	var files []*os.File
+	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		f, ok := stream.(*os.File)
+		if !ok || f == nil {
+			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+				return nil, err
+			}
+			defer f.Close()
+		}
+		files = append(files, f)
+	}
+	var inherited []windows.Handle
+	for _, f := range files {
+		var h windows.Handle
+		err := windows.DuplicateHandle(windows.CurrentProcess(), windows.Handle(f.Fd()), parent, &h, 0, true, windows.DUPLICATE_SAME_ACCESS)
+		if err != nil {
+			return nil, os.NewSyscallError("DuplicateHandle", err)
+		}
+		defer windows.DuplicateHandle(parent, h, 0, nil, 0, false, windows.DUPLICATE_CLOSE_SOURCE)
+		inherited = append(inherited, h)
+	}
+	startup := new(windows.StartupInfoEx)
+	startup.Cb = uint32(unsafe.Sizeof(*startup))
+	startup.Flags = windows.STARTF_USESTDHANDLES
+	startup.StdInput, startup.StdOutput, startup.StdErr = inherited[0], inherited[1], inherited[2]
+	if attr.HideWindow {
+		startup.Flags |= windows.STARTF_USESHOWWINDOW
+		startup.ShowWindow = windows.SW_HIDE
+	}
+	for _, h := range attr.AdditionalInheritedHandles {
+		if h != 0 { // with one that is 0 no other would be inherited
+			inherited = append(inherited, windows.Handle(h))
+		}
+	}
+
+	list, err := windows.NewProcThreadAttributeList(3)
+	if err != nil {
+		return nil, err
+	}
+	defer list.Delete()
+	err = list.Update(attributeJobList, unsafe.Pointer(&job), unsafe.Sizeof(job))
+	if err == nil && attr.ParentProcess != 0 {
+		err = list.Update(windows.PROC_THREAD_ATTRIBUTE_PARENT_PROCESS, unsafe.Pointer(&parent), unsafe.Sizeof(parent))
+	}
+	if err == nil && !attr.NoInheritHandles {
+		err = list.Update(windows.PROC_THREAD_ATTRIBUTE_HANDLE_LIST, unsafe.Pointer(&inherited[0]), uintptr(len(inherited))*unsafe.Sizeof(inherited[0]))
+	}
+	if err != nil {
+		return nil, err
+	}
+	startup.ProcThreadAttributeList = list.List()
+
+	security := func(s *syscall.SecurityAttributes) *windows.SecurityAttributes {
+		return (*windows.SecurityAttributes)(unsafe.Pointer(s)) // the system's structure, in both packages
+	}
+	flags := attr.CreationFlags | windows.CREATE_UNICODE_ENVIRONMENT | windows.EXTENDED_STARTUPINFO_PRESENT
+	created := new(windows.ProcessInformation)
+	if attr.Token != 0 {
+		err = windows.CreateProcessAsUser(windows.Token(attr.Token), names[0], names[1], security(attr.ProcessAttributes),
+			security(attr.ThreadAttributes), !attr.NoInheritHandles, flags, &block[0], names[2], &startup.StartupInfo, created)
+	} else {
+		err = windows.CreateProcess(names[0], names[1], security(attr.ProcessAttributes),
+			security(attr.ThreadAttributes), !attr.NoInheritHandles, flags, &block[0], names[2], &startup.StartupInfo, created)
+	}
+	return created, err
+}
+
+// commandLine is how most programs take a line apart again.
+func commandLine(args []string) string {
+	escaped := make([]string, len(args))
+	for i, arg := range args {
+		escaped[i] = syscall.EscapeArg(arg)
+	}
+	return strings.Join(escaped, " ")
+}
+
+// environmentBlock is env in the form that CreateProcess wants: sorted, each
+// variable ended by a NUL, and one more at the end.
+func environmentBlock(env []string) ([]uint16, error) {
+	env = slices.Clone(env)
+	name := func(variable string) string {
+		before, _, _ := strings.Cut(variable, "=")
+		return strings.ToUpper(before)
+	}
+	slices.SortStableFunc(env, func(a, b string) int { return strings.Compare(name(a), name(b)) })
+	var block []uint16
+	for _, variable := range env {
+		text, err := windows.UTF16FromString(variable)
+		if err != nil {
+			return nil, errors.New("exec: environment variable contains NUL")
+		}
+		block = append(block, text...)
+	}
+	if len(block) == 0 {
+		block = append(block, 0)
+	}
+	return append(block, 0), nil
+}

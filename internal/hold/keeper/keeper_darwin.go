@@ -1,0 +1,14 @@
+package keeper
+
+import (
+	"syscall"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+const bestEffort = "a process whose parent was started and ended between two looks at the process table"
+
+// dieWithKeeper does nothing: there is no parent-death signal.
+func dieWithKeeper(*syscall.SysProcAttr) {}
+
+func (k *containment) held() ([]proctree.Process, error) { return k.ask() }

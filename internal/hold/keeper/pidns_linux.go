@@ -1,0 +1,111 @@
+package keeper
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/proctree"
+	"golang.org/x/sys/unix"
+)
+
+// Under pidns containment the keeper is the init of a PID namespace
+// (pid_namespaces(7)): no member gets out, none can signal it or the owner, and
+// when it ends, however it does, the kernel kills all of them. What members see
+// differently: other PIDs, and a /proc, mounted anew, in a mount namespace of
+// their own; without privileges also a user namespace in which there is no other
+// user and group than the owner's, so that set-user-ID programs are none.
+
+func OpenPIDNS(req hold.Request) (hold.Containment, error) {
+	if req.Keep {
+		return nil, errors.New("leftovers cannot be kept: they end with their PID namespace, and that with the run")
+	}
+	if err := pidnsProbe(); err != nil {
+		return nil, err
+	}
+	cont, err := Open(req)
+	if err == nil {
+		cont.(*containment).pidns = &pidNamespace
+	}
+	return cont, err
+}
+
+// pidnsProbe is nil if this process may make the namespaces and mount a /proc in
+// them, found out by doing.
+var pidnsProbe = sync.OnceValue(func() error {
+	switch told, err := inner("self", os.Getpid()); {
+	case err != nil:
+		return err
+	case !told:
+		return errors.New("/proc does not tell the PIDs of other namespaces (NSpid)")
+	}
+	k, err := Open(hold.Request{})
+	if err != nil {
+		return err
+	}
+	keeper := k.(*containment)
+	keeper.pidns = &pidNamespace
+	defer keeper.Close()
+	// The keeper cannot execute this, but will have done all else.
+	_, _, err = keeper.Start(&exec.Cmd{Path: "/dev/null/corral-probe", Env: []string{}})
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("PID or user namespaces are not allowed here: %w", err)
+	}
+	return err
+})
+
+var pidNamespace = namespace{unshare, translate}
+
+// unshare makes the keeper the init of a PID namespace.
+func unshare(attr *syscall.SysProcAttr) {
+	attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
+	if os.Geteuid() != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
+		// A user other than root loses all capabilities by execve(2), but for these.
+		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
+	}
+}
+
+// translate finds the child of the keeper whose identity in the namespace is
+// the given one.
+func translate(keeper int, inside proctree.ID) (proctree.ID, error) {
+	pids, err := proctree.ChildPIDs(keeper)
+	for _, pid := range pids {
+		if found, err := inner(strconv.Itoa(pid), inside.PID); err == nil && found {
+			return proctree.Identify(pid)
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("the leader, %d inside, is not among the keeper's children", inside.PID)
+	}
+	return proctree.ID{}, err
+}
+
+// inner reports whether the process has the PID in its own namespace or in one
+// further out, for which it is a member.
+func inner(process string, pid int) (bool, error) {
+	status, err := os.ReadFile("/proc/" + process + "/status")
+	if err != nil {
+		return false, err
+	}
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("NSpid:")); ok {
+			numbers := bytes.Fields(rest)
+			// The leader may live in a namespace further down.
+			return slices.ContainsFunc(numbers[min(1, len(numbers)-1):], func(n []byte) bool { return string(n) == strconv.Itoa(pid) }), nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,26 @@
+//go:build linux || freebsd
+
+package keeper
+
+import (
+	"syscall"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// bestEffort: nothing gets away unseen.
+const bestEffort = ""
+
+// dieWithKeeper has the kernel kill the leader with the keeper: on Linux with
+// its main thread, from which it starts the leader (prctl(2)), on FreeBSD with
+// the process (procctl(2)).
+func dieWithKeeper(attr *syscall.SysProcAttr) {
+	if attr.Pdeathsig == 0 {
+		attr.Pdeathsig = syscall.SIGKILL
+	}
+}
+
+// held returns the members that the keeper has.
+func (k *containment) held() ([]proctree.Process, error) {
+	return proctree.BelowMainThread(k.proc.Pid)
+}

@@ -1,0 +1,32 @@
+package osproc
+
+import (
+	"os"
+	"reflect"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// giveHandle gives p a copy of h, the handle that came with the process and has
+// every right, as it has under os/exec: the one from os.FindProcess may do little
+// more than wait. Where package os is not as it is known to be, p keeps that.
+func GiveHandle(p *os.Process, h windows.Handle) {
+	outer, ok := reflect.TypeFor[os.Process]().FieldByName("handle")
+	if !ok || outer.Type.Kind() != reflect.Pointer || outer.Type.Elem().Kind() != reflect.Struct {
+		return
+	}
+	inner, ok := outer.Type.Elem().FieldByName("handle")
+	if !ok || inner.Type != reflect.TypeFor[uintptr]() {
+		return
+	}
+	var full windows.Handle
+	self := windows.CurrentProcess()
+	if windows.DuplicateHandle(self, h, self, &full, 0, false, windows.DUPLICATE_SAME_ACCESS) != nil {
+		return
+	}
+	holder := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(p), outer.Offset))
+	handle := (*windows.Handle)(unsafe.Add(holder, inner.Offset))
+	full, *handle = *handle, full
+	windows.CloseHandle(full)
+}

@@ -1,0 +1,119 @@
+//go:build linux || darwin || freebsd
+
+package osproc
+
+import (
+	"os"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+// The leader under a keeper is not the owner's child, so package os has no way
+// to learn how it has ended. What follows tells it, after making sure that its
+// types look as they are known to.
+
+var (
+	processState = field[atomic.Uint32](reflect.TypeFor[os.Process](), "state")
+	processMutex = field[sync.RWMutex](reflect.TypeFor[os.Process](), "sigMu")
+	statePID     = field[int](reflect.TypeFor[os.ProcessState](), "pid")
+	stateStatus  = field[syscall.WaitStatus](reflect.TypeFor[os.ProcessState](), "status")
+	stateRusage  = field[*syscall.Rusage](reflect.TypeFor[os.ProcessState](), "rusage")
+
+	Known = processState != nil && processMutex != nil
+
+	// The handle is a pidfd, counted by who uses it: see os.processHandle.
+	processHandle  = pointer(reflect.TypeFor[os.Process](), "handle")
+	processCleanup = field[runtime.Cleanup](reflect.TypeFor[os.Process](), "cleanup")
+	handleNumber   = fieldBehind[uintptr](reflect.TypeFor[os.Process](), "handle", "handle")
+	handleUsers    = fieldBehind[atomic.Int32](reflect.TypeFor[os.Process](), "handle", "refs")
+
+	handleKnown = Known && processHandle != nil && processCleanup != nil && handleNumber != nil && handleUsers != nil
+	stateKnown  = statePID != nil && stateStatus != nil && stateRusage != nil
+)
+
+// field returns access to the field called name of the struct type t, or nil if
+// there is none of type T.
+func field[T any](t reflect.Type, name string) func(unsafe.Pointer) *T {
+	f, ok := t.FieldByName(name)
+	if !ok || f.Type != reflect.TypeFor[T]() {
+		return nil
+	}
+	return func(p unsafe.Pointer) *T { return (*T)(unsafe.Add(p, f.Offset)) }
+}
+
+// pointer returns access to the pointer called name of the struct type t, to what has no
+// name here, or nil if there is none.
+func pointer(t reflect.Type, name string) func(unsafe.Pointer) unsafe.Pointer {
+	f, ok := t.FieldByName(name)
+	if !ok || f.Type.Kind() != reflect.Pointer {
+		return nil
+	}
+	return func(p unsafe.Pointer) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Add(p, f.Offset)) }
+}
+
+// fieldBehind is field for the struct that the pointer of t called by points to.
+func fieldBehind[T any](t reflect.Type, by, name string) func(unsafe.Pointer) *T {
+	f, ok := t.FieldByName(by)
+	if !ok || f.Type.Kind() != reflect.Pointer || f.Type.Elem().Kind() != reflect.Struct {
+		return nil
+	}
+	return field[T](f.Type.Elem(), name)
+}
+
+// foreignProcess returns the process with the given PID, which somebody else
+// keeps from being reaped. It has a pidfd where os/exec's has one, if markDone can
+// release that.
+func Foreign(pid int) (*os.Process, error) {
+	if handleKnown || !Known {
+		return os.FindProcess(pid)
+	}
+	return &os.Process{Pid: pid}, nil
+}
+
+// markDone makes p's methods return os.ErrProcessDone, as after Wait. It is
+// called while the PID is still the process's.
+func MarkDone(p *os.Process) {
+	if !Known {
+		return
+	}
+	const done = 1 // os.statusDone
+	first := processState(unsafe.Pointer(p)).CompareAndSwap(0, done)
+	if handle := HandleOf(p); handle != nil {
+		if first { // as os.Process.doRelease does it
+			processCleanup(unsafe.Pointer(p)).Stop()
+			if handleUsers(handle).Add(-1) == 0 {
+				syscall.Close(int(*handleNumber(handle)))
+			}
+		}
+		return
+	}
+	// Who is about to signal the PID has done so when the lock is free.
+	mu := processMutex(unsafe.Pointer(p))
+	mu.Lock()
+	mu.Unlock() //lint:ignore SA2001 as os.Process.Wait does it
+}
+
+// processHandleOf is p's handle, if it has one and it is known how to release that.
+func HandleOf(p *os.Process) unsafe.Pointer {
+	if !handleKnown {
+		return nil
+	}
+	return processHandle(unsafe.Pointer(p))
+}
+
+// stateOf returns what os.Process.Wait would have returned, or instead if that
+// cannot be made.
+func StateOf(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instead *os.ProcessState) *os.ProcessState {
+	if !stateKnown {
+		return instead
+	}
+	s := new(os.ProcessState)
+	*statePID(unsafe.Pointer(s)) = pid
+	*stateStatus(unsafe.Pointer(s)) = status
+	*stateRusage(unsafe.Pointer(s)) = rusage
+	return s
+}

@@ -1,0 +1,9 @@
+//go:build !linux && !darwin && !freebsd && !windows
+
+package osproc
+
+import (
+	"os"
+)
+
+func Released(*os.Process) bool { return false }

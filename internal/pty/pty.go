@@ -1,0 +1,10 @@
+package pty
+
+import "os"
+
+// terminalSettings are how a terminal is to be: see corral.PTY.
+type Settings struct {
+	Like       *os.File
+	Rows, Cols uint16
+	NoEcho     bool
+}

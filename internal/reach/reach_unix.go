@@ -1,0 +1,80 @@
+//go:build linux || darwin || freebsd
+
+package reach
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/corral-run/corral/internal/pgroup"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// seen returns the members that look returns. None is only believed if look
+// says that there is none: a member that forks and exits all the time is mostly
+// gone before it has been looked at.
+func Seen(look func() (rows []proctree.Process, none bool, err error)) ([]proctree.Process, error) {
+	// This takes as long as it takes a member that has ended to be taken off the
+	// kernel's list, microseconds, or for the keeper to notice.
+	const patience = 100 * time.Millisecond
+	began := time.Now()
+	for {
+		rows, none, err := look()
+		switch {
+		case err != nil || none || len(rows) > 0:
+			return rows, err
+		case time.Since(began) > patience:
+			return nil, errors.New("there are members, but they end before they can be identified")
+		}
+		runtime.Gosched()
+	}
+}
+
+// signalEach sends the signals to each process that look returns, and to those
+// that it returns when it looks again: they have been forked meanwhile. None gets
+// them twice. The errors are those of members.signal.
+func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
+	// One that forks and exits all the time has always a new child, and many of them
+	// make a look take long.
+	const most, long = 20, 300 * time.Millisecond
+	began := time.Now()
+	reached := make(map[proctree.ID]bool)
+	result := os.ErrProcessDone
+	for i := 0; i < most && time.Since(began) < long; i++ {
+		rows, err := look()
+		if err != nil {
+			return err
+		}
+		fresh := false
+		for _, row := range rows {
+			if reached[row.ID] {
+				continue
+			}
+			fresh, reached[row.ID] = true, true
+			switch err := SignalProcess(row.ID, sigs...); {
+			case err == nil:
+				result = nil
+			case !errors.Is(err, proctree.ErrGone) && result != nil:
+				result = err
+			}
+		}
+		if !fresh {
+			break
+		}
+	}
+	return result
+}
+
+func SignalProcess(id proctree.ID, sigs ...os.Signal) error {
+	if err := pgroup.CheckID(id.PID); err != nil {
+		return err
+	}
+	h, err := proctree.Open(id)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Signal(sigs...)
+}

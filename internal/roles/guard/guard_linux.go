@@ -1,0 +1,198 @@
+package guard
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
+	"github.com/corral-run/corral/internal/wire"
+	"golang.org/x/sys/unix"
+)
+
+// The guard is one process for all runs that an owner has in control groups,
+// which are still there when the owner is not. It knows one directory and waits
+// for the end of its line; then it stops what is in the directory, each run by
+// its own plan, and removes it. It does the same, at its start, for the
+// directories that have lost owner and guard.
+//
+// It lives beside the directory, so that what a command does to that one does not reach
+// it, and in a session of its own, so that no terminal and no kill of the owner's
+// group does.
+
+func init() { helper.Role(wire.GuardRole, run) }
+
+func run(owner helper.Owner) {
+	helper.ReadyToStop()
+	proctree.KeepOpen() // without /proc there is less to see, and all the same to kill
+	const homeFD = 3
+	unix.CloseOnExec(homeFD)
+	helper.CloseInherited()
+	os.Chdir("/")
+	home := cgroup.FromFD(homeFD, os.Args[1])
+	home.Hold() // where that fails, it is tried again when it is needed
+	leave(home)
+	unix.Write(0, []byte{wire.GuardReady})
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { sweep(home.Path()) })
+	owner.Await(0)
+	helper.TakeBack()
+	leave(home)
+	clear(home)
+	sweeping.Wait()
+}
+
+// leave goes to the owner's own control group: what is left in home then
+// is to be stopped.
+func leave(home *cgroup.Dir) {
+	os.WriteFile(filepath.Join(filepath.Dir(home.Path()), "cgroup.procs"), []byte("0"), 0)
+}
+
+// sweep clears the directories beside home that are Corral's and that nobody has a lock on.
+func sweep(home string) {
+	parent, err := cgroup.Open(filepath.Dir(home))
+	if err != nil {
+		return
+	}
+	defer parent.Close()
+	names, _ := parent.Names()
+	var left []*cgroup.Dir
+	for _, name := range names {
+		if !strings.HasPrefix(name, wire.HomePrefix) || name == filepath.Base(home) {
+			continue
+		}
+		dir, err := parent.Below(name)
+		if err != nil {
+			continue
+		}
+		if locked, err := dir.Lock(); err == nil && locked && dir.Marked() {
+			left = append(left, dir)
+		} else {
+			dir.Close()
+		}
+	}
+	clear(left...)
+	for _, dir := range left {
+		dir.Close()
+	}
+}
+
+// clear stops the runs in the homes, each by its plan, lets those go that are to go on, and
+// removes the homes.
+//
+// It is one loop for all of them: the machine may be out of threads, which this would need
+// for each run otherwise, and out of descriptors. Nothing in it waits for a single run.
+func clear(homes ...*cgroup.Dir) {
+	var runs []*doomed
+	keep := make(map[*cgroup.Dir]bool)
+	for _, home := range homes {
+		home.Thaw()
+		names, _ := home.Names()
+		for _, name := range names {
+			if wire.IsDetached(name) {
+				keep[home] = !letGo(home, name) || keep[home]
+			} else {
+				runs = append(runs, &doomed{home: home, name: name, plan: wire.PlanOf(name)})
+			}
+		}
+	}
+	const shortest, longest = time.Millisecond, 100 * time.Millisecond // between two looks, unless all is over before
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		now := time.Now()
+		wake := now.Add(pause)
+		runs = slices.DeleteFunc(runs, func(r *doomed) bool {
+			over := r.advance(now)
+			if r.due.Before(wake) {
+				wake = r.due
+			}
+			return over
+		})
+		if len(runs) == 0 {
+			break
+		}
+		homes[0].Pause(int(max(0, time.Until(wake)).Milliseconds()) + 1)
+	}
+	for _, home := range homes {
+		if !keep[home] {
+			home.Kill() // who is in home itself is none of its runs, but came from one
+		}
+		home.Remove()
+	}
+}
+
+// letGo moves a run that is to go on to where it would have been without Corral, and
+// reports whether nobody is left in its directory. Else that stays, for a later owner's
+// guard to try again.
+func letGo(home *cgroup.Dir, name string) bool {
+	dir, err := home.Below(name)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	defer dir.Close()
+	parent, err := cgroup.Open(filepath.Dir(home.Path()))
+	if err != nil {
+		return false
+	}
+	defer parent.Close()
+	return dir.MoveTo(parent) == nil
+}
+
+// doomed is a run that has lost its owner.
+type doomed struct {
+	home   *cgroup.Dir
+	name   string
+	plan   stop.Plan // what is left of it
+	due    time.Time // when the next step is
+	killed bool
+}
+
+// advance takes the step that is due, if there is one, and reports whether there is
+// nothing left that can be done. It opens the directory each time, as there may be more of them
+// than descriptors; where that cannot be done at all, the kill of home has the last word.
+func (r *doomed) advance(now time.Time) (over bool) {
+	dir, err := r.home.Below(r.name)
+	if err == nil {
+		defer dir.Close()
+		var populated bool
+		populated, err = dir.Populated()
+		if err == nil && !populated {
+			return true
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	if r.killed && dir != nil {
+		dir.Kill() // once more
+	}
+	for !now.Before(r.due) {
+		switch {
+		case r.killed:
+			return true
+		case len(r.plan) == 0 || r.plan[0].Signal == os.Kill:
+			r.killed, r.due = true, time.Now().Add(stop.KillPatience)
+			if dir != nil {
+				dir.Kill()
+			}
+		default:
+			step := r.plan[0]
+			r.plan = r.plan[1:]
+			// That nobody was there to be signalled is not to be relied on: see stopper.step.
+			var err error
+			if dir != nil {
+				err = dir.Signal(step.Signal, unix.SIGCONT)
+			}
+			if err == nil || errors.Is(err, os.ErrProcessDone) {
+				r.due = time.Now().Add(step.Wait)
+			}
+		}
+	}
+	return false
+}

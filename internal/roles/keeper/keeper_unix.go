@@ -1,0 +1,220 @@
+//go:build linux || darwin || freebsd
+
+package keeper
+
+import (
+	"encoding/binary"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/corral-run/corral/internal/disposition"
+	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
+	"github.com/corral-run/corral/internal/wire"
+	"golang.org/x/sys/unix"
+)
+
+// The keeper is the process between the owner and the leader of one run. It
+// knows the members, outlives the owner, and stops the run then. It also holds
+// the leader unreaped until the owner has been told how it ended, so that the
+// leader's PID means the leader for as long as it does under os/exec.
+//
+// How it knows the members is the system's: on Linux and FreeBSD it is the
+// reaper of what it starts, to which a member comes whose parent ends; on macOS
+// it has to follow them. A system's file has
+//
+//	settle   makes the process ready to be the leader's parent
+//	follow   is told the leader
+//	serve    keeps the run until the owner says that it has no more use for it, or
+//	         is gone and the run has been stopped
+//	observe  takes in what has happened: k.ended is set once the leader has ended
+//	rest     counts who is left but for an ended leader, and kills if k.killing
+//	members  lists the live members, for any goroutine
+//	release  reaps an ended leader
+
+// keeperState is what the process knows; keeper is that, and what the system's
+// file needs. Only the main goroutine uses it.
+type keeperState struct {
+	line   *os.File
+	owner  helper.Owner
+	leader proctree.ID
+	ended  *wire.Event // how the leader did, once it has
+	empty  bool
+	// killing: whatever turns up is killed, until nothing does. stalled: nothing has
+	// happened for a while though somebody is left.
+	killing, stalled bool
+	keep, finishing  bool // leftovers are to be kept; the owner has no more use for the run
+	detach, letGo    bool // the run goes on when the owner is gone; it does so from now on
+	// more: the last look was cut short, as the owner may have something to say, and
+	// another one is due at once.
+	more bool
+}
+
+func init() { helper.Role(wire.KeeperRole, run) }
+
+func run(owner helper.Owner) {
+	k := new(keeper)
+	k.line, k.owner = os.NewFile(0, wire.KeeperRole), owner
+	spec, err := k.prepare()
+	if err == nil {
+		err = k.spawn(spec)
+	}
+	if err != nil {
+		k.tell(wire.FailureOf(err))
+		syscall.Exit(1)
+	}
+	k.serve(spec)
+}
+
+// prepare reads what the process is to keep, and makes it a keeper.
+func (k *keeper) prepare() (*wire.Spec, error) {
+	var count [4]byte
+	if _, err := io.ReadFull(k.line, count[:]); err != nil {
+		return nil, err
+	}
+	files, err := helper.ReceiveFiles(0, int(binary.NativeEndian.Uint32(count[:])))
+	if err != nil {
+		return nil, err
+	}
+	spec := new(wire.Spec)
+	if err := wire.Receive(k.line, spec, wire.MaxSpec); err != nil {
+		return nil, err
+	}
+	spec.Give(files)
+	k.keep, k.detach = spec.Keep, spec.Detach
+	helper.ReadyToStop()
+	return spec, k.becomeReaper(spec)
+}
+
+// spawn starts the leader and tells the owner.
+func (k *keeper) spawn(spec *wire.Spec) error {
+	for _, sig := range spec.Ignored {
+		signal.Ignore(sig)
+	}
+	attr := &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Sys: spec.Attr}
+	for _, f := range spec.Files {
+		fd := ^uintptr(0)
+		if f != nil {
+			fd = f.Fd()
+		}
+		attr.Files = append(attr.Files, fd)
+	}
+	if spec.Group != 0 {
+		if err := unix.Setpgid(0, spec.Group); err != nil {
+			return os.NewSyscallError("setpgid", err)
+		}
+	}
+	// Not os.StartProcess, which would start another process to find out about
+	// pidfds.
+	if mapped(spec.Attr) {
+		// What a child of a process that is not dumpable has in /proc is root's, and
+		// the child's maps of ids are to be written there.
+		helper.SetDumpable(true)
+	}
+	pid, err := syscall.ForkExec(spec.Path, spec.Args, attr)
+	helper.SetDumpable(false)
+	if err != nil {
+		return &fs.PathError{Op: "fork/exec", Path: spec.Path, Err: err}
+	}
+	if k.leader, err = proctree.Identify(pid); err != nil {
+		unix.Kill(pid, unix.SIGKILL)
+		return err
+	}
+	if err := k.follow(); err != nil {
+		unix.Kill(pid, unix.SIGKILL)
+		return err
+	}
+	k.tell(&wire.Event{Kind: wire.Started, PID: k.leader.PID, Start: k.leader.Start})
+	if spec.LeaveSession {
+		unix.Setsid()
+	}
+	for _, f := range slices.Concat(spec.Files, spec.Others) {
+		f.Close()
+	}
+	helper.CloseInherited()
+	return os.Chdir("/")
+}
+
+func (k *keeper) obey(request byte) {
+	switch request {
+	case wire.Kill:
+		k.killing = true
+	case wire.Reap:
+		k.reapLeader()
+	case wire.LetGo:
+		k.letGo = true
+	case wire.AskMembers:
+		k.answer()
+	case wire.Ping:
+		k.tell(&wire.Event{Kind: wire.Here})
+	case wire.Finish:
+		if k.finishing {
+			return // it is at it
+		}
+		if k.finishing = true; !k.empty && !k.keep {
+			k.lastKill()
+		}
+		k.end()
+	default:
+		if request > wire.Signal {
+			reach.Signal(k.members, syscall.Signal(request-wire.Signal))
+		}
+	}
+}
+
+// mayLeave reports whether the keeper, without an owner, may end and leave alone who is
+// there. If the run was let go, that may be so later: the leader dies with the keeper, unless it
+// was started to outlive the owner, and so do all in a PID namespace whose init this is.
+func (k *keeper) mayLeave(init bool) bool {
+	return k.empty || k.detach || k.ended != nil && (k.keep || k.letGo && !init)
+}
+
+// end ends the keeper as the leader has ended.
+func (k *keeper) end() {
+	if k.ended != nil {
+		k.reapLeader()
+		disposition.EndLike(k.ended.Status)
+	}
+	syscall.Exit(1)
+}
+
+func (k *keeper) answer() {
+	rows, _ := k.members()
+	e := &wire.Event{Kind: wire.Members}
+	for _, row := range rows {
+		e.Members = append(e.Members, row.ID)
+	}
+	k.tell(e)
+}
+
+func (k *keeper) tell(e *wire.Event) {
+	k.line.Write(wire.Frame(e)) // if the owner is gone, the next read says so
+}
+
+// look sees to the run: takes in who has ended, kills those that are to be
+// killed, and tells the owner what is news.
+func (k *keeper) look() {
+	if k.empty {
+		return
+	}
+	k.more = false
+	known := k.ended != nil
+	if !known {
+		k.observe()
+	}
+	if k.ended != nil || k.killing {
+		k.empty = k.sweep() == 0 && k.ended != nil
+	}
+	switch {
+	case k.ended != nil && !known:
+		k.ended.Empty = k.empty
+		k.tell(k.ended)
+	case k.empty:
+		k.tell(&wire.Event{Kind: wire.Empty})
+	}
+}

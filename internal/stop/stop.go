@@ -1,0 +1,462 @@
+// Package comment to come.
+package stop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+const (
+	// killPatience bounds the wait for members to be gone once they have been killed.
+	// Only a member in uninterruptible sleep, or one that Corral may not signal,
+	// outlasts it.
+	KillPatience = 5 * time.Second
+
+	// signalPatience is how long a signal may take to reach the members, at least: if
+	// they fork faster than they are signalled, there is no end to it.
+	signalPatience = time.Second
+
+	// lookPatience bounds how long a signal is held back for the sake of the Report. A
+	// look may take as long as the members make it: there may be thousands, or one whose
+	// arguments cannot be read.
+	LookPatience = time.Second
+
+	// lastLookPatience bounds the look that decides whether any member is left, where
+	// nothing else does.
+	LastLookPatience = time.Second
+)
+
+// members are what a stop is about.
+type Members interface {
+	// signal sends the signals, in this order, to every member, each once. The
+	// error is os.ErrProcessDone if there is none, os.ErrPermission if none may be
+	// signalled.
+	Signal(...os.Signal) error
+
+	// kill ends every member, forks in flight included. It may be called again.
+	Kill() error
+
+	// members returns the live ones, without what takes another look, their arguments
+	// among it. A leader that has ended is not one, reaped or not.
+	Members() ([]proctree.Process, error)
+
+	// empty returns nil when no member is left, or ctx's error. It waits for
+	// events, not for intervals to pass.
+	Empty(ctx context.Context) error
+}
+
+// What became of a member.
+const (
+	Signalled = "signalled" // it ended during a step of the plan
+	Forced    = "forced"    // the containment's kill was needed
+	Survived  = "survived"  // it could not be killed; Reason says why
+	Ended     = "ended"     // by itself, when it was due to be killed and may not be
+)
+
+// record is a member, other than the leader, that a stop has seen, and what became of it.
+// The leader is one if it could not be stopped.
+type Leftover struct {
+	proctree.ID
+	Command []string
+	Fate    string
+	Signal  string // in whose step it ended, such as "SIGTERM", if it was signalled
+	Reason  string // why it survived
+}
+
+func leftoverOf(row proctree.Process) Leftover { return Leftover{ID: row.ID, Command: row.Command()} }
+
+func (r Leftover) String() string {
+	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
+}
+
+// stopper is the one stop of a run. It sees only the containment.
+type Stopper struct {
+	cont   Members
+	plan   Plan
+	leader int                   // its PID; it is not a leftover
+	why    func(Leftover) string // why a member is still alive; empty if it is not
+	Silent bool                  // nobody will ask for the leftovers, so nobody looks for them
+	log    *slog.Logger
+
+	forced    chan struct{} // closed by force
+	forceOnce sync.Once
+
+	Busy    sync.WaitGroup            // with the containment; some of it may outlast the stop
+	looking chan sight                // a look that goes on, or nil
+	naming  <-chan []proctree.Process // likewise
+	helpers map[proctree.ID]bool      // among the leftovers
+	beyond  map[proctree.ID]bool      // likewise, those that may not be killed
+
+	Done        chan struct{} // closed when what follows is final
+	Leftovers   []Leftover
+	Unknown     error // why it is not known whether more is left
+	SignalErr   error // why the last step that could not be taken could not
+	UsedKill    bool
+	LeaderAlive bool
+	leaderSeen  Leftover // when it was last seen alive
+}
+
+func New(cont Members, plan Plan, leader int, log *slog.Logger) *Stopper {
+	return &Stopper{
+		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log, helpers: make(map[proctree.ID]bool), beyond: make(map[proctree.ID]bool),
+		forced: make(chan struct{}), Done: make(chan struct{}),
+	}
+}
+
+// run stops the run. It takes at most the plan's waits, killPatience, and what its
+// looks may take.
+func (s *Stopper) Run() {
+	defer close(s.Done)
+	defer s.dropHelpers()
+	last := "" // the signal that has been sent most recently
+	for _, step := range s.plan {
+		if step.Signal == os.Kill || s.isForced() {
+			break
+		}
+		if s.look(Signalled, last, LookPatience) {
+			return
+		}
+		last = SignalName(step.Signal)
+		if s.step(step) {
+			if s.isForced() { // whoever did that has killed the run as well: see run.signal
+				s.UsedKill = true
+				s.settle(Forced, "")
+			} else {
+				s.settle(Signalled, last)
+			}
+			return
+		}
+	}
+	if s.look(Signalled, last, LookPatience) {
+		return
+	}
+	if s.kill() {
+		s.settle(Forced, "")
+		return
+	}
+	if !s.look(Forced, "", LastLookPatience) {
+		s.giveUp()
+	}
+}
+
+// force ends the plan's waiting: the kill is due now.
+func (s *Stopper) Force() { s.forceOnce.Do(func() { close(s.forced) }) }
+
+func (s *Stopper) isForced() bool {
+	select {
+	case <-s.forced:
+		return true
+	default:
+		return false
+	}
+}
+
+// sight is what a look has seen.
+type sight struct {
+	rows []proctree.Process
+	err  error
+}
+
+// look takes down the members there are, so that the Report can name them once
+// they are gone, and reports whether there are none. Those an earlier look saw
+// and this one does not have met the given fate.
+//
+// It takes no longer than patience. What it has not seen by then, the next one does.
+func (s *Stopper) look(fate string, signal string, patience time.Duration) (none bool) {
+	if s.Silent {
+		return false // if there are none, the next step finds out
+	}
+	enough := time.NewTimer(patience)
+	defer enough.Stop()
+	var seen sight
+	for fresh := false; !fresh; { // what an earlier look sees may not be there any more
+		if fresh = s.looking == nil; fresh {
+			s.looking = make(chan sight, 1)
+			seen := s.looking
+			s.Busy.Go(func() {
+				rows, err := s.cont.Members()
+				seen <- sight{rows, err}
+			})
+		}
+		select {
+		case seen = <-s.looking:
+			s.looking = nil
+			if s.note(seen, fate, signal) {
+				return true
+			}
+		case <-enough.C:
+			s.Unknown = fmt.Errorf("a look at the members took more than %v", patience)
+			return false
+		}
+	}
+	s.name(seen.rows, enough.C)
+	return false
+}
+
+// name takes down the names of the members.
+func (s *Stopper) name(rows []proctree.Process, enough <-chan time.Time) {
+	for fresh := len(rows) == 0; !fresh; {
+		if fresh = s.naming == nil; fresh {
+			s.naming = detailing(rows)
+		}
+		select {
+		case rows := <-s.naming:
+			s.naming = nil
+			s.rename(rows)
+		case <-enough:
+			return
+		}
+	}
+}
+
+// detailing returns a channel that gets the rows with their details. A process can make
+// whoever looks at it wait, for as long as it lives.
+func detailing(rows []proctree.Process) <-chan []proctree.Process {
+	done := make(chan []proctree.Process, 1)
+	go func() { done <- proctree.Details(rows) }()
+	return done
+}
+
+// detailed returns the rows with their details, as far as these are to be had soon.
+func Detailed(rows []proctree.Process) []proctree.Process {
+	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.Args == nil }) {
+		return rows
+	}
+	enough := time.NewTimer(LookPatience)
+	defer enough.Stop()
+	select {
+	case rows = <-detailing(rows):
+	case <-enough.C:
+	}
+	return rows
+}
+
+func (s *Stopper) rename(rows []proctree.Process) {
+	for _, row := range rows {
+		for i := range s.Leftovers {
+			if l := &s.Leftovers[i]; l.ID == row.ID && len(row.Args) > 0 {
+				l.Command = row.Command() // it may have executed something else
+			}
+		}
+		if helper.Is(row) {
+			s.helpers[row.ID] = true
+		}
+	}
+}
+
+// note takes down what a look has seen, and reports whether that is nobody.
+func (s *Stopper) note(seen sight, fate string, signal string) (none bool) {
+	s.Unknown = seen.err
+	if seen.err != nil {
+		s.log.Warn("corral: cannot list the members", "error", seen.err)
+		return false
+	}
+	there := make(map[proctree.ID]Leftover, len(seen.rows))
+	s.LeaderAlive = false
+	for _, row := range seen.rows { // one may be listed twice
+		if row.PID == s.leader {
+			s.LeaderAlive, s.leaderSeen = true, leftoverOf(row)
+		} else {
+			there[row.ID] = leftoverOf(row)
+		}
+	}
+	for i := range s.Leftovers {
+		l := &s.Leftovers[i]
+		if _, alive := there[l.ID]; alive {
+			delete(there, l.ID) // known already
+		} else if l.Fate == "" {
+			s.met(l, fate, signal)
+		}
+	}
+	fresh := slices.Collect(maps.Values(there))
+	slices.SortFunc(fresh, func(a, b Leftover) int { return a.PID - b.PID })
+	for _, p := range fresh {
+		s.Leftovers = append(s.Leftovers, p)
+	}
+	return len(seen.rows) == 0
+}
+
+// dropHelpers takes the helpers of other runs, whose owners have been members of this
+// one, off the list, unless they have survived: they are not what the command has left.
+func (s *Stopper) dropHelpers() {
+	s.Leftovers = slices.DeleteFunc(s.Leftovers, func(l Leftover) bool {
+		return l.Fate != Survived && s.helpers[l.ID]
+	})
+}
+
+// late takes down what looks have seen that have not been waited for: the Report can do
+// with what was there a while ago.
+func (s *Stopper) late() {
+	if s.looking == nil && s.naming == nil {
+		return
+	}
+	enough := time.NewTimer(LastLookPatience)
+	defer enough.Stop()
+	if s.looking != nil {
+		select {
+		case seen := <-s.looking:
+			s.note(seen, "", "")
+		case <-enough.C:
+			return
+		}
+	}
+	if s.naming != nil {
+		select {
+		case rows := <-s.naming:
+			s.rename(rows)
+		case <-enough.C:
+		}
+	}
+}
+
+// settle says that nothing is left, and why.
+func (s *Stopper) settle(fate string, signal string) {
+	s.late()
+	s.LeaderAlive, s.Unknown = false, nil
+	for i := range s.Leftovers {
+		if l := &s.Leftovers[i]; l.Fate == "" {
+			s.met(l, fate, signal)
+		}
+	}
+}
+
+// met gives a leftover its fate. What may not be killed has not been.
+func (s *Stopper) met(l *Leftover, fate string, signal string) {
+	if fate == Forced && s.beyond[l.ID] {
+		fate = Ended
+	}
+	l.Fate, l.Signal = fate, signal
+}
+
+// askPermission takes down which of the leftovers may not be killed, while they are there
+// to ask about.
+func (s *Stopper) askPermission() {
+	for _, l := range s.Leftovers {
+		if l.Fate == "" && errors.Is(maySignal(l.ID), os.ErrPermission) {
+			s.beyond[l.ID] = true
+		}
+	}
+}
+
+// giveUp says of those still there why they are. The leader is one of them, if it has
+// not been made to end.
+func (s *Stopper) giveUp() {
+	if s.LeaderAlive {
+		s.Leftovers = append(s.Leftovers, s.leaderSeen)
+	}
+	for i := range s.Leftovers {
+		if l := &s.Leftovers[i]; l.Fate == "" {
+			if l.Reason = s.why(*l); l.Reason == "" {
+				s.met(l, Forced, "")
+				if l.PID == s.leader {
+					s.LeaderAlive = false
+				}
+				continue
+			}
+			l.Fate = Survived
+			s.log.Warn("corral: a member could not be stopped", "process", l.String(), "reason", l.Reason)
+		}
+	}
+	if s.Unknown != nil {
+		s.log.Warn("corral: it is not known whether anything is left", "error", s.Unknown)
+	}
+}
+
+// step runs one step and reports whether nothing is left.
+func (s *Stopper) step(step Step) bool {
+	s.log.Debug("corral: signalling the run", "signal", SignalName(step.Signal), "wait", step.Wait)
+	signals := []os.Signal{step.Signal}
+	if resume != nil {
+		signals = append(signals, resume)
+	}
+	began := time.Now()
+	err, done := s.within(max(step.Wait, signalPatience), s.forced, func() error { return s.cont.Signal(signals...) })
+	switch {
+	case !done:
+		s.log.Warn("corral: signalling the run takes too long", "signal", SignalName(step.Signal))
+		return false
+	case errors.Is(err, os.ErrProcessDone):
+		// Whether that is so is for empty to say: a member that forks and exits all
+		// the time is not there when the signal is.
+	case err != nil:
+		// Nobody has been told anything, so there is nothing to wait for.
+		s.SignalErr = err
+		s.log.Warn("corral: cannot signal the run", "signal", SignalName(step.Signal), "error", err)
+		return false
+	}
+	return s.empty(max(0, step.Wait-time.Since(began)), s.forced)
+}
+
+// kill reports whether nothing is left.
+func (s *Stopper) kill() bool {
+	s.log.Debug("corral: killing the run")
+	s.UsedKill = true
+	patience := KillPatience
+	s.askPermission()
+	switch err, done := s.within(KillPatience, nil, s.cont.Kill); {
+	case !done:
+		s.log.Warn("corral: killing the run takes too long")
+		patience = 0
+	case errors.Is(err, os.ErrPermission):
+		s.log.Warn("corral: may not kill the run", "error", err)
+		patience = 0
+	case err != nil:
+		s.log.Warn("corral: cannot kill the run", "error", err)
+	}
+	return s.empty(patience, nil)
+}
+
+// within returns what send does, or done = false if that takes longer than d or cut is
+// closed: then it goes on by itself. A helper has nobody else to answer to, and waits.
+func (s *Stopper) within(d time.Duration, cut <-chan struct{}, send func() error) (err error, done bool) {
+	if s.Silent {
+		return send(), true
+	}
+	sent := make(chan error, 1)
+	s.Busy.Go(func() { sent <- send() })
+	enough := time.NewTimer(d)
+	defer enough.Stop()
+	select {
+	case err := <-sent:
+		return err, true
+	case <-enough.C:
+	case <-cut:
+	}
+	return nil, false
+}
+
+// empty waits at most d, or until cut is closed, and reports whether nothing
+// is left.
+func (s *Stopper) empty(d time.Duration, cut <-chan struct{}) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	if cut != nil && d > 0 {
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			select {
+			case <-cut:
+				cancel()
+			case <-stop:
+			}
+		}()
+	}
+	err := s.cont.Empty(ctx)
+	if err != nil && ctx.Err() == nil {
+		// Without the event, the step still lasts as long as was asked for.
+		s.log.Warn("corral: cannot tell when the run is empty", "error", err)
+		<-ctx.Done()
+	}
+	return err == nil
+}

@@ -1,0 +1,13 @@
+//go:build darwin || freebsd
+
+package wire
+
+import "syscall"
+
+// descriptorsOf returns the fields that name a descriptor of the caller's.
+func DescriptorsOf(a *syscall.SysProcAttr) []*int {
+	if a.Foreground {
+		return []*int{&a.Ctty}
+	}
+	return nil
+}

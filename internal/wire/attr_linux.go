@@ -1,0 +1,42 @@
+package wire
+
+import "syscall"
+
+// systemAttributes codes all fields of Linux's own but PidFD, which is the
+// owner's.
+func systemAttributes(c *coder, a *syscall.SysProcAttr) {
+	integer(c, &a.Pdeathsig)
+	integer(c, &a.Cloneflags)
+	integer(c, &a.Unshareflags)
+	idMap := func(m *syscall.SysProcIDMap) {
+		integer(c, &m.ContainerID)
+		integer(c, &m.HostID)
+		integer(c, &m.Size)
+	}
+	optional(c, &a.UidMappings, idMap)
+	optional(c, &a.GidMappings, idMap)
+	c.flag(&a.GidMappingsEnableSetgroups)
+	optional(c, &a.AmbientCaps, func(p *uintptr) { integer(c, p) })
+	c.flag(&a.UseCgroupFD)
+	integer(c, &a.CgroupFD)
+}
+
+// descriptorsOf returns the fields that name a descriptor of the caller's.
+func DescriptorsOf(a *syscall.SysProcAttr) (fields []*int) {
+	if a.Foreground {
+		fields = append(fields, &a.Ctty)
+	}
+	if a.UseCgroupFD {
+		fields = append(fields, &a.CgroupFD)
+	}
+	return fields
+}
+
+// optional is list for a slice of which nil means something else than empty.
+func optional[T any](c *coder, p *[]T, each func(*T)) {
+	there := *p != nil
+	c.flag(&there)
+	if there {
+		list(c, p, each)
+	}
+}

@@ -1,6 +1,0 @@
-package corral
-
-import "syscall"
-
-// systemAttributes codes the fields of macOS's own.
-func systemAttributes(*coder, *syscall.SysProcAttr) {}

@@ -1,9 +1,0 @@
-package corral
-
-import "syscall"
-
-// systemAttributes codes the fields of FreeBSD's own.
-func systemAttributes(c *coder, a *syscall.SysProcAttr) {
-	integer(c, &a.Pdeathsig)
-	integer(c, &a.Jail)
-}
