@@ -177,11 +177,11 @@ func (r *run) waitReleased() error {
 // will. As under os/exec, that does not use up the owner. What nobody can ask for any more is
 // given up at once. A keeper keeps the leader's PID from being another's, until the process
 // has been released, or nobody has the Cmd any more.
-func (r *run) unclaimed(held bool) {
+func (r *run) unclaimed(pinned bool) {
 	if r.inline || r.stuck || r.waitCalled.Load() {
 		return
 	}
-	if !held && r.nothingLeft() {
+	if !pinned && r.nothingLeft() {
 		r.close()
 		return
 	}

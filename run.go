@@ -62,7 +62,7 @@ type run struct {
 	mu          sync.Mutex
 	stop        *stop.Stopper
 	stopping    chan struct{} // closed when there is one
-	settled     bool          // no stop can begin any more
+	closing     bool          // no stop can begin any more
 	ending      Ending
 	endErr      error     // the timeout's, the lifeline's, or the context's with its cause
 	ctxErr      error     // what os/exec makes of the context's end
@@ -72,7 +72,7 @@ type run struct {
 	unknown     error // why it is not known what has been kept
 
 	// See release.go.
-	watched, decided bool // Start has done all that it does; what becomes of the run is settled
+	watched, decided bool // Start has done all that it does; what becomes of the run is closing
 	released         bool // the run has been let go
 	releaseTimer     *time.Timer
 	letGoOf          []proctree.Process
@@ -278,7 +278,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stop == nil && !r.settled && !r.released {
+	if r.stop == nil && !r.closing && !r.released {
 		if !r.finished && r.ending == "" {
 			r.ending, r.endErr = ending, err
 		}
@@ -315,7 +315,7 @@ func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 // supervise waits for the leader to end and deals with what it leaves.
 func (r *run) supervise() {
 	defer close(r.over)
-	held, err := r.cont.Exited(r.giveUpCtx)
+	pinned, err := r.cont.Exited(r.giveUpCtx)
 	if r.decide() {
 		r.part()
 		return
@@ -328,7 +328,7 @@ func (r *run) supervise() {
 		if r.cmd.Leftovers == KillLeftovers || r.cmd.Leftovers == FailOnLeftovers {
 			r.countWaitDelay()
 		}
-		if !held {
+		if !pinned {
 			r.reapable.Store(true)
 			r.reapIfWaited()
 		}
@@ -337,12 +337,12 @@ func (r *run) supervise() {
 	default:
 		r.stuck = true
 	}
-	r.settle()
-	r.unclaimed(held)
+	r.applyPolicy()
+	r.unclaimed(pinned)
 }
 
-// settle applies the leftover policy, and waits for a stop that has begun.
-func (r *run) settle() {
+// applyPolicy applies the leftover policy, and waits for a stop that has begun.
+func (r *run) applyPolicy() {
 	if r.cmd.Leftovers == WaitForLeftovers {
 		r.awaitLeftovers()
 	}
@@ -370,7 +370,7 @@ func (r *run) settle() {
 		}
 	}
 	r.mu.Lock()
-	r.settled = true
+	r.closing = true
 	s := r.stop
 	r.mu.Unlock()
 	if s != nil {

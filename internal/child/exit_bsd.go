@@ -11,7 +11,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// awaitExit returns when p, a child of this process, has ended, and leaves it
+// AwaitExit returns when p, a child of this process, has ended, and leaves it
 // to be reaped.
 func AwaitExit(ctx context.Context, p *os.Process) error {
 	id, err := proctree.Identify(osproc.PIDOf(p))

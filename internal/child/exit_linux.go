@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// awaitExit returns when p, a child of this process, has ended, and leaves it
+// AwaitExit returns when p, a child of this process, has ended, and leaves it
 // to be reaped. It blocks a thread in poll(2), as os.Process.Wait does in
 // waitid(2): waking a goroutine by way of the runtime's poller instead would
 // cost a tenth of what a short command takes.
@@ -19,7 +19,7 @@ func AwaitExit(ctx context.Context, p *os.Process) error {
 	return err
 }
 
-// awaitExitOr is awaitExit, and returns too if line is not nil and its other end
+// AwaitExitOr is AwaitExit, and returns too if line is not nil and its other end
 // is closed, or if the timeout, in milliseconds, is not negative and has passed. Kernels
 // without pidfds do not get to know that.
 func AwaitExitOr(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
@@ -57,7 +57,7 @@ func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (
 	return other, errors.Join(err, failed)
 }
 
-// awaitExitByPID is awaitExit for kernels without pidfds. If ctx is done first,
+// awaitExitByPID is AwaitExit for kernels without pidfds. If ctx is done first,
 // a goroutine stays until p has ended.
 func awaitExitByPID(ctx context.Context, p *os.Process) error {
 	ended := make(chan error, 1)

@@ -19,7 +19,7 @@ const (
 	_ = 288 - uint(unsafe.Sizeof(rusage{}))
 )
 
-// peek is a look at child pid, or any if that is 0, that does not reap it. The
+// Peek is a look at child pid, or any if that is 0, that does not reap it. The
 // PID is 0 if none has ended.
 func Peek(pid int) (got int, status syscall.WaitStatus, usage syscall.Rusage, err error) {
 	const byPID, all = 0, 7 // P_PID, P_ALL, sys/wait.h

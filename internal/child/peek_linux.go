@@ -11,7 +11,7 @@ import (
 // whatever way.
 const anyChild = unix.WALL
 
-// peek is a look at child pid, or any if that is 0, that does not reap it. The
+// Peek is a look at child pid, or any if that is 0, that does not reap it. The
 // PID is 0 if none has ended.
 func Peek(pid int) (got int, status syscall.WaitStatus, usage syscall.Rusage, err error) {
 	kind := unix.P_PID

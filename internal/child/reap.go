@@ -4,7 +4,7 @@ package child
 
 import "golang.org/x/sys/unix"
 
-// reap reaps a child if it has ended. One that is none has not: gVisor lists the threads
+// Reap reaps a child if it has ended. One that is none has not: gVisor lists the threads
 // of children among them, for as long as these live.
 func Reap(pid int) bool {
 	for {

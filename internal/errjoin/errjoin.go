@@ -1,9 +1,9 @@
-// Package comment.
+// Package errjoin joins errors on one line.
 package errjoin
 
 import "strings"
 
-// joinErrors returns the errors that are not nil as one: itself if there is only one.
+// Join returns the errors that are not nil as one: itself if there is only one.
 func Join(errs ...error) error {
 	j := new(joined)
 	for _, err := range errs {

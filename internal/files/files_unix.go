@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readAvailable reads what is in the pipe without waiting for more, whatever
+// ReadAvailable reads what is in the pipe without waiting for more, whatever
 // its deadline. open says that a writer may still hold it.
 func ReadAvailable(pipe *os.File) (data []byte, open bool, err error) {
 	conn, err := pipe.SyscallConn()
@@ -47,14 +47,14 @@ func ReadAvailable(pipe *os.File) (data []byte, open bool, err error) {
 	return data, open, err
 }
 
-// isHeld reports whether a process has the other end of the pipe open, or of the
+// IsHeld reports whether a process has the other end of the pipe open, or of the
 // terminal.
 func IsHeld(f *os.File) bool {
 	events, err := pollNow(f)
 	return err == nil && events&(unix.POLLHUP|unix.POLLNVAL) == 0
 }
 
-// readerGone returns what writing to f would, if nobody reads what is written there.
+// ReaderGone returns what writing to f would, if nobody reads what is written there.
 func ReaderGone(f *os.File) error {
 	if events, err := pollNow(f); err != nil || events&(unix.POLLERR|unix.POLLHUP) == 0 {
 		return nil
@@ -62,7 +62,7 @@ func ReaderGone(f *os.File) error {
 	return &fs.PathError{Op: "write", Path: f.Name(), Err: unix.EPIPE}
 }
 
-// duplicate returns another file for the pipe, for the runtime to poll.
+// Duplicate returns another file for the pipe, for the runtime to poll.
 func Duplicate(f *os.File) (*os.File, error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -108,13 +108,13 @@ func pollNow(f *os.File) (events int, err error) {
 	return events, errors.Join(cerr, err)
 }
 
-// hungUp reports whether the other end of f is closed.
+// HungUp reports whether the other end of f is closed.
 func HungUp(f *os.File) bool {
 	events, err := pollNow(f)
 	return err != nil || events != 0
 }
 
-// control calls do with f's descriptor, which stays f's until do returns. File.Fd would make
+// Control calls do with f's descriptor, which stays f's until do returns. File.Fd would make
 // the file blocking.
 func Control(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()

@@ -33,10 +33,10 @@ func mixedIDs() error {
 	return nil
 }
 
-// ownerProcess is the owner as its helper sees it.
+// Owner is the owner as its helper sees it.
 type Owner struct{ PID int }
 
-// gone reports whether the owner has ended: a child has another parent then.
+// Gone reports whether the owner has ended: a child has another parent then.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
 // accept returns the owner, if it is one: the process at the other end of the line,
@@ -57,7 +57,7 @@ func accept(line int, _ bool) (Owner, error) {
 	return o, nil
 }
 
-// end returns a channel that is closed when the owner has ended, as far as the system
+// End returns a channel that is closed when the owner has ended, as far as the system
 // tells: another process may hold the owner's end of the line.
 func (o Owner) End() <-chan struct{} {
 	gone := make(chan struct{})

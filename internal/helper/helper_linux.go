@@ -42,7 +42,7 @@ func mixedIDs() error {
 	return nil
 }
 
-// ownerProcess is the owner as its helper sees it. The line's end says that it is
+// Owner is the owner as its helper sees it. The line's end says that it is
 // gone, but another process may have a copy of the owner's end: one that the owner
 // has forked and that has not executed anything, or one that has taken it. So the
 // helper also looks at the process.
@@ -51,7 +51,7 @@ type Owner struct {
 	FD  int // a pidfd, -1 if there is none
 }
 
-// gone reports whether the owner has ended, at any rate: a child has another parent
+// Gone reports whether the owner has ended, at any rate: a child has another parent
 // then. It needs no descriptor.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
@@ -130,7 +130,7 @@ func SetDumpable(on bool) {
 	unix.Prctl(unix.PR_SET_DUMPABLE, value, 0, 0, 0)
 }
 
-// await returns when the owner is gone, or has closed the line.
+// Await returns when the owner is gone, or has closed the line.
 func (o Owner) Await(line int) {
 	fds := []unix.PollFd{{Fd: int32(line), Events: unix.POLLIN}, {Fd: int32(o.FD), Events: unix.POLLIN}}
 	for !o.Gone() {
@@ -153,7 +153,7 @@ func (o Owner) Await(line int) {
 	}
 }
 
-// peekLine waits for the line where there is no poll(2): it fails if the limit of
+// PeekLine waits for the line where there is no poll(2): it fails if the limit of
 // descriptors is below the number that it is asked for, which others of the same
 // user can see to (prlimit(2)), or if a policy forbids it. A signal ends the wait.
 func PeekLine(line int, limit time.Duration) (ready, eof bool) {
@@ -175,7 +175,7 @@ func PeekLine(line int, limit time.Duration) (ready, eof bool) {
 // yieldProcessor lets another thread run, and keeps Go's processor.
 func yieldProcessor() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// takeBack lifts, as far as it is allowed to, a limit of descriptors that somebody may have
+// TakeBack lifts, as far as it is allowed to, a limit of descriptors that somebody may have
 // laid on this process (prlimit(2)). One of processor time cannot be lifted in time.
 func TakeBack() {
 	const enough = 1024

@@ -22,16 +22,13 @@ import (
 	"github.com/corral-run/corral/internal/disposition"
 )
 
-// Keeper and guard are the running program once more, started in a role that
-// this package recognises before the program's main, and before most of its
-// init functions: nothing has to be installed, and nothing can be missing when
-// it is needed.
+// become makes this process a helper in the role, or ends it.
 //
-// A helper is known by the zeroth argument, and by a Unix socket for standard
-// input, which is its line to the owner: end-of-file says that the owner is
-// gone, however it went. Anybody can start the program that way, so a role is
-// granted, not claimed: a process that has rights which its parent may not have
-// is never a helper, and the owner has to prove itself (see accept).
+// A helper is known by the zeroth argument, and by a Unix socket for standard input,
+// which is its line to the owner: end-of-file says that the owner is gone, however it
+// went. Anybody can start the program that way, so a role is granted, not claimed: a
+// process that has rights which its parent may not have is never a helper, and the owner
+// has to prove itself (see accept).
 func become(role string, main func(Owner)) {
 	owner, err := Owner{}, distrusted()
 	if err == nil {
@@ -43,10 +40,10 @@ func become(role string, main func(Owner)) {
 		syscall.Exit(1)
 	}
 	protect()
-	// The main goroutine is on the main thread until the init functions have
-	// returned (runtime.main), which is never: the kernel's parent-death signal
-	// belongs to the thread that forked. To ask for it by runtime.LockOSThread would
-	// cost another thread.
+	// Init functions run on the main thread, and this one never returns; so the
+	// parent-death signal, which belongs to the forking thread, is safe without
+	// runtime.LockOSThread, which would cost another thread.
+	//
 	// Signals are for the command, or for the owner, who passes them on. A program
 	// that is started from here gets the default back.
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
@@ -69,7 +66,7 @@ const namedByOwner = "HelperPath"
 
 var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, and a helper would not trust this process: make them the same before")
 
-// helperSource is the program that helpers are started from, or the reason why
+// Source is the program that helpers are started from, or the reason why
 // there is none: helperPath if that is not empty, else the running program.
 func Source(helperPath string) (string, error) {
 	if err := mixedIDs(); err != nil {
@@ -111,7 +108,7 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// startHelper starts a helper, with a line to it: the owner's end is
+// Start starts a helper, with a line to it: the owner's end is
 // non-blocking.
 func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
 	path, err := Source(helperPath)
@@ -162,7 +159,7 @@ func nowhere() (*os.File, error) {
 	return w, err
 }
 
-// readyToStop has Go's runtime get what it takes when it needs it, for a stop may come
+// ReadyToStop has Go's runtime get what it takes when it needs it, for a stop may come
 // when there is none to be had, and then the runtime ends the program: a thread more
 // than it has, and the descriptors of its poller, which it wants for the first timer.
 func ReadyToStop() {
@@ -189,7 +186,7 @@ func ReadyToStop() {
 // GOMAXPROCS that it is started with.
 const threads = 4
 
-// helperEnv is the owner's environment, which its dynamic linker may need,
+// environ is the owner's environment, which its dynamic linker may need,
 // without what makes Go's runtime behave differently.
 func environ() []string {
 	runtimes := []string{"GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GORACE", "GOCOVERDIR"}
@@ -202,7 +199,7 @@ func environ() []string {
 	return append(env, "GOMAXPROCS="+strconv.Itoa(threads), "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 
-// sendFiles sends descriptors over a line; receiveFiles gets them, closed on
+// SendFiles sends descriptors over a line; receiveFiles gets them, closed on
 // exec.
 func SendFiles(line *os.File, files []*os.File) error {
 	conn, err := line.SyscallConn()
@@ -270,7 +267,7 @@ func ReceiveFiles(line int, n int) ([]*os.File, error) {
 	return files, nil
 }
 
-// closeInherited closes the descriptors that the helper has inherited from the
+// CloseInherited closes the descriptors that the helper has inherited from the
 // owner without knowing of them, once those who should have them do: somebody
 // may wait for their end-of-file. The runtime's own are closed on exec.
 func CloseInherited() {
@@ -284,7 +281,7 @@ func CloseInherited() {
 	}
 }
 
-// ignoredSignals lists those that this process ignores now.
+// IgnoredSignals lists those that this process ignores now.
 func IgnoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
 	for sig := syscall.Signal(1); sig <= 64; sig++ {

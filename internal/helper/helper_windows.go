@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// ownerProcess would be the owner as its helper sees it: helpers do not outlive it here.
+// Owner would be the owner as its helper sees it: helpers do not outlive it here.
 type Owner struct{}
 
-// helperSource is the program that helpers are started from: helperPath if that is not
+// Source is the program that helpers are started from: helperPath if that is not
 // empty, else the running program.
 func Source(helperPath string) (string, error) {
 	if helperPath != "" {

@@ -22,7 +22,7 @@ func Role(name string, main func(Owner)) {
 	}
 }
 
-// isHelper reports whether p is a helper, of whatever owner.
+// Is reports whether p is a helper, of whatever owner.
 func Is(p proctree.Process) bool {
 	name := p.Name // once it is ending
 	if len(p.Args) > 0 {
@@ -31,7 +31,7 @@ func Is(p proctree.Process) bool {
 	return slices.Contains(roles, name)
 }
 
-// helperPathError says that the program that is to be a helper is not there. That is the owner's
+// PathError says that the program that is to be a helper is not there. That is the owner's
 // mistake, and no reason for a weaker containment.
 type PathError struct{ err error }
 

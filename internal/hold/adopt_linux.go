@@ -50,7 +50,7 @@ type adopting struct {
 	departed bool                 // a lost helper has been waited for
 }
 
-// canAdopt is nil if this process may be a subreaper, else why it may not be. It finds
+// CanAdopt is nil if this process may be a subreaper, else why it may not be. It finds
 // out by setting what is set.
 func CanAdopt() error {
 	var now int32
@@ -60,7 +60,7 @@ func CanAdopt() error {
 	return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(now), 0, 0, 0))
 }
 
-// adopt returns the containment with what it loses. From now on and for good, the owner is
+// Adopt returns the containment with what it loses. From now on and for good, the owner is
 // the one that orphans come to.
 func Adopt(inner Containment) (Containment, error) {
 	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -338,7 +338,7 @@ func (a *adopting) drain(ctx context.Context) error {
 	})
 }
 
-// reap gives the leader's PID free, which an orphan may get.
+// Reap gives the leader's PID free, which an orphan may get.
 func (a *adopting) Reap() (*os.ProcessState, error) {
 	state, err := a.Containment.Reap()
 	a.leader.Store(0)

@@ -10,7 +10,7 @@ import (
 	"github.com/corral-run/corral/internal/osproc"
 )
 
-// child is a leader that is a child of the owner.
+// Child is a leader that is a child of the owner.
 type Child struct {
 	Cmd *exec.Cmd
 	PID int
@@ -26,20 +26,20 @@ func (c *Child) Start(cmd *exec.Cmd) error {
 	return err
 }
 
-// abandon takes a start back.
+// Abandon takes a start back.
 func (c *Child) Abandon() {
 	c.Cmd.Process.Kill()
 	c.Cmd.Wait()
 	osproc.DropHandle(c.Cmd.Process)
 }
 
-// letGo: a child needs nothing for that.
+// LetGo: a child needs nothing for that.
 func (c *Child) LetGo() error {
 	osproc.DropHandle(c.Cmd.Process)
 	return nil
 }
 
-// drop gives up what only a wait for the child has use for.
+// Drop gives up what only a wait for the child has use for.
 func (c *Child) Drop() {
 	if c.Cmd != nil && c.Cmd.Process != nil {
 		osproc.DropHandle(c.Cmd.Process)

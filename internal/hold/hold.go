@@ -1,3 +1,5 @@
+// Package hold is what one run needs from the kernel: a containment, of which the packages
+// below have one kind each. All of it runs in the owner.
 package hold
 
 import (
@@ -13,10 +15,10 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// containment is what one run needs from the kernel. Its methods may be called
+// Containment is what one run needs from the kernel. Its methods may be called
 // at the same time, but prepare and start come first, and reap and close last.
 type Containment interface {
-	// prepare changes what is about to be started: attributes, files,
+	// Prepare changes what is about to be started: attributes, files,
 	// environment.
 	Prepare(*exec.Cmd) error
 
@@ -25,53 +27,53 @@ type Containment interface {
 	// if the command cannot be executed; nothing is running then.
 	Start(*exec.Cmd) (leader *os.Process, id proctree.ID, err error)
 
-	// exited returns when the leader has ended, without reaping it, or with
-	// ctx's error. held says that the leader must not be reaped before the run
+	// Exited returns when the leader has ended, without reaping it, or with
+	// ctx's error. pinned says that the leader must not be reaped before the run
 	// is empty, because its PID is what pins the containment.
-	Exited(ctx context.Context) (held bool, err error)
+	Exited(ctx context.Context) (pinned bool, err error)
 
 	stop.Members
 
-	// reap reaps the leader and returns how it ended, with the error that
+	// Reap reaps the leader and returns how it ended, with the error that
 	// exec.Cmd.Wait has for it.
 	Reap() (*os.ProcessState, error)
 
-	// letGo sees to it that all members are left alone from now on, also when the owner
+	// LetGo sees to it that all members are left alone from now on, also when the owner
 	// ends. Then close follows.
 	LetGo() error
 
-	// close releases what the containment holds. It stops nothing.
+	// Close releases what the containment holds. It stops nothing.
 	Close() error
 
 	// facts returns what else there is to be known, as far as it is known by now.
 	Facts() Facts
 }
 
-// facts are what a containment knows of a run beside its members.
+// Facts are what a containment knows of a run beside its members.
 type Facts struct {
-	// used is what the whole run has used, where the containment knows, once it is
+	// Used is what the whole run has used, where the containment knows, once it is
 	// closed.
 	Used Usage
-	// helperPID is the keeper's or the guard's, 0 if there is none. Orphans go to a
+	// HelperPID is the keeper's or the guard's, 0 if there is none. Orphans go to a
 	// helper that adopts, unless it is lost.
 	HelperPID int
 	Adopts    bool
 	Lost      bool
-	// unguarded says why there was no guard for some time.
+	// Unguarded says why there was no guard for some time.
 	Unguarded string
-	// bestEffort says how a member may have got away unseen on this system.
+	// BestEffort says how a member may have got away unseen on this system.
 	BestEffort string
-	// path is the directory of the run's control group.
+	// Path is the directory of the run's control group.
 	Path string
 }
 
-// consumption is what a run has used.
+// Usage is what a run has used.
 type Usage struct {
 	User, System time.Duration
 	PeakMemory   int64 // the most memory that one process has had, in bytes
 }
 
-// request is what a containment may have to know of a run before it starts.
+// Request is what a containment may have to know of a run before it starts.
 type Request struct {
 	Attr   *syscall.SysProcAttr // the caller's, or nil
 	Plan   stop.Plan            // for whoever has to stop the run when the owner is gone
@@ -83,7 +85,7 @@ type Request struct {
 	HelperPath string // the program that helpers are started from; empty for this one
 }
 
-// inTurn sends one signal after the other, until one cannot be sent.
+// InTurn sends one signal after the other, until one cannot be sent.
 func InTurn(sigs []os.Signal, send func(os.Signal) error) error {
 	for _, sig := range sigs {
 		if err := send(sig); err != nil {
@@ -93,5 +95,5 @@ func InTurn(sigs []os.Signal, send func(os.Signal) error) error {
 	return nil
 }
 
-// errKeeperLost is what is left to say of a run whose keeper somebody has killed.
+// ErrKeeperLost is what is left to say of a run whose keeper somebody has killed.
 var ErrKeeperLost = errors.New("corral: the keeper was killed; processes that it had adopted may be left")

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canWait returns why this process cannot wait for a run, nil if it can.
+// Ready returns why this process cannot wait for a run, nil if it can.
 func Ready() error {
 	if err := canWaitID(); err != nil {
 		return err
@@ -55,7 +55,7 @@ func startPoller() error {
 
 var pollerStarted atomic.Bool
 
-// tableUsable returns in words why the process table cannot be read, nil if it can.
+// TableUsable returns in words why the process table cannot be read, nil if it can.
 func TableUsable() error {
 	if err := proctree.Usable(); err != nil {
 		return fmt.Errorf("/proc is not mounted, or is not that of this PID namespace: mount -t proc proc /proc (%w)", err)
@@ -63,7 +63,7 @@ func TableUsable() error {
 	return nil
 }
 
-// needsOwnThread reports whether the thread that starts the command must live
+// NeedsOwnThread reports whether the thread that starts the command must live
 // as long as the command does: the kernel sends the parent-death signal when
 // the thread that forked ends, not the process (golang/go#27505).
 func NeedsOwnThread(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Pdeathsig != 0 }

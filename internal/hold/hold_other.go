@@ -11,7 +11,7 @@ func Ready() error { return nil }
 
 func TableUsable() error { return nil }
 
-// needsOwnThread is about Linux only.
+// NeedsOwnThread is about Linux only.
 func NeedsOwnThread(*syscall.SysProcAttr) bool { return false }
 
 func Adopt(Containment) (Containment, error) { return nil, errors.ErrUnsupported }

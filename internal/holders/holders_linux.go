@@ -11,14 +11,14 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// end names an open file as /proc does: a pipe, whichever end of it, or a
+// End names an open file as /proc does: a pipe, whichever end of it, or a
 // terminal.
 type End struct {
 	link string
 	info os.FileInfo
 }
 
-// endOf returns the name of f. If it is not to be had, nobody holds it.
+// EndOf returns the name of f. If it is not to be had, nobody holds it.
 func EndOf(f *os.File) (e End) {
 	files.Control(f, func(fd int) (err error) {
 		e.link, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
@@ -28,7 +28,7 @@ func EndOf(f *os.File) (e End) {
 	return e
 }
 
-// holders returns the processes that can write to one of the ends, other than
+// Of returns the processes that can write to one of the ends, other than
 // this one, as far as their descriptors are to be seen (proc(5), /proc/pid/fd:
 // those of other users are not).
 func Of(ends []End) []proctree.Process {

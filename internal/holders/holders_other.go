@@ -8,7 +8,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// end would name an open file, if there were a way to find out who has it open.
+// End would name an open file, if there were a way to find out who has it open.
 type End struct{}
 
 func EndOf(*os.File) End { return End{} }

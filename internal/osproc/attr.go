@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// copyAttr returns a copy of attr, of which nil stands for none.
+// CopyAttr returns a copy of attr, of which nil stands for none.
 func CopyAttr(attr *syscall.SysProcAttr) *syscall.SysProcAttr {
 	c := new(syscall.SysProcAttr)
 	if attr != nil {
@@ -14,7 +14,7 @@ func CopyAttr(attr *syscall.SysProcAttr) *syscall.SysProcAttr {
 	return c
 }
 
-// ownAttr gives cmd a copy of its attributes, for the caller to change, and returns it.
+// OwnAttr gives cmd a copy of its attributes, for the caller to change, and returns it.
 func OwnAttr(cmd *exec.Cmd) *syscall.SysProcAttr {
 	cmd.SysProcAttr = CopyAttr(cmd.SysProcAttr)
 	return cmd.SysProcAttr

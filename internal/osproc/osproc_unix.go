@@ -64,8 +64,8 @@ func fieldBehind[T any](t reflect.Type, by, name string) func(unsafe.Pointer) *T
 	return field[T](f.Type.Elem(), name)
 }
 
-// foreignProcess returns the process with the given PID, which somebody else
-// keeps from being reaped. It has a pidfd where os/exec's has one, if markDone can
+// Foreign returns the process with the given PID, which somebody else
+// keeps from being reaped. It has a pidfd where os/exec's has one, if MarkDone can
 // release that.
 func Foreign(pid int) (*os.Process, error) {
 	if handleKnown || !Known {
@@ -74,7 +74,7 @@ func Foreign(pid int) (*os.Process, error) {
 	return &os.Process{Pid: pid}, nil
 }
 
-// markDone makes p's methods return os.ErrProcessDone, as after Wait. It is
+// MarkDone makes p's methods return os.ErrProcessDone, as after Wait. It is
 // called while the PID is still the process's.
 func MarkDone(p *os.Process) {
 	if !Known {
@@ -105,7 +105,7 @@ func HandleOf(p *os.Process) unsafe.Pointer {
 	return processHandle(unsafe.Pointer(p))
 }
 
-// stateOf returns what os.Process.Wait would have returned, or instead if that
+// StateOf returns what os.Process.Wait would have returned, or instead if that
 // cannot be made.
 func StateOf(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instead *os.ProcessState) *os.ProcessState {
 	if !stateKnown {
@@ -117,3 +117,13 @@ func StateOf(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instead
 	*stateRusage(unsafe.Pointer(s)) = rusage
 	return s
 }
+
+// Released reports whether Release has been called.
+func Released(p *os.Process) bool { return PIDOf(p) == -1 }
+
+// PIDOf is p.Pid, which Release sets to -1 without any synchronisation: what is read here is
+// the one number or the other, and the race detector, which would blame the caller, is not to see it.
+//
+//go:norace
+//go:noinline
+func PIDOf(p *os.Process) int { return p.Pid }

@@ -1,8 +1,9 @@
+// Package pty opens pseudo-terminals.
 package pty
 
 import "os"
 
-// terminalSettings are how a terminal is to be: see corral.PTY.
+// Settings are how a terminal is to be: see corral.PTY.
 type Settings struct {
 	Like       *os.File
 	Rows, Cols uint16

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal opens both ends of a new pseudo-terminal with the settings. Reading from the
+// Open opens both ends of a new pseudo-terminal with the settings. Reading from the
 // master is a matter for the runtime's poller, where that works, so that it can be given a
 // deadline; the command's end is blocking, as programs expect it.
 func Open(s Settings) (master, tty *os.File, err error) {
@@ -106,7 +106,7 @@ func Resize(master *os.File, rows, cols uint16) error {
 	})
 }
 
-// terminalEnd returns the end-of-file character, and whether the terminal edits
+// EndOfFile returns the end-of-file character, and whether the terminal edits
 // lines.
 func EndOfFile(master *os.File) (char byte, lines bool, err error) {
 	err = files.Control(master, func(fd int) error {
@@ -122,11 +122,11 @@ func EndOfFile(master *os.File) (char byte, lines bool, err error) {
 	return char, lines, err
 }
 
-// isHangUp reports whether err is how Linux says that nobody has the other end
+// IsHangUp reports whether err is how Linux says that nobody has the other end
 // open: pty(7).
 func IsHangUp(err error) bool { return errors.Is(err, syscall.EIO) }
 
-// sessionAttr returns the attributes of the leader of a session with standard input as
+// SessionAttr returns the attributes of the leader of a session with standard input as
 // its terminal.
 func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	led := osproc.CopyAttr(attr)

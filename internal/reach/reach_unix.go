@@ -12,7 +12,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// seen returns the members that look returns. None is only believed if look
+// Seen returns the members that look returns. None is only believed if look
 // says that there is none: a member that forks and exits all the time is mostly
 // gone before it has been looked at.
 func Seen(look func() (rows []proctree.Process, none bool, err error)) ([]proctree.Process, error) {
@@ -32,7 +32,7 @@ func Seen(look func() (rows []proctree.Process, none bool, err error)) ([]proctr
 	}
 }
 
-// signalEach sends the signals to each process that look returns, and to those
+// Signal sends the signals to each process that look returns, and to those
 // that it returns when it looks again: they have been forked meanwhile. None gets
 // them twice. The errors are those of members.signal.
 func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {

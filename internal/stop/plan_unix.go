@@ -22,7 +22,7 @@ func (p Plan) String() string {
 	return strings.Join(text, ",")
 }
 
-// parsePlan reads what plan.String has written.
+// ParsePlan reads what plan.String has written.
 func ParsePlan(text string) (Plan, error) {
 	var p Plan
 	if text == "" {

@@ -1,4 +1,6 @@
-// Package comment to come.
+// Package stop is the one stop of a run: the steps of a plan, then the kill, and a record
+// of whom it met and what became of them. It sees nothing of a run but its members, and
+// serves the owner as well as the keeper, which stops a run that has lost its owner.
 package stop
 
 import (
@@ -18,7 +20,7 @@ import (
 )
 
 const (
-	// killPatience bounds the wait for members to be gone once they have been killed.
+	// KillPatience bounds the wait for members to be gone once they have been killed.
 	// Only a member in uninterruptible sleep, or one that Corral may not signal,
 	// outlasts it.
 	KillPatience = 5 * time.Second
@@ -27,31 +29,31 @@ const (
 	// they fork faster than they are signalled, there is no end to it.
 	signalPatience = time.Second
 
-	// lookPatience bounds how long a signal is held back for the sake of the Report. A
+	// LookPatience bounds how long a signal is held back for the sake of the Report. A
 	// look may take as long as the members make it: there may be thousands, or one whose
 	// arguments cannot be read.
 	LookPatience = time.Second
 
-	// lastLookPatience bounds the look that decides whether any member is left, where
+	// LastLookPatience bounds the look that decides whether any member is left, where
 	// nothing else does.
 	LastLookPatience = time.Second
 )
 
-// members are what a stop is about.
+// Members are what a stop is about.
 type Members interface {
 	// signal sends the signals, in this order, to every member, each once. The
 	// error is os.ErrProcessDone if there is none, os.ErrPermission if none may be
 	// signalled.
 	Signal(...os.Signal) error
 
-	// kill ends every member, forks in flight included. It may be called again.
+	// Kill ends every member, forks in flight included. It may be called again.
 	Kill() error
 
 	// members returns the live ones, without what takes another look, their arguments
 	// among it. A leader that has ended is not one, reaped or not.
 	Members() ([]proctree.Process, error)
 
-	// empty returns nil when no member is left, or ctx's error. It waits for
+	// Empty returns nil when no member is left, or ctx's error. It waits for
 	// events, not for intervals to pass.
 	Empty(ctx context.Context) error
 }
@@ -64,7 +66,7 @@ const (
 	Ended     = "ended"     // by itself, when it was due to be killed and may not be
 )
 
-// record is a member, other than the leader, that a stop has seen, and what became of it.
+// Leftover is a member, other than the leader, that a stop has seen, and what became of it.
 // The leader is one if it could not be stopped.
 type Leftover struct {
 	proctree.ID
@@ -80,7 +82,7 @@ func (r Leftover) String() string {
 	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
 }
 
-// stopper is the one stop of a run. It sees only the containment.
+// Stopper is the one stop of a run. It sees only the containment.
 type Stopper struct {
 	cont   Members
 	plan   Plan
@@ -114,7 +116,7 @@ func New(cont Members, plan Plan, leader int, log *slog.Logger) *Stopper {
 	}
 }
 
-// run stops the run. It takes at most the plan's waits, killPatience, and what its
+// Run stops the run. It takes at most the plan's waits, killPatience, and what its
 // looks may take.
 func (s *Stopper) Run() {
 	defer close(s.Done)
@@ -131,9 +133,9 @@ func (s *Stopper) Run() {
 		if s.step(step) {
 			if s.isForced() { // whoever did that has killed the run as well: see run.signal
 				s.UsedKill = true
-				s.settle(Forced, "")
+				s.allGone(Forced, "")
 			} else {
-				s.settle(Signalled, last)
+				s.allGone(Signalled, last)
 			}
 			return
 		}
@@ -142,7 +144,7 @@ func (s *Stopper) Run() {
 		return
 	}
 	if s.kill() {
-		s.settle(Forced, "")
+		s.allGone(Forced, "")
 		return
 	}
 	if !s.look(Forced, "", LastLookPatience) {
@@ -150,7 +152,7 @@ func (s *Stopper) Run() {
 	}
 }
 
-// force ends the plan's waiting: the kill is due now.
+// Force ends the plan's waiting: the kill is due now.
 func (s *Stopper) Force() { s.forceOnce.Do(func() { close(s.forced) }) }
 
 func (s *Stopper) isForced() bool {
@@ -228,7 +230,7 @@ func detailing(rows []proctree.Process) <-chan []proctree.Process {
 	return done
 }
 
-// detailed returns the rows with their details, as far as these are to be had soon.
+// Detailed returns the rows with their details, as far as these are to be had soon.
 func Detailed(rows []proctree.Process) []proctree.Process {
 	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.Args == nil }) {
 		return rows
@@ -320,8 +322,8 @@ func (s *Stopper) late() {
 	}
 }
 
-// settle says that nothing is left, and why.
-func (s *Stopper) settle(fate string, signal string) {
+// allGone says that nothing is left, and why.
+func (s *Stopper) allGone(fate string, signal string) {
 	s.late()
 	s.LeaderAlive, s.Unknown = false, nil
 	for i := range s.Leftovers {

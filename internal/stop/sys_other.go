@@ -8,4 +8,5 @@ import (
 
 var resume, noSignal os.Signal // there is nothing to send them to
 
-func signalName(sig os.Signal) string { return sig.String() }
+// SignalName is the signal's name.
+func SignalName(sig os.Signal) string { return sig.String() }

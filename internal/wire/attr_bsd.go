@@ -4,7 +4,7 @@ package wire
 
 import "syscall"
 
-// descriptorsOf returns the fields that name a descriptor of the caller's.
+// DescriptorsOf returns the fields that name a descriptor of the caller's.
 func DescriptorsOf(a *syscall.SysProcAttr) []*int {
 	if a.Foreground {
 		return []*int{&a.Ctty}

@@ -21,7 +21,7 @@ func systemAttributes(c *coder, a *syscall.SysProcAttr) {
 	integer(c, &a.CgroupFD)
 }
 
-// descriptorsOf returns the fields that name a descriptor of the caller's.
+// DescriptorsOf returns the fields that name a descriptor of the caller's.
 func DescriptorsOf(a *syscall.SysProcAttr) (fields []*int) {
 	if a.Foreground {
 		fields = append(fields, &a.Ctty)

@@ -13,14 +13,14 @@ import (
 
 const (
 	HomePrefix = "corral-"
-	// guardReady is what the guard says when it has all that it takes.
+	// GuardReady is what the guard says when it has all that it takes.
 	GuardReady = 'r'
 
 	// detachPlan is in place of a plan for a run that is to go on without its owner.
 	detachPlan = "detach"
 )
 
-// runPlan is the part of a directory's name that says how to stop the run.
+// RunPlan is the part of a directory's name that says how to stop the run.
 func RunPlan(p stop.Plan, detach bool) (string, error) {
 	if detach {
 		return detachPlan, nil
@@ -35,7 +35,7 @@ func RunPlan(p stop.Plan, detach bool) (string, error) {
 
 func IsDetached(directory string) bool { return strings.HasSuffix(directory, "."+detachPlan) }
 
-// planOf is the plan of a run whose directory has that name. A name that nobody
+// PlanOf is the plan of a run whose directory has that name. A name that nobody
 // understands stands for an empty one, which kills at once.
 func PlanOf(directory string) stop.Plan {
 	_, text, _ := strings.Cut(directory, ".")

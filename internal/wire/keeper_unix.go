@@ -147,7 +147,7 @@ func (e *Event) Err() error {
 // message is what can be sent.
 type message interface{ fields(*coder) }
 
-// frame is a message on the line: its length in 4 bytes, then itself.
+// Frame is a message on the line: its length in 4 bytes, then itself.
 func Frame(m message) []byte {
 	c := &coder{b: make([]byte, 4, 512)}
 	m.fields(c)
@@ -180,7 +180,7 @@ func Receive(line io.Reader, m message, most uint32) error {
 	return nil
 }
 
-// keeperSpec is what the keeper is told first, after the number of descriptors
+// Spec is what the keeper is told first, after the number of descriptors
 // (4 bytes) and the descriptors.
 type Spec struct {
 	Path, Dir    string
@@ -256,7 +256,7 @@ func attributes(c *coder, a *syscall.SysProcAttr) {
 	systemAttributes(c, a)
 }
 
-// keeperEvent is what the keeper tells the owner.
+// Event is what the keeper tells the owner.
 type Event struct {
 	Kind Kind
 	// Of started: the leader's identity.

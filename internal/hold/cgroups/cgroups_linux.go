@@ -46,7 +46,7 @@ func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]proctree.Pro
 
 func (m cgroupMembers) Empty(ctx context.Context) error { return m.dir.Empty(ctx) }
 
-// cgroupContainment is a control group of version 2, in which the leader is
+// containment is a control group of version 2, in which the leader is
 // born. A member leaves it only by writing to the files of another one, for
 // which it needs the owner's privileges at least.
 type containment struct {
@@ -157,9 +157,9 @@ func stillborn(pid int) bool {
 	return err == nil && flags&forkedNoExec != 0
 }
 
-func (c *containment) Exited(ctx context.Context) (held bool, err error) {
+func (c *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	for {
-		line, again := c.pens.watch()
+		line, again := c.pens.guardLine()
 		other, err := child.AwaitExitOr(ctx, c.leader, line, again)
 		if other {
 			c.guardLost(c.pens.replace(line))
@@ -220,7 +220,7 @@ func (c *containment) Close() error {
 	return c.pens.give(c.dir, c.plan, c.untouched)
 }
 
-// reap also finds out whether the directory can be used again: where a member
+// Reap also finds out whether the directory can be used again: where a member
 // has killed it by the same file that Corral uses (cgroup.kill), which does not
 // show, some kernels kill whoever is born in it later. See stillborn too.
 func (c *containment) Reap() (*os.ProcessState, error) {

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pens is the owner's directory of control groups: one for all its runs, below
+// ownerDir is the owner's directory of control groups: one for all its runs, below
 // the owner's own control group, so that limits and whoever kills that one
 // reach the runs as well. In it there is one directory per run, named so that
 // whoever finds it knows how to stop the run, and used for other runs later.
@@ -59,7 +59,7 @@ type site struct {
 	shared bool // a run may still use parent and home
 }
 
-// owner is this process's pens.
+// owner is this process's.
 var owner ownerDir
 
 const (
@@ -89,7 +89,7 @@ func (p *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, 
 		}
 	}
 	if p.home == nil {
-		if err := p.settle(); err != nil {
+		if err := p.build(); err != nil {
 			// What has worked once may work again, when what a command has done there is gone.
 			if p.serial == 0 && !transient(err) {
 				p.no = err
@@ -115,7 +115,7 @@ func (p *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, 
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		// Somebody has removed the owner's directory, or moved the owner.
 		go p.retire().end()
-		if err = p.settle(); err == nil {
+		if err = p.build(); err == nil {
 			dir, err = p.add(plan)
 		}
 	}
@@ -266,8 +266,8 @@ func (s site) end() {
 	}
 }
 
-// settle makes the owner's directory, and the guard in it.
-func (p *ownerDir) settle() error {
+// build makes the owner's directory, and the guard in it.
+func (p *ownerDir) build() error {
 	if _, err := helper.Source(p.helperPath); err != nil {
 		return err
 	}
@@ -358,7 +358,7 @@ func transient(err error) bool {
 // exists; that its program comes up is not waited for.
 //
 // The first one is born in the owner's directory, which shows whether runs can be: the call
-// may be forbidden, or the directory's type may not allow it. See also born. Later ones are not:
+// may be forbidden, or the directory's type may not allow it. Later ones are not:
 // what commands have done to the directory must not be in their way.
 func (p *ownerDir) hire(first bool) error {
 	fd, err := unix.FcntlInt(uintptr(p.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
@@ -441,9 +441,9 @@ func (p *ownerDir) guardPID() int {
 	return p.guard.Pid
 }
 
-// watch returns the line to the guard, or if there is no guard, in how many milliseconds
+// guardLine returns the line to the guard, or if there is no guard, in how many milliseconds
 // that should be changed.
-func (p *ownerDir) watch() (line *os.File, again int) {
+func (p *ownerDir) guardLine() (line *os.File, again int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lines != nil || p.home == nil {

@@ -25,7 +25,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 	return &containment{detach: req.Detach}, nil
 }
 
-// groupContainment is a process group with the leader as its leader. A member
+// containment is a process group with the leader as its leader. A member
 // that leaves the group is a member no longer; only the leader itself is
 // followed if it does.
 type containment struct {
@@ -68,7 +68,7 @@ func (g *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return g.leader, g.id, nil
 }
 
-func (g *containment) Exited(ctx context.Context) (held bool, err error) {
+func (g *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	err = child.AwaitExit(ctx, g.leader)
 	if err == nil {
 		g.ended.Store(true)

@@ -37,7 +37,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 	return j, nil
 }
 
-// jobContainment is a job object. Its only handle is the owner's, so that the
+// containment is a job object. Its only handle is the owner's, so that the
 // kernel kills the run when the owner is gone.
 type containment struct {
 	job     windows.Handle
@@ -60,7 +60,7 @@ type containment struct {
 	total hold.Usage // of the whole run
 }
 
-// prepare asks for a console group, so that the leader can be sent CTRL_BREAK. In a
+// Prepare asks for a console group, so that the leader can be sent CTRL_BREAK. In a
 // console of its own there is nobody else: the flag is ignored with
 // CREATE_NEW_CONSOLE, and would turn off Ctrl-C with CREATE_NO_WINDOW.
 func (j *containment) Prepare(cmd *exec.Cmd) error {
@@ -98,7 +98,7 @@ func (j *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return j.process, j.id, nil
 }
 
-// letGo takes it back that the kernel kills the run when the last handle is closed.
+// LetGo takes it back that the kernel kills the run when the last handle is closed.
 func (j *containment) LetGo() error { return j.limit(0) }
 
 func (j *containment) Reap() (*os.ProcessState, error) {
@@ -109,7 +109,7 @@ func (j *containment) Reap() (*os.ProcessState, error) {
 	return state, err
 }
 
-func (j *containment) Exited(ctx context.Context) (held bool, err error) {
+func (j *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	return false, j.leader.Wait(ctx)
 }
 
@@ -208,7 +208,7 @@ func (j *containment) signalOne(sig os.Signal) error {
 	return ask(j.helperPath, sig, j.id.PID, pids)
 }
 
-// kill ends every member. That no process may be added to one there is keeps
+// Kill ends every member. That no process may be added to one there is keeps
 // those out that are being made.
 func (j *containment) Kill() error {
 	limit := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS)
@@ -334,7 +334,7 @@ func (j *containment) account() (total hold.Usage) {
 	return total
 }
 
-// close lets leftovers that are to be kept live on; of others there are none, but
+// Close lets leftovers that are to be kept live on; of others there are none, but
 // for such as could not be killed.
 func (j *containment) Close() error {
 	j.stopWatch()

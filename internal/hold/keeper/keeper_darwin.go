@@ -11,4 +11,4 @@ const bestEffort = "a process whose parent was started and ended between two loo
 // dieWithKeeper does nothing: there is no parent-death signal.
 func dieWithKeeper(*syscall.SysProcAttr) {}
 
-func (k *containment) held() ([]proctree.Process, error) { return k.ask() }
+func (k *containment) adopted() ([]proctree.Process, error) { return k.ask() }

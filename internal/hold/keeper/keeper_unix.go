@@ -30,7 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeperContainment is the owner's side of a keeper.
+// containment is the owner's side of a keeper.
 type containment struct {
 	req   hold.Request
 	pidns *namespace // the keeper is the init of a PID namespace of its own, if not nil
@@ -152,7 +152,7 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	if k.proc, k.line, err = helper.Start(k.req.HelperPath, wire.KeeperRole, nil, attr); err != nil {
 		return failed(err)
 	}
-	event, err := k.hire(spec, files)
+	event, err := k.brief(spec, files)
 	if err == nil && event.Kind == wire.Failed {
 		k.abandon(nil)
 		return nil, k.id, event.Err()
@@ -177,8 +177,8 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return k.leader, k.id, nil
 }
 
-// hire sends the spec and returns the first event.
-func (k *containment) hire(spec *wire.Spec, files []*os.File) (event wire.Event, err error) {
+// brief sends the spec and returns the first event.
+func (k *containment) brief(spec *wire.Spec, files []*os.File) (event wire.Event, err error) {
 	_, err = k.line.Write(binary.NativeEndian.AppendUint32(nil, uint32(len(files))))
 	if err == nil {
 		err = helper.SendFiles(k.line, files)
@@ -518,7 +518,7 @@ func (k *containment) lastSeen() []proctree.ID {
 	return slices.Clone(k.known)
 }
 
-func (k *containment) Exited(ctx context.Context) (held bool, err error) {
+func (k *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	soon := time.NewTimer(firstRouse) // most that end soon need no more
 	defer soon.Stop()
 	select {
@@ -565,7 +565,7 @@ func (k *containment) look() ([]proctree.Process, error) {
 	if isClosed(k.emptied) {
 		return nil, nil
 	}
-	rows, err := k.held()
+	rows, err := k.adopted()
 	if err != nil {
 		return nil, err
 	}
@@ -597,7 +597,7 @@ func (k *containment) Facts() hold.Facts {
 	return f
 }
 
-// signal has the keeper do it where the owner cannot look, for want of descriptors
+// Signal has the keeper do it where the owner cannot look, for want of descriptors
 // most likely. Who gets them then is not known.
 func (k *containment) Signal(sigs ...os.Signal) error {
 	err := reach.Signal(k.look, sigs...)
@@ -626,7 +626,7 @@ func (k *containment) Kill() error {
 // wake makes a keeper run that a member has stopped.
 func (k *containment) wake() { k.proc.Signal(syscall.SIGCONT) }
 
-// empty takes over a run that has been killed if the keeper does not answer.
+// Empty takes over a run that has been killed if the keeper does not answer.
 func (k *containment) Empty(ctx context.Context) error {
 	k.wake()
 	var late <-chan time.Time
@@ -703,7 +703,7 @@ func (k *containment) dismiss() bool {
 	return k.awaitKeeper(stop.KillPatience)
 }
 
-// letGo has the keeper do nothing any more but wait for the leader, with which it ends: a
+// LetGo has the keeper do nothing any more but wait for the leader, with which it ends: a
 // leader dies with its keeper.
 func (k *containment) LetGo() error {
 	k.wake()
@@ -714,7 +714,7 @@ func (k *containment) LetGo() error {
 	return nil
 }
 
-// close leaves a keeper that still has members to it: it kills them as soon as it can. One
+// Close leaves a keeper that still has members to it: it kills them as soon as it can. One
 // whose leader has ended, and that nobody has waited for, ends.
 func (k *containment) Close() error {
 	k.stopWatch()

@@ -20,7 +20,7 @@ func dieWithKeeper(attr *syscall.SysProcAttr) {
 	}
 }
 
-// held returns the members that the keeper has.
-func (k *containment) held() ([]proctree.Process, error) {
+// adopted returns the members that the keeper has.
+func (k *containment) adopted() ([]proctree.Process, error) {
 	return proctree.BelowMainThread(k.proc.Pid)
 }

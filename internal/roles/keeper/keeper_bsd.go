@@ -47,7 +47,7 @@ func (k *keeper) serve(spec *wire.Spec) {
 	var again <-chan time.Time
 	pause, orphaned := time.Millisecond, false
 	for {
-		k.look()
+		k.tend()
 		if orphaned && k.mayLeave(false) {
 			k.end()
 		}
@@ -92,10 +92,10 @@ func (k *keeper) serve(spec *wire.Spec) {
 // lastKill kills who is left.
 func (k *keeper) lastKill() {
 	k.killing = true
-	k.look()
+	k.tend()
 }
 
-// brood is the run as a stopper in the keeper's process sees it.
+// ownRun is the run as a stopper in the keeper's process sees it.
 type ownRun struct {
 	look                func() ([]proctree.Process, error)
 	killOnce, emptyOnce sync.Once

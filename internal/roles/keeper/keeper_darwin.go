@@ -72,7 +72,7 @@ func (k *keeper) count() int {
 	return len(rows)
 }
 
-// rest returns how many members are left, the leader aside if it has ended, and
+// sweep returns how many members are left, the leader aside if it has ended, and
 // kills them if that is what is to be done.
 func (k *keeper) sweep() int {
 	if k.killing {

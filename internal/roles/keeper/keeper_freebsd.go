@@ -24,7 +24,7 @@ func (k *keeper) reap(pid int) bool { return child.Reap(pid) }
 // bury has nothing to do: who has ended is not looked at.
 func (k *keeper) bury() {}
 
-// rest returns how many members are left, the leader aside if it has ended, and
+// sweep returns how many members are left, the leader aside if it has ended, and
 // kills them if that is what is to be done.
 func (k *keeper) sweep() int {
 	if k.killing {

@@ -86,7 +86,7 @@ func (k *keeper) serve(spec *wire.Spec) {
 		fdOwner:  {Fd: int32(k.owner.FD), Events: unix.POLLIN},
 		fdLeader: {Fd: int32(pidfd), Events: unix.POLLIN},
 	}
-	for k.look(); k.fds[fdLine].Fd >= 0; {
+	for k.tend(); k.fds[fdLine].Fd >= 0; {
 		k.wait(-1)
 	}
 	for k.letGo && !k.mayLeave(k.init) {
@@ -133,7 +133,7 @@ func (k *keeper) wait(limit time.Duration) {
 	case !k.more:
 		k.quiet, k.stalled = pause, k.killing && pause >= 16*shortest
 	}
-	k.look()
+	k.tend()
 	if k.ended != nil && k.fds[fdLeader].Fd >= 0 {
 		unix.Close(int(k.fds[fdLeader].Fd))
 		k.fds[fdLeader].Fd = -1
@@ -206,7 +206,7 @@ func (k *keeper) orphaned() {
 	helper.TakeBack()
 }
 
-// brood is the run as a stopper in the keeper's process sees it.
+// ownRun is the run as a stopper in the keeper's process sees it.
 type ownRun struct{ k *keeper }
 
 func (b ownRun) Signal(sigs ...os.Signal) error       { return reach.Signal(b.k.members, sigs...) }
@@ -219,7 +219,7 @@ func (b ownRun) Kill() error {
 
 func (b ownRun) Empty(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
-	for b.k.look(); !b.k.empty; {
+	for b.k.tend(); !b.k.empty; {
 		left := time.Until(deadline)
 		if left <= 0 {
 			return context.DeadlineExceeded
@@ -233,7 +233,7 @@ func (b ownRun) Empty(ctx context.Context) error {
 // line again.
 const passesAtATime = 8
 
-// rest returns how many members are left, the leader aside if it has ended, and
+// sweep returns how many members are left, the leader aside if it has ended, and
 // kills them if that is what is to be done.
 //
 // A child that ends all the time after it has forked is gone when its identity

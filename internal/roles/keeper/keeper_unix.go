@@ -19,23 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The keeper is the process between the owner and the leader of one run. It
-// knows the members, outlives the owner, and stops the run then. It also holds
-// the leader unreaped until the owner has been told how it ended, so that the
-// leader's PID means the leader for as long as it does under os/exec.
+// How the keeper knows the members is the system's: on Linux and FreeBSD it is the
+// reaper of what it starts, to which a member comes whose parent ends; on macOS it has
+// to follow them. A system's file has
 //
-// How it knows the members is the system's: on Linux and FreeBSD it is the
-// reaper of what it starts, to which a member comes whose parent ends; on macOS
-// it has to follow them. A system's file has
-//
-//	settle   makes the process ready to be the leader's parent
-//	follow   is told the leader
-//	serve    keeps the run until the owner says that it has no more use for it, or
-//	         is gone and the run has been stopped
-//	observe  takes in what has happened: k.ended is set once the leader has ended
-//	rest     counts who is left but for an ended leader, and kills if k.killing
-//	members  lists the live members, for any goroutine
-//	release  reaps an ended leader
+//	becomeReaper  makes the process ready to be the leader's parent
+//	follow        is told the leader
+//	serve         keeps the run until the owner says that it has no more use for it, or
+//	              is gone and the run has been stopped
+//	observe       takes in what has happened: k.ended is set once the leader has ended
+//	sweep         reaps, kills if k.killing, and returns how many members remain, not
+//	              counting an ended leader
+//	members       lists the live members, for any goroutine
+//	reapLeader    reaps an ended leader
 
 // keeperState is what the process knows; keeper is that, and what the system's
 // file needs. Only the main goroutine uses it.
@@ -196,9 +192,9 @@ func (k *keeper) tell(e *wire.Event) {
 	k.line.Write(wire.Frame(e)) // if the owner is gone, the next read says so
 }
 
-// look sees to the run: takes in who has ended, kills those that are to be
+// tend sees to the run: takes in who has ended, kills those that are to be
 // killed, and tells the owner what is news.
-func (k *keeper) look() {
+func (k *keeper) tend() {
 	if k.empty {
 		return
 	}

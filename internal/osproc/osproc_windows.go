@@ -3,12 +3,13 @@ package osproc
 import (
 	"os"
 	"reflect"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
 )
 
-// giveHandle gives p a copy of h, the handle that came with the process and has
+// GiveHandle gives p a copy of h, the handle that came with the process and has
 // every right, as it has under os/exec: the one from os.FindProcess may do little
 // more than wait. Where package os is not as it is known to be, p keeps that.
 func GiveHandle(p *os.Process, h windows.Handle) {
@@ -30,3 +31,7 @@ func GiveHandle(p *os.Process, h windows.Handle) {
 	full, *handle = *handle, full
 	windows.CloseHandle(full)
 }
+
+// Released reports whether Release has been called. Signals other than os.Kill are
+// refused in any case, but in other words.
+func Released(p *os.Process) bool { return p.Signal(syscall.Signal(0)) == syscall.EINVAL }

@@ -1,0 +1,2 @@
+// Package files asks pipes and terminals who has their other end, and what is in them.
+package files

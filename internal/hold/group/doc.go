@@ -1,0 +1,2 @@
+// Package group holds runs in process groups.
+package group

@@ -1,0 +1,2 @@
+// Package job holds runs in job objects (Windows).
+package job

@@ -1,0 +1,2 @@
+// Package holders finds the processes that have a pipe or a terminal open.
+package holders
