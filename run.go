@@ -1,6 +1,7 @@
 package corral
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ type run struct {
 	unknown     error // why it is not known what has been kept
 
 	// See release.go.
-	watched, decided bool // Start has done all that it does; what becomes of the run is closing
+	watched, decided bool // Start has done all that it does; what becomes of the run is settled
 	released         bool // the run has been let go
 	releaseTimer     *time.Timer
 	letGoOf          []proctree.Process
@@ -583,33 +584,26 @@ func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error
 
 // makeReport is called when all is over, with mu held.
 func (r *run) makeReport() *Report {
-	known := r.cont.Facts()
 	rep := &Report{
-		Command:     r.argv(),
-		Leader:      Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
-		Ending:      r.ending,
-		ExitCode:    -1,
-		Containment: r.cont.name,
-		Declined:    r.cont.declined,
-		BestEffort:  known.BestEffort,
-		Unguarded:   known.Unguarded,
-		KeeperLost:  errors.Is(r.reapErr, ErrKeeperLost),
-		Leftovers:   r.kept,
-		Started:     r.started,
-		Elapsed:     Duration(time.Since(r.started)),
+		Command:       r.argv(),
+		Leader:        Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
+		Containment:   r.cont.name,
+		Declined:      slices.Concat([]Declined{}, r.cont.declined), // in JSON, nothing is a list too
+		KeeperLost:    errors.Is(r.reapErr, ErrKeeperLost),
+		Holders:       r.cmd.stdio.holders,
+		OutputDropped: r.cmd.stdio.dropped(),
+		Started:       r.started,
+		Elapsed:       Duration(time.Since(r.started)),
 	}
-	if rep.Ending == "" {
-		rep.Ending = Exited
-	}
-	if rep.Declined == nil {
-		rep.Declined = []Declined{}
-	}
-	if lacking := r.cont.lacking; lacking != "" {
-		if rep.BestEffort != "" {
-			rep.BestEffort += "; "
-		}
-		rep.BestEffort += lacking
-	}
+	r.reportEnding(rep)
+	r.reportLeftovers(rep)
+	r.reportFacts(rep)
+	return rep
+}
+
+// reportEnding says why the run ended, and how the leader did.
+func (r *run) reportEnding(rep *Report) {
+	rep.Ending, rep.ExitCode = cmp.Or(r.ending, Exited), -1
 	switch ctx := r.cmd.ctx; {
 	case r.ending == Cancelled && ctx != nil && ctx.Err() != nil:
 		rep.Cause = context.Cause(ctx).Error()
@@ -620,7 +614,18 @@ func (r *run) makeReport() *Report {
 	if errors.As(r.endErr, &lifeline) {
 		rep.Lifeline = lifeline.Lifeline
 	}
+	if state := r.state; state != nil {
+		rep.ExitCode = state.ExitCode()
+		rep.Signal = endedBy(state)
+		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
+		rep.PeakMemory = peakMemory(state)
+	}
+}
+
+// reportLeftovers says what was left, and what has been done about it.
+func (r *run) reportLeftovers(rep *Report) {
 	unknown := r.unknown
+	rep.Leftovers = r.kept
 	if s := r.stop; s != nil {
 		rep.Leftovers, rep.Forced = leftoversOf(s.Leftovers), s.UsedKill
 		if s.SignalErr != nil {
@@ -631,21 +636,24 @@ func (r *run) makeReport() *Report {
 	if unknown != nil {
 		rep.Unknown = unknown.Error()
 	}
-	rep.Holders = r.cmd.stdio.holders
-	rep.OutputDropped = r.cmd.stdio.dropped()
 	if rep.Leftovers == nil {
-		rep.Leftovers = []Leftover{} // in JSON, nothing is a list too
+		rep.Leftovers = []Leftover{}
 	}
-	if state := r.state; state != nil {
-		rep.ExitCode = state.ExitCode()
-		rep.Signal = endedBy(state)
-		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
-		rep.PeakMemory = peakMemory(state)
+}
+
+// reportFacts says what the containment knows.
+func (r *run) reportFacts(rep *Report) {
+	known := r.cont.Facts()
+	rep.Unguarded, rep.BestEffort = known.Unguarded, known.BestEffort
+	if lacking := r.cont.lacking; lacking != "" {
+		if rep.BestEffort != "" {
+			rep.BestEffort += "; "
+		}
+		rep.BestEffort += lacking
 	}
 	rep.UserTime = max(rep.UserTime, Duration(known.Used.User))
 	rep.SystemTime = max(rep.SystemTime, Duration(known.Used.System))
 	rep.PeakMemory = max(rep.PeakMemory, known.Used.PeakMemory)
-	return rep
 }
 
 func (r *run) argv() []string {

@@ -88,7 +88,7 @@ type Stopper struct {
 	plan   Plan
 	leader int                   // its PID; it is not a leftover
 	why    func(Leftover) string // why a member is still alive; empty if it is not
-	Silent bool                  // nobody will ask for the leftovers, so nobody looks for them
+	silent bool                  // nobody will ask for the leftovers, so nobody looks for them
 	log    *slog.Logger
 
 	forced    chan struct{} // closed by force
@@ -114,6 +114,13 @@ func New(cont Members, plan Plan, leader int, log *slog.Logger) *Stopper {
 		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log, helpers: make(map[proctree.ID]bool), beyond: make(map[proctree.ID]bool),
 		forced: make(chan struct{}), Done: make(chan struct{}),
 	}
+}
+
+// NewQuiet is New for a helper: nobody will ask for the leftovers, or read a log.
+func NewQuiet(cont Members, plan Plan, leader int) *Stopper {
+	s := New(cont, plan, leader, slog.New(slog.DiscardHandler))
+	s.silent = true
+	return s
 }
 
 // Run stops the run. It takes at most the plan's waits, killPatience, and what its
@@ -176,7 +183,7 @@ type sight struct {
 //
 // It takes no longer than patience. What it has not seen by then, the next one does.
 func (s *Stopper) look(fate string, signal string, patience time.Duration) (none bool) {
-	if s.Silent {
+	if s.silent {
 		return false // if there are none, the next step finds out
 	}
 	enough := time.NewTimer(patience)
@@ -422,7 +429,7 @@ func (s *Stopper) kill() bool {
 // within returns what send does, or done = false if that takes longer than d or cut is
 // closed: then it goes on by itself. A helper has nobody else to answer to, and waits.
 func (s *Stopper) within(d time.Duration, cut <-chan struct{}, send func() error) (err error, done bool) {
-	if s.Silent {
+	if s.silent {
 		return send(), true
 	}
 	sent := make(chan error, 1)

@@ -60,57 +60,23 @@ func executable(path, dir string) (string, error) {
 	return exec.LookPath(path)
 }
 
-func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (_ *windows.ProcessInformation, err error) {
-	attr := cmd.SysProcAttr
+func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (*windows.ProcessInformation, error) {
 	if len(cmd.ExtraFiles) > 0 {
 		return nil, syscall.EWINDOWS
 	}
-	block, err := environmentBlock(cmd.Environ())
+	names, block, err := describe(path, cmd)
 	if err != nil {
 		return nil, err
 	}
-	line := attr.CmdLine
-	if line == "" {
-		args := cmd.Args
-		if len(args) == 0 {
-			args = []string{cmd.Path}
-		}
-		line = commandLine(args)
-	}
-	var names [3]*uint16
-	for i, name := range []string{path, line, cmd.Dir} {
-		if name != "" {
-			if names[i], err = windows.UTF16PtrFromString(name); err != nil {
-				return nil, err
-			}
-		}
-	}
-
+	attr := cmd.SysProcAttr
 	parent := windows.CurrentProcess()
 	if attr.ParentProcess != 0 {
 		parent = windows.Handle(attr.ParentProcess)
 	}
-	// The new process gets copies that can be inherited, from its parent.
-	var files []*os.File
-	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
-		f, ok := stream.(*os.File)
-		if !ok || f == nil {
-			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
-				return nil, err
-			}
-			defer f.Close()
-		}
-		files = append(files, f)
-	}
-	var inherited []windows.Handle
-	for _, f := range files {
-		var h windows.Handle
-		err := windows.DuplicateHandle(windows.CurrentProcess(), windows.Handle(f.Fd()), parent, &h, 0, true, windows.DUPLICATE_SAME_ACCESS)
-		if err != nil {
-			return nil, os.NewSyscallError("DuplicateHandle", err)
-		}
-		defer windows.DuplicateHandle(parent, h, 0, nil, 0, false, windows.DUPLICATE_CLOSE_SOURCE)
-		inherited = append(inherited, h)
+	inherited, err := standardHandles(cmd, parent)
+	defer closeIn(parent, inherited)
+	if err != nil {
+		return nil, err
 	}
 	startup := new(windows.StartupInfoEx)
 	startup.Cb = uint32(unsafe.Sizeof(*startup))
@@ -120,27 +86,17 @@ func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (_ *windows.Pro
 		startup.Flags |= windows.STARTF_USESHOWWINDOW
 		startup.ShowWindow = windows.SW_HIDE
 	}
+	also := inherited[:3:3]
 	for _, h := range attr.AdditionalInheritedHandles {
 		if h != 0 { // with one that is 0 no other would be inherited
-			inherited = append(inherited, windows.Handle(h))
+			also = append(also, windows.Handle(h))
 		}
 	}
-
-	list, err := windows.NewProcThreadAttributeList(3)
+	list, err := attributeList(attr, &job, &parent, also)
 	if err != nil {
 		return nil, err
 	}
 	defer list.Delete()
-	err = list.Update(attributeJobList, unsafe.Pointer(&job), unsafe.Sizeof(job))
-	if err == nil && attr.ParentProcess != 0 {
-		err = list.Update(windows.PROC_THREAD_ATTRIBUTE_PARENT_PROCESS, unsafe.Pointer(&parent), unsafe.Sizeof(parent))
-	}
-	if err == nil && !attr.NoInheritHandles {
-		err = list.Update(windows.PROC_THREAD_ATTRIBUTE_HANDLE_LIST, unsafe.Pointer(&inherited[0]), uintptr(len(inherited))*unsafe.Sizeof(inherited[0]))
-	}
-	if err != nil {
-		return nil, err
-	}
 	startup.ProcThreadAttributeList = list.List()
 
 	security := func(s *syscall.SecurityAttributes) *windows.SecurityAttributes {
@@ -149,13 +105,93 @@ func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (_ *windows.Pro
 	flags := attr.CreationFlags | windows.CREATE_UNICODE_ENVIRONMENT | windows.EXTENDED_STARTUPINFO_PRESENT
 	created := new(windows.ProcessInformation)
 	if attr.Token != 0 {
-		err = windows.CreateProcessAsUser(windows.Token(attr.Token), names[0], names[1], security(attr.ProcessAttributes),
-			security(attr.ThreadAttributes), !attr.NoInheritHandles, flags, &block[0], names[2], &startup.StartupInfo, created)
+		err = windows.CreateProcessAsUser(windows.Token(attr.Token), names.path, names.line, security(attr.ProcessAttributes),
+			security(attr.ThreadAttributes), !attr.NoInheritHandles, flags, &block[0], names.dir, &startup.StartupInfo, created)
 	} else {
-		err = windows.CreateProcess(names[0], names[1], security(attr.ProcessAttributes),
-			security(attr.ThreadAttributes), !attr.NoInheritHandles, flags, &block[0], names[2], &startup.StartupInfo, created)
+		err = windows.CreateProcess(names.path, names.line, security(attr.ProcessAttributes),
+			security(attr.ThreadAttributes), !attr.NoInheritHandles, flags, &block[0], names.dir, &startup.StartupInfo, created)
 	}
 	return created, err
+}
+
+// names are the strings that CreateProcess takes; nil for an empty one.
+type names struct{ path, line, dir *uint16 }
+
+// describe returns the names, and the environment.
+func describe(path string, cmd *exec.Cmd) (n names, block []uint16, err error) {
+	if block, err = environmentBlock(cmd.Environ()); err != nil {
+		return n, nil, err
+	}
+	line := cmd.SysProcAttr.CmdLine
+	if line == "" {
+		args := cmd.Args
+		if len(args) == 0 {
+			args = []string{cmd.Path}
+		}
+		line = commandLine(args)
+	}
+	for _, name := range []struct {
+		text string
+		at   **uint16
+	}{{path, &n.path}, {line, &n.line}, {cmd.Dir, &n.dir}} {
+		if name.text == "" {
+			continue
+		}
+		if *name.at, err = windows.UTF16PtrFromString(name.text); err != nil {
+			return n, nil, err
+		}
+	}
+	return n, block, nil
+}
+
+// standardHandles returns the new process's standard streams: copies that can be
+// inherited, in the process that will be its parent. The caller closes them, also after
+// an error.
+func standardHandles(cmd *exec.Cmd, parent windows.Handle) (copies []windows.Handle, err error) {
+	self := windows.CurrentProcess()
+	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		f, ok := stream.(*os.File)
+		if !ok || f == nil {
+			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+				return copies, err
+			}
+			defer f.Close()
+		}
+		var h windows.Handle
+		err := windows.DuplicateHandle(self, windows.Handle(f.Fd()), parent, &h, 0, true, windows.DUPLICATE_SAME_ACCESS)
+		if err != nil {
+			return copies, os.NewSyscallError("DuplicateHandle", err)
+		}
+		copies = append(copies, h)
+	}
+	return copies, nil
+}
+
+func closeIn(process windows.Handle, handles []windows.Handle) {
+	for _, h := range handles {
+		windows.DuplicateHandle(process, h, 0, nil, 0, false, windows.DUPLICATE_CLOSE_SOURCE)
+	}
+}
+
+// attributeList says what job the new process is in, what its parent is, and what it
+// inherits. It points to its arguments, which have to live as long.
+func attributeList(attr *syscall.SysProcAttr, job, parent *windows.Handle, inherited []windows.Handle) (*windows.ProcThreadAttributeListContainer, error) {
+	list, err := windows.NewProcThreadAttributeList(3)
+	if err != nil {
+		return nil, err
+	}
+	err = list.Update(attributeJobList, unsafe.Pointer(job), unsafe.Sizeof(*job))
+	if err == nil && attr.ParentProcess != 0 {
+		err = list.Update(windows.PROC_THREAD_ATTRIBUTE_PARENT_PROCESS, unsafe.Pointer(parent), unsafe.Sizeof(*parent))
+	}
+	if err == nil && !attr.NoInheritHandles {
+		err = list.Update(windows.PROC_THREAD_ATTRIBUTE_HANDLE_LIST, unsafe.Pointer(&inherited[0]), uintptr(len(inherited))*unsafe.Sizeof(inherited[0]))
+	}
+	if err != nil {
+		list.Delete()
+		return nil, err
+	}
+	return list, nil
 }
 
 // commandLine is how most programs take a line apart again.

@@ -4,7 +4,6 @@ package keeper
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
@@ -28,20 +27,9 @@ type events struct {
 func (k *keeper) serve(spec *wire.Spec) {
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
-	requests := make(chan byte)
-	gone := k.owner.End()
-	go func() {
-		defer close(requests)
-		for b := make([]byte, 1); ; {
-			if n, err := k.line.Read(b); n != 1 || err != nil {
-				return
-			}
-			requests <- b[0]
-		}
-	}()
+	requests, gone := k.listen(), k.owner.End()
 	own := &ownRun{look: k.members, killing: make(chan struct{}), emptied: make(chan struct{})}
-	stopper := stop.New(own, spec.Plan, k.leader.PID, slog.New(slog.DiscardHandler))
-	stopper.Silent = true
+	stopper := stop.NewQuiet(own, spec.Plan, k.leader.PID)
 	killing := own.killing
 	var stopped chan struct{}
 	var again <-chan time.Time
@@ -87,6 +75,21 @@ func (k *keeper) serve(spec *wire.Spec) {
 			}
 		}
 	}
+}
+
+// listen returns what the owner says, until the line's end.
+func (k *keeper) listen() <-chan byte {
+	requests := make(chan byte)
+	go func() {
+		defer close(requests)
+		for b := make([]byte, 1); ; {
+			if n, err := k.line.Read(b); n != 1 || err != nil {
+				return
+			}
+			requests <- b[0]
+		}
+	}()
+	return requests
 }
 
 // lastKill kills who is left.

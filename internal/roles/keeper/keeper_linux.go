@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"slices"
 	"syscall"
@@ -93,9 +92,7 @@ func (k *keeper) serve(spec *wire.Spec) {
 		k.wait(-1)
 	}
 	if !k.mayLeave(k.init) {
-		stopper := stop.New(ownRun{k}, spec.Plan, k.leader.PID, slog.New(slog.DiscardHandler))
-		stopper.Silent = true
-		stopper.Run()
+		stop.NewQuiet(ownRun{k}, spec.Plan, k.leader.PID).Run()
 	}
 	k.end()
 }
