@@ -423,14 +423,14 @@ func (c *Cmd) setState(s *os.ProcessState) {
 //   - the context's error, as itself, if the context was done and Cancel returned nil, and
 //     an error that wraps Cancel's if it returned another one than os.ErrProcessDone;
 //   - the first error of copying, or ErrWaitDelay;
-//   - where exec.Cmd.Wait would return nil, what may be left behind: a *SurvivorError, an
-//     *UnknownError, ErrKeeperLost.
+//   - where exec.Cmd.Wait would return nil, what may be left behind: a *SurvivorError,
+//     ErrKeeperLost.
 //
 // The Report has all of it, whatever the error is: the Ending and its Cause, Survivors,
 // Unknown, KeeperLost. With one of the three fields, the error may hold several; use
 // errors.As and errors.Is: *ExitError; the context's error and cause if the context ended
 // the run; context.DeadlineExceeded if Timeout did; *LifelineError; *SurvivorError;
-// *UnknownError; ErrKeeperLost; *LeftoverError; or, if there is none of those, what comes
+// ErrKeeperLost; *LeftoverError; or, if there is none of those, what comes
 // of copying. Also then, an error that comes alone comes as itself. If the command itself
 // cannot be made to end, for which exec.Cmd.Wait would wait, the error holds all, too.
 //

@@ -656,8 +656,8 @@ func TestReportJSON(t *testing.T) {
 			{Process: corral.Process{PID: 12, Start: 13, Command: []string{"node"}}, Fate: corral.Signalled, Signal: "SIGTERM"},
 			{Process: corral.Process{PID: 14, Start: 15, Command: []string{"x"}}, Fate: corral.Survived, Reason: "not permitted"},
 		},
-		Started: time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC), Elapsed: corral.Duration(1500 * time.Millisecond),
-		UserTime: corral.Duration(time.Millisecond), SystemTime: corral.Duration(time.Second), PeakMemory: 4096,
+		Started: time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC), Elapsed: 1500 * time.Millisecond,
+		UserTime: time.Millisecond, SystemTime: time.Second, PeakMemory: 4096,
 	}
 	const want = `{"command":["npm","test"],"leader":{"pid":10,"start":11,"command":["npm","test"]},` +
 		`"ending":"timed_out","exit_code":-1,"signal":"SIGTERM","forced":true,"containment":"group",` +

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -360,7 +361,9 @@ func TestErrorsJoined(t *testing.T) {
 		{"StopPlan", func(c *corral.Cmd) { c.StopPlan = corral.StopPlan{} }, false},
 		{"Leftovers: KeepLeftovers", func(c *corral.Cmd) { c.Leftovers = corral.KeepLeftovers }, false},
 		{"Timeout", func(c *corral.Cmd) { c.Timeout = time.Minute }, true},
-		{"Lifelines", func(c *corral.Cmd) { c.Lifelines = []corral.Lifeline{corral.LifelinePID(other.Process.Pid)} }, true},
+		{"Lifelines", func(c *corral.Cmd) {
+			c.Lifelines = []corral.Lifeline{corral.Lifeline("pid:" + strconv.Itoa(other.Process.Pid))}
+		}, true},
 		{"Leftovers: FailOnLeftovers", func(c *corral.Cmd) { c.Leftovers = corral.FailOnLeftovers }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

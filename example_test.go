@@ -169,7 +169,7 @@ func ExampleLifeline() {
 		panic(err)
 	}
 	cmd := corral.Command("sleep", "60")
-	cmd.Lifelines = []corral.Lifeline{corral.LifelinePID(session.Process.Pid)}
+	cmd.Lifelines = []corral.Lifeline{corral.Lifeline(fmt.Sprintf("pid:%d", session.Process.Pid))}
 	if err := cmd.Start(); err != nil {
 		panic(err)
 	}

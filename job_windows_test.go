@@ -157,7 +157,7 @@ func TestLifelineWindows(t *testing.T) {
 	defer far.Process.Kill()
 	cmd := inJob("obey", "another")
 	cmd.StopPlan = corral.StopPlan{}
-	lost := corral.LifelinePID(far.Process.Pid)
+	lost := corral.Lifeline("pid:" + strconv.Itoa(far.Process.Pid))
 	cmd.Lifelines = []corral.Lifeline{lost}
 	if os.Getppid() > 0 { // a program that has been started from outside of Wine has none
 		cmd.Lifelines = append(cmd.Lifelines, corral.LifelineParent)
@@ -171,7 +171,7 @@ func TestLifelineWindows(t *testing.T) {
 	if err := cmd.Wait(); !errors.As(err, &lifeline) || lifeline.Lifeline != lost || cmd.Report().Ending != corral.LifelineLost {
 		t.Errorf("%v, %+v", err, cmd.Report())
 	}
-	for _, line := range []corral.Lifeline{corral.LifelineStdin, corral.LifelineTTY, corral.LifelineFD(0)} {
+	for _, line := range []corral.Lifeline{corral.LifelineStdin, corral.LifelineTTY, "fd:0"} {
 		cmd := inJob("exit", "0")
 		cmd.Stdin, cmd.Lifelines = os.Stdin, []corral.Lifeline{line}
 		if err := cmd.Start(); !errors.Is(err, errors.ErrUnsupported) {

@@ -14,8 +14,16 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// Lifeline names something outside the run whose loss ends it: see
-// Cmd.Lifelines. A command line may have these names as well.
+// Lifeline names something outside the run whose loss ends it: see Cmd.Lifelines. It is
+// one of the constants, or has a number:
+//
+//   - "fd:N" is descriptor N of the owner: a pipe, a socket with a connection, or a
+//     terminal. It is lost when the other end is closed. Nothing is read from it. The
+//     command does not inherit it (it is set close-on-exec), unless it is one of the
+//     standard streams. It is unsupported on Windows.
+//   - "pid:N" is process N, of whatever user and descent. It is lost when that has ended; a
+//     later process with the PID is another one. On Linux without pidfds this is found out
+//     by looking, at intervals of up to 50 ms.
 type Lifeline string
 
 const (
@@ -41,17 +49,6 @@ const (
 	// seen from the owner's PID namespace.
 	LifelineParent Lifeline = "parent"
 )
-
-// LifelineFD is a descriptor of the owner: a pipe, a socket with a connection, or a
-// terminal. It is lost when the other end is closed. Nothing is read from it. The
-// command does not inherit it (it is set close-on-exec), unless it is one of the
-// standard streams. It is unsupported on Windows.
-func LifelineFD(fd int) Lifeline { return Lifeline("fd:" + strconv.Itoa(fd)) }
-
-// LifelinePID is a process, of whatever user and descent. It is lost when that has
-// ended; a later process with the PID is another one. On Linux without pidfds this
-// is found out by looking, at intervals of up to 50 ms.
-func LifelinePID(pid int) Lifeline { return Lifeline("pid:" + strconv.Itoa(pid)) }
 
 // LifelineError is returned by Wait when the loss of a lifeline has ended the run, and by
 // Start if it was lost before.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,7 +39,7 @@ func links(t *testing.T) map[string]func() link {
 	}
 	ours := func(f *os.File) corral.Lifeline {
 		t.Cleanup(func() { f.Close() })
-		return corral.LifelineFD(int(f.Fd()))
+		return corral.Lifeline("fd:" + strconv.Itoa(int(f.Fd())))
 	}
 	return map[string]func() link{
 		"stdin": func() link {
@@ -93,7 +94,7 @@ func links(t *testing.T) map[string]func() link {
 			must(cmd.Start())
 			cut := func() { cmd.Process.Kill(); cmd.Wait() }
 			t.Cleanup(cut)
-			return link{name: corral.LifelinePID(cmd.Process.Pid), cut: cut}
+			return link{name: corral.Lifeline("pid:" + strconv.Itoa(cmd.Process.Pid)), cut: cut}
 		},
 	}
 }
@@ -199,7 +200,7 @@ func TestLifelineUnread(t *testing.T) {
 	}
 	w.Close()
 	cmd.Wait()
-	if r := cmd.Report(); r.Ending != corral.LifelineLost || r.Elapsed > corral.Duration(20*time.Second) {
+	if r := cmd.Report(); r.Ending != corral.LifelineLost || r.Elapsed > 20*time.Second {
 		t.Errorf("ending %s after %v", r.Ending, r.Elapsed)
 	}
 }
@@ -257,7 +258,7 @@ func TestLifelineNotInherited(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	cmd := corral.Command("sh", "-c", fmt.Sprintf("test ! -e /proc/self/fd/%d", fd))
-	cmd.Lifelines = []corral.Lifeline{corral.LifelineFD(fd)}
+	cmd.Lifelines = []corral.Lifeline{corral.Lifeline("fd:" + strconv.Itoa(fd))}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -301,13 +302,13 @@ func TestLifelineErrors(t *testing.T) {
 		{"empty", "", nil, "want stdin"},
 		{"negative", "fd:-1", nil, "want stdin"},
 		{"number", "pid:x", nil, "want stdin"},
-		{"closed", corral.LifelineFD(1 << 20), nil, "no such descriptor is open"},
-		{"file", corral.LifelineFD(int(file.Fd())), nil, "a file, which cannot tell"},
-		{"device", corral.LifelineFD(int(null.Fd())), nil, "the null device, which cannot tell"},
-		{"unconnected", corral.LifelineFD(listener), nil, "a socket without a connection"},
-		{"lost", corral.LifelineFD(int(r.Fd())), nil, "lifeline lost: fd:"},
-		{"gone", corral.LifelinePID(gone.Process.Pid), nil, "there is no such process"},
-		{"self", corral.LifelinePID(os.Getpid()), nil, "the owner itself"},
+		{"closed", "fd:1048576", nil, "no such descriptor is open"},
+		{"file", corral.Lifeline("fd:" + strconv.Itoa(int(file.Fd()))), nil, "a file, which cannot tell"},
+		{"device", corral.Lifeline("fd:" + strconv.Itoa(int(null.Fd()))), nil, "the null device, which cannot tell"},
+		{"unconnected", corral.Lifeline("fd:" + strconv.Itoa(listener)), nil, "a socket without a connection"},
+		{"lost", corral.Lifeline("fd:" + strconv.Itoa(int(r.Fd()))), nil, "lifeline lost: fd:"},
+		{"gone", corral.Lifeline("pid:" + strconv.Itoa(gone.Process.Pid)), nil, "there is no such process"},
+		{"self", corral.Lifeline("pid:" + strconv.Itoa(os.Getpid())), nil, "the owner itself"},
 		{"no input", corral.LifelineStdin, nil, "no Stdin"},
 		{"file input", corral.LifelineStdin, file, "a file, which cannot tell"},
 	} {

@@ -126,7 +126,7 @@ func TestIgnoresTerm(t *testing.T) {
 				if err := cmd.Wait(); err == nil || cmd.Report().Signal != "SIGKILL" {
 					t.Errorf("Wait: %v, by %s", err, cmd.Report().Signal)
 				}
-				if slow := time.Since(begin) >= corral.DefaultGrace; slow != (plan == nil) {
+				if slow := time.Since(begin) >= corral.DefaultStopPlan()[0].Wait; slow != (plan == nil) {
 					t.Errorf("with the plan %v it takes %v", plan, time.Since(begin))
 				}
 			}

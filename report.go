@@ -1,6 +1,7 @@
 package corral
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/corral-run/corral/internal/errjoin"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
 )
@@ -121,7 +121,7 @@ type Report struct {
 	// run was stopped or let go; the leader itself is here if it could not be stopped, or was let go.
 	Leftovers []Leftover `json:"leftovers"`
 	// Unknown says why it is not known whether anything is left beside the Leftovers:
-	// see UnknownError.
+	// see SurvivorError.
 	Unknown string `json:"unknown,omitempty"`
 	// Holders are the processes that held a pipe or the terminal open when
 	// Cmd.WaitDelay had passed: kept ones, or such as are none of the run. It is
@@ -137,31 +137,64 @@ type Report struct {
 	Unguarded string    `json:"unguarded,omitempty"`
 	Started   time.Time `json:"started"`
 	// Elapsed is the time from start until nothing was left (or was given up).
-	Elapsed Duration `json:"elapsed_seconds"`
+	Elapsed time.Duration `json:"-"` // elapsed_seconds
 	// UserTime and SystemTime are the CPU time of the leader and of the
 	// descendants it waited for; PeakMemory is the largest resident size in
 	// bytes of any one of them, 0 where the system does not tell. On Windows they
 	// are of all members, and PeakMemory is of the memory committed.
-	UserTime   Duration `json:"user_seconds"`
-	SystemTime Duration `json:"system_seconds"`
-	PeakMemory int64    `json:"peak_memory_bytes"`
+	UserTime   time.Duration `json:"-"` // user_seconds
+	SystemTime time.Duration `json:"-"` // system_seconds
+	PeakMemory int64         `json:"peak_memory_bytes"`
 }
 
-// Duration is a time.Duration whose JSON form is seconds.
-type Duration time.Duration
+// seconds is a duration as it is in JSON.
+type seconds time.Duration
 
-func (d Duration) String() string { return time.Duration(d).String() }
+func (d seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).Seconds()) }
 
-// MarshalJSON writes d as seconds, with up to nine decimals.
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).Seconds()) }
-
-// UnmarshalJSON reads what MarshalJSON writes.
-func (d *Duration) UnmarshalJSON(b []byte) error {
+func (d *seconds) UnmarshalJSON(b []byte) error {
 	var s float64
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	*d = Duration(s * float64(time.Second))
+	*d = seconds(s * float64(time.Second))
+	return nil
+}
+
+// plainReport has Report's fields, and not its methods. What follows it in a struct takes
+// the place of its fields of the same JSON name.
+type plainReport Report
+
+type reportTimes struct {
+	Elapsed    seconds `json:"elapsed_seconds"`
+	UserTime   seconds `json:"user_seconds"`
+	SystemTime seconds `json:"system_seconds"`
+}
+
+// MarshalJSON writes durations as seconds, with up to nine decimals. A struct that embeds
+// a Report has this method, too, and its other fields are not written: give it a field.
+func (r Report) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // that is for the caller to say
+	err := enc.Encode(struct {
+		plainReport
+		reportTimes
+		PeakMemory int64 `json:"peak_memory_bytes"` // it comes last
+	}{plainReport(r), reportTimes{seconds(r.Elapsed), seconds(r.UserTime), seconds(r.SystemTime)}, r.PeakMemory})
+	return b.Bytes(), err
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *Report) UnmarshalJSON(b []byte) error {
+	var t reportTimes
+	if err := json.Unmarshal(b, (*plainReport)(r)); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, &t); err != nil {
+		return err
+	}
+	r.Elapsed, r.UserTime, r.SystemTime = time.Duration(t.Elapsed), time.Duration(t.UserTime), time.Duration(t.SystemTime)
 	return nil
 }
 
@@ -182,14 +215,15 @@ func leftoversOf(records []stop.Leftover) []Leftover {
 
 // stopError is what the callers of Stop and Wait get once the stop is done.
 func stopError(s *stop.Stopper) error {
-	var errs []error
-	if left := survivors(leftoversOf(s.Leftovers)); len(left) > 0 {
-		errs = append(errs, &SurvivorError{Survivors: left})
+	return survivorError(survivors(leftoversOf(s.Leftovers)), s.Unknown)
+}
+
+// survivorError is nil if nothing is left.
+func survivorError(left []Leftover, unknown error) error {
+	if len(left) == 0 && unknown == nil {
+		return nil
 	}
-	if s.Unknown != nil {
-		errs = append(errs, &UnknownError{s.Unknown})
-	}
-	return errjoin.Join(errs...)
+	return &SurvivorError{Survivors: left, Unknown: unknown}
 }
 
 // LeftoverError is returned by Wait under FailOnLeftovers when the command
@@ -201,26 +235,31 @@ func (e *LeftoverError) Error() string {
 }
 
 // SurvivorError is returned by Stop, and by Wait if there is nothing that os/exec would
-// return, when members are still alive after all that could be done: processes of other
-// users, or in uninterruptible sleep. Each Reason says why. [Report.Survivors] has them
-// always.
-type SurvivorError struct{ Survivors []Leftover }
+// return, when something is left, or may be, after all that could be done.
+// [Report.Survivors] and [Report.Unknown] have it always.
+type SurvivorError struct {
+	// Survivors are members that are still alive: processes of other users, or in
+	// uninterruptible sleep. Each Reason says why.
+	Survivors []Leftover
+
+	// Unknown, if not nil, says why it is not known whether others are left: the members
+	// could not be listed, and the system has not said that there are none. What could
+	// be done without that list has been done.
+	Unknown error
+}
 
 func (e *SurvivorError) Error() string {
-	return "corral: could not stop " + processes(e.Survivors)
+	var text []string
+	if len(e.Survivors) > 0 {
+		text = append(text, "corral: could not stop "+processes(e.Survivors))
+	}
+	if e.Unknown != nil {
+		text = append(text, "corral: cannot tell whether anything is left: "+e.Unknown.Error())
+	}
+	return strings.Join(text, "; ")
 }
 
-// UnknownError is returned by Stop, and by Wait if there is nothing that os/exec would
-// return, when it is not known whether any member is left, or which: the members could not
-// be listed, and the system has not said that there are none. What could be done without
-// that list has been done. [Report.Unknown] has the reason always.
-type UnknownError struct{ Reason error }
-
-func (e *UnknownError) Error() string {
-	return "corral: cannot tell whether anything is left: " + e.Reason.Error()
-}
-
-func (e *UnknownError) Unwrap() error { return e.Reason }
+func (e *SurvivorError) Unwrap() error { return e.Unknown }
 
 // ContainmentError is returned by Start, before anything has been started, when
 // no containment is to be had here that is wanted and is at least what

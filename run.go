@@ -551,7 +551,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 		left = append(left, stopError(r.stop))
 	}
 	if r.unknown != nil {
-		left = append(left, &UnknownError{r.unknown})
+		left = append(left, survivorError(nil, r.unknown))
 	}
 	if r.stuck || r.cmd.joinsErrors() {
 		return r.joinedError(exitErr, ioErr, left, rep)
@@ -593,7 +593,7 @@ func (r *run) makeReport() *Report {
 		Holders:       r.cmd.stdio.holders,
 		OutputDropped: r.cmd.stdio.dropped(),
 		Started:       r.started,
-		Elapsed:       Duration(time.Since(r.started)),
+		Elapsed:       time.Since(r.started),
 	}
 	r.reportEnding(rep)
 	r.reportLeftovers(rep)
@@ -617,7 +617,7 @@ func (r *run) reportEnding(rep *Report) {
 	if state := r.state; state != nil {
 		rep.ExitCode = state.ExitCode()
 		rep.Signal = endedBy(state)
-		rep.UserTime, rep.SystemTime = Duration(state.UserTime()), Duration(state.SystemTime())
+		rep.UserTime, rep.SystemTime = state.UserTime(), state.SystemTime()
 		rep.PeakMemory = peakMemory(state)
 	}
 }
@@ -651,8 +651,8 @@ func (r *run) reportFacts(rep *Report) {
 		}
 		rep.BestEffort += lacking
 	}
-	rep.UserTime = max(rep.UserTime, Duration(known.Used.User))
-	rep.SystemTime = max(rep.SystemTime, Duration(known.Used.System))
+	rep.UserTime = max(rep.UserTime, known.Used.User)
+	rep.SystemTime = max(rep.SystemTime, known.Used.System)
 	rep.PeakMemory = max(rep.PeakMemory, known.Used.PeakMemory)
 }
 

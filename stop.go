@@ -31,13 +31,10 @@ type StopStep struct {
 	Wait time.Duration
 }
 
-// DefaultGrace is the wait of the one step of DefaultStopPlan.
-const DefaultGrace = 5 * time.Second
-
-// DefaultStopPlan returns the plan of a Cmd that has none: SIGTERM, and
-// DefaultGrace to obey.
+// DefaultStopPlan returns the plan of a Cmd that has none: SIGTERM, and five seconds to
+// obey.
 func DefaultStopPlan() StopPlan {
-	return StopPlan{{Signal: syscall.SIGTERM, Wait: DefaultGrace}}
+	return StopPlan{{Signal: syscall.SIGTERM, Wait: 5 * time.Second}}
 }
 
 // internal is p in the words of package stop.

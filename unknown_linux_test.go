@@ -70,8 +70,8 @@ func runBlind(args []string) {
 	}
 	feed.Close()
 	err = cmd.Wait()
-	var unknown *corral.UnknownError
-	fmt.Printf("unknown: %v, %v: %v\n%s", errors.As(err, &unknown), cmd.Report().Unknown != "", err, sleep)
+	var survivors *corral.SurvivorError
+	fmt.Printf("unknown: %v, %v: %v\n%s", errors.As(err, &survivors) && survivors.Unknown != nil, cmd.Report().Unknown != "", err, sleep)
 }
 
 // TestBlind: who cannot see the members does not say that there are none. Where it is

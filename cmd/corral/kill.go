@@ -14,13 +14,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/procgroup"
 )
 
 func newKill() *cobra.Command {
 	first := signalValue{syscall.SIGTERM}
-	grace := duration(corral.DefaultGrace)
+	grace := duration(defaultGrace)
 	tree := false
 	c := &cobra.Command{
 		Use:   "kill [flags] PID...",

@@ -24,19 +24,45 @@ import (
 // record is what --report writes: the library's report, and what tells it from
 // those of other hosts.
 type record struct {
-	Host string `json:"host,omitempty"`
+	label
 	*corral.Report
 
-	// File is where merge has read it.
-	File string `json:"file,omitempty"`
 	// raw is the report as it was read, with whatever a later corral has put in.
 	raw json.RawMessage
+}
+
+// label is what a record has beside the library's report.
+type label struct {
+	Host string `json:"host,omitempty"`
+	// File is where merge has read it.
+	File string `json:"file,omitempty"`
+}
+
+// MarshalJSON writes the fields of both parts as those of one object.
+func (r record) MarshalJSON() ([]byte, error) {
+	var before, after bytes.Buffer
+	if err := errors.Join(writeJSON(&before, r.label), writeJSON(&after, r.Report)); err != nil {
+		return nil, err
+	}
+	fields := bytes.TrimSpace(bytes.Trim(bytes.TrimSpace(before.Bytes()), "{}"))
+	if len(fields) > 0 {
+		fields = append(fields, ',')
+	}
+	return slices.Concat([]byte("{"), fields, bytes.TrimPrefix(after.Bytes(), []byte("{"))), nil
+}
+
+func (r *record) UnmarshalJSON(b []byte) error {
+	r.Report = new(corral.Report)
+	if err := json.Unmarshal(b, r.Report); err != nil {
+		return err
+	}
+	return json.Unmarshal(b, &r.label)
 }
 
 func writeReport(w io.WriteCloser, r *corral.Report) error {
 	host, _ := os.Hostname() // a report without it is better than none
 	var b bytes.Buffer       // so that it is written whole, or cut where the disk is full
-	if err := writeJSON(&b, record{Host: host, Report: r}); err != nil {
+	if err := writeJSON(&b, record{label: label{Host: host}, Report: r}); err != nil {
 		return err
 	}
 	_, err := w.Write(b.Bytes())
@@ -157,7 +183,7 @@ func readReports(name string, stdin io.Reader) (records []record, err error) {
 		case err != nil:
 			return err
 		}
-		if r.Report == nil || r.Ending == "" || len(r.Command) == 0 {
+		if r.Ending == "" || len(r.Command) == 0 {
 			return errors.New("it has no ending, or no command")
 		}
 		if r.File == "" {

@@ -48,8 +48,11 @@ type runFlags struct {
 // newRun returns the command that runs a command. It exists thrice, as the root,
 // as `run`, which reaches a command that has the name of one of corral's, and as
 // the base of `init`.
+// defaultGrace is the library's: the wait of the one step of its stop plan.
+var defaultGrace = corral.DefaultStopPlan()[0].Wait
+
 func newRun(use string, asInit *initFlags) *cobra.Command {
-	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(corral.DefaultGrace), asInit: asInit}
+	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(defaultGrace), asInit: asInit}
 	if asInit != nil {
 		o.grace = duration(initGrace)
 	}
@@ -393,7 +396,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 
 // unknown is the line for a report that does not know whether anything is left.
 func unknown(r *corral.Report) string {
-	return (&corral.UnknownError{Reason: errors.New(r.Unknown)}).Error()
+	return (&corral.SurvivorError{Unknown: errors.New(r.Unknown)}).Error()
 }
 
 // endLike ends the process by the signal that has ended the command, if it was for

@@ -184,7 +184,7 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 	// The plan is for what the command leaves behind, and for the death of
 	// corral. What was told to stop before the command ended is not told again,
 	// and has as much time: see send.
-	last, grace := o.signal.Signal, corral.DefaultGrace
+	last, grace := o.signal.Signal, defaultGrace
 	if last == 0 {
 		last = syscall.SIGTERM
 	}
