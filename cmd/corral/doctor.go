@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -224,17 +223,4 @@ func (d *diagnosis) writeText(w io.Writer) error {
 		table.row("  " + line)
 	}
 	return table.Flush()
-}
-
-// table writes aligned columns. What goes into it may come from anywhere, so it
-// is made printable.
-type table struct{ *tabwriter.Writer }
-
-func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)} }
-
-func (t table) row(cells ...string) {
-	for i, cell := range cells {
-		cells[i] = printable(cell)
-	}
-	fmt.Fprintln(t, strings.Join(cells, "\t")) // what fails, fails at Flush
 }

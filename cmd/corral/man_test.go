@@ -4,62 +4,15 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/corral-run/corral/internal/winetest"
 )
-
-// Every flag of every visible command is in its help, its man page and
-// docs/cli.md.
-func TestDocumented(t *testing.T) {
-	cli, err := os.ReadFile("../../docs/cli.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range documented(newRoot()) {
-		var help bytes.Buffer
-		if status := run(append(strings.Fields(c.CommandPath())[1:], "--help"), &help, &help); status != 0 {
-			t.Errorf("%s --help: status %d", c.CommandPath(), status)
-		}
-		page := manPage(c)
-		flags := 0
-		visible(c, func(f *pflag.Flag) {
-			flags++
-			if !strings.Contains(help.String(), "--"+f.Name) {
-				t.Errorf("%s --help says nothing of --%s", c.CommandPath(), f.Name)
-			}
-			if !strings.Contains(page, `\fB\-\-`+roff(f.Name)+`\fR`) {
-				t.Errorf("the man page of %s says nothing of --%s", c.CommandPath(), f.Name)
-			}
-			if !bytes.Contains(cli, []byte("--"+f.Name)) {
-				t.Errorf("docs/cli.md says nothing of --%s of %s", f.Name, c.CommandPath())
-			}
-		})
-		if flags == 0 {
-			t.Errorf("%s has no flags, not even --help", c.CommandPath())
-		}
-		for line := range strings.Lines(c.Annotations[exitStatuses]) {
-			code, meaning, _ := strings.Cut(strings.TrimSpace(line), "\t")
-			for where, text := range map[string]string{"help": help.String(), "man page": page} {
-				escaped := meaning
-				if where == "man page" {
-					escaped = roff(meaning)
-				}
-				if !strings.Contains(text, escaped) {
-					t.Errorf("%s: the %s does not explain exit status %s", c.CommandPath(), where, code)
-				}
-			}
-		}
-	}
-}
 
 func TestManPage(t *testing.T) {
 	root := &cobra.Command{Use: "top [flags]", Short: "Be on top", Long: "One.\n\n.Two \\n 'quoted'", Version: "1.0",

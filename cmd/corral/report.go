@@ -77,8 +77,6 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-type nopCloser struct{ io.Writer }
-
 func (nopCloser) Close() error { return nil }
 
 func newReport() *cobra.Command {

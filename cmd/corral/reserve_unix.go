@@ -34,22 +34,3 @@ func checkDescriptors(lifelines int) error {
 	}
 	return os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
 }
-
-// maybeClosed names the standard streams that may have been closed when corral was
-// started: Go's runtime has opened the null device for reading and writing then. That
-// is how many programs give it to their children, so that it says nothing for certain.
-func maybeClosed() []string {
-	var null unix.Stat_t
-	if unix.Stat(os.DevNull, &null) != nil {
-		return nil
-	}
-	var names []string
-	for fd, name := range []string{"stdin", "stdout", "stderr"} {
-		var st unix.Stat_t
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-		if err == nil && flags&unix.O_ACCMODE == unix.O_RDWR && unix.Fstat(fd, &st) == nil && st.Rdev == null.Rdev {
-			names = append(names, name)
-		}
-	}
-	return names
-}

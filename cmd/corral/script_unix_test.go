@@ -155,3 +155,6 @@ func cmdShare(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.Chmod(ts.MkAbs("."), 0o777))
 }
+
+// succeed is a command that does nothing.
+var succeed = []string{"true"}

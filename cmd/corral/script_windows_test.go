@@ -47,3 +47,6 @@ func child() {
 	}
 	os.Exit(int(*status))
 }
+
+// succeed is a command that does nothing.
+var succeed = []string{"cmd", "/c", "exit"}

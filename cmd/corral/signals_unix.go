@@ -12,21 +12,8 @@ import (
 	"github.com/corral-run/corral/internal/disposition"
 )
 
-// errNotExecutable: the file is neither a program nor a script with a #! line.
-const errNotExecutable = syscall.ENOEXEC
-
-// defaultUTF8: without a locale the system speaks ASCII (the POSIX locale).
-const defaultUTF8 = false
-
 // resume makes stopped processes run again.
 var resume os.Signal = syscall.SIGCONT
-
-// What execvp(3) gives files to that are not executable by themselves, and where
-// it looks if there is no PATH.
-const (
-	scriptShell = "/bin/sh"
-	defaultPath = "/bin:/usr/bin"
-)
 
 func signalName(sig syscall.Signal) string { return unix.SignalName(sig) }
 
@@ -101,19 +88,4 @@ func reactionTo(sig os.Signal) reaction {
 		return disregard
 	}
 	return passOn
-}
-
-// exitStatus is the status a shell gives for a command that ended this way.
-func exitStatus(p *os.ProcessState) int {
-	if ws, ok := p.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return statusSignal + int(ws.Signal())
-	}
-	return p.ExitCode()
-}
-
-// readerGone reports whether nobody reads a pipe any more, or a terminal is gone.
-func readerGone(f *os.File) bool {
-	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 }

@@ -86,18 +86,6 @@ func parsePID(s string) (int, error) {
 	return int(pid), nil
 }
 
-// completePIDs offers the running processes to the shells' completions.
-func completePIDs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	table, _ := proctree.Snapshot() // nothing to offer is no reason to fail
-	var pids []string
-	for _, p := range table {
-		if p.PID > 1 && p.PID != os.Getpid() {
-			pids = append(pids, fmt.Sprintf("%d\t%s", p.PID, shorten(title(p), 60)))
-		}
-	}
-	return pids, cobra.ShellCompDirectiveNoFileComp
-}
-
 // title is the command line of p on one line, or its short name in brackets,
 // as ps does it, if there is none: kernel threads, zombies, other users'
 // processes on some systems.

@@ -13,6 +13,12 @@ const errNotExecutable = syscall.Errno(193)
 // defaultUTF8: Windows has no locale variables, and its terminals show UTF-8.
 const defaultUTF8 = true
 
+// adoptOrphans: only Linux can.
+const adoptOrphans = false
+
+// There are no real-time signals here.
+const rtMin, rtMax = 0, 0
+
 var resume os.Signal // nothing is ever stopped here
 
 // There is no execvp(3) here.
@@ -50,6 +56,9 @@ func reactionTo(sig os.Signal) reaction {
 	}
 	return terminate
 }
+
+// whyCannot: no file has an interpreter here.
+func whyCannot(string, error) error { return nil }
 
 // checkDescriptors: there is no limit to be met.
 func checkDescriptors(int) error { return nil }

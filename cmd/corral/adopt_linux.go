@@ -1,4 +1,0 @@
-package main
-
-// adoptOrphans: corral starts nothing but one run.
-const adoptOrphans = true

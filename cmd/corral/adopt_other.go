@@ -1,6 +1,0 @@
-//go:build darwin || freebsd || windows
-
-package main
-
-// adoptOrphans: there is no such thing here.
-const adoptOrphans = false

@@ -1,0 +1,65 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestHelp(t *testing.T) {
+	for _, line := range []string{"--help", "-h", "help", "help kill", "kill --help", "tree -h", "run --help", "report --help", "help report merge", "timeout --help", "timeout --version", "completion --help", "--version", "version", "version --help", "help version", "man --help"} {
+		var stdout, stderr bytes.Buffer
+		if status := run(strings.Fields(line), &stdout, &stderr); status != 0 || stdout.Len() == 0 || stderr.Len() > 0 {
+			t.Errorf("corral %s: status %d, stdout %q, stderr %q", line, status, stdout.String(), stderr.String())
+		}
+	}
+}
+
+// Every flag of every visible command is in its help, its man page and
+// docs/cli.md.
+func TestDocumented(t *testing.T) {
+	cli, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range documented(newRoot()) {
+		var help bytes.Buffer
+		if status := run(append(strings.Fields(c.CommandPath())[1:], "--help"), &help, &help); status != 0 {
+			t.Errorf("%s --help: status %d", c.CommandPath(), status)
+		}
+		page := manPage(c)
+		flags := 0
+		visible(c, func(f *pflag.Flag) {
+			flags++
+			if !strings.Contains(help.String(), "--"+f.Name) {
+				t.Errorf("%s --help says nothing of --%s", c.CommandPath(), f.Name)
+			}
+			if !strings.Contains(page, `\fB\-\-`+roff(f.Name)+`\fR`) {
+				t.Errorf("the man page of %s says nothing of --%s", c.CommandPath(), f.Name)
+			}
+			if !bytes.Contains(cli, []byte("--"+f.Name)) {
+				t.Errorf("docs/cli.md says nothing of --%s of %s", f.Name, c.CommandPath())
+			}
+		})
+		if flags == 0 {
+			t.Errorf("%s has no flags, not even --help", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Annotations[exitStatuses]) {
+			code, meaning, _ := strings.Cut(strings.TrimSpace(line), "\t")
+			for where, text := range map[string]string{"help": help.String(), "man page": page} {
+				escaped := meaning
+				if where == "man page" {
+					escaped = roff(meaning)
+				}
+				if !strings.Contains(text, escaped) {
+					t.Errorf("%s: the %s does not explain exit status %s", c.CommandPath(), where, code)
+				}
+			}
+		}
+	}
+}

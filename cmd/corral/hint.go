@@ -1,0 +1,104 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// wordHint is what to add about a command that is not found, which c was to run.
+func wordHint(c *cobra.Command, word string) string {
+	name, _, set := strings.Cut(word, "=")
+	switch {
+	case set && name != "" && !strings.ContainsAny(name, "/ "):
+		return fmt.Sprintf(" (a variable is set by env: env %s ...)", word)
+	case strings.ContainsAny(word, " \t|&;<>()`"):
+		return " (this is one word: leave out the quotes, or use sh -c)"
+	case slices.Contains(builtins, word):
+		return " (only a shell has that: use sh -c)"
+	case !c.HasParent() && c.ArgsLenAtDash() < 0:
+		return commandHint(c, word)
+	}
+	return ""
+}
+
+// builtins are commands that are none for anybody but a shell.
+var builtins = []string{
+	".", "alias", "bg", "builtin", "cd", "declare", "eval", "exec", "exit", "export", "fg", "jobs", "let", "local", "pushd", "popd",
+	"read", "return", "set", "shift", "source", "trap", "type", "ulimit", "umask", "unalias", "unset", "wait",
+}
+
+// commandHint is what to add about a command that is not found, if it is nearly one of
+// corral's.
+func commandHint(root *cobra.Command, word string) string {
+	names := []string{"help"}
+	for _, sub := range root.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if name := nearest(word, names); name != "" {
+		return fmt.Sprintf(" (did you mean '%s %s'?)", root.CommandPath(), name)
+	}
+	return ""
+}
+
+// nearest returns that of the names which is most like word, or begins with it; empty
+// if none is like it enough to be meant.
+func nearest(word string, names []string) string {
+	word = strings.ToLower(word)
+	best, least := "", 3
+	if len(word) < 5 {
+		least = 2 // git is not init
+	}
+	for _, name := range names {
+		if d := edits(word, strings.ToLower(name)); d < least && d < len(word) {
+			best, least = name, d
+		}
+	}
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	for _, name := range names {
+		if strings.HasPrefix(strings.ToLower(name), word) {
+			if best != "" {
+				return "" // it may be either
+			}
+			best = name
+		}
+	}
+	return best
+}
+
+// edits is how many letters have to be put in, left out, changed, or swapped with their
+// neighbour to make a into b.
+func edits(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		for j := range rows[i] {
+			switch {
+			case i == 0:
+				rows[i][j] = j
+				continue
+			case j == 0:
+				rows[i][j] = i
+				continue
+			}
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			n := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				n = min(n, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = n
+		}
+	}
+	return rows[len(a)][len(b)]
+}

@@ -1,6 +1,0 @@
-//go:build linux || darwin || freebsd
-
-package main
-
-// succeed is a command that does nothing.
-var succeed = []string{"true"}

@@ -1,0 +1,105 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"github.com/corral-run/corral"
+)
+
+// startCommand starts the command in args, made by build, the way execvp(3) and the
+// shells do: what is neither a program nor says by a #! line what is to run it is a
+// script of the shell's.
+func startCommand(args []string, build func([]string) *corral.Cmd) (*corral.Cmd, error) {
+	cmd := build(args)
+	err := cmd.Start()
+	if errors.Is(err, errNotExecutable) && scriptShell != "" && isText(cmd.Path) {
+		cmd = build(append([]string{scriptShell, cmd.Path}, args[1:]...))
+		err = cmd.Start()
+	}
+	return cmd, err
+}
+
+// isText tells a script from a program for another machine, as shells do it, by the
+// beginning. One that cannot be read is left to the shell, which says so.
+func isText(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	b := make([]byte, 256)
+	n, _ := io.ReadFull(f, b)
+	return !bytes.Contains(b[:n], []byte{0})
+}
+
+// startError turns an error of Start into the status that env(1) and timeout(1)
+// give, and a shell.
+func startError(name string, err error) error {
+	var lookup *exec.Error
+	var start *fs.PathError
+	switch {
+	case errors.As(err, &lookup):
+		err = lookup.Err
+	case errors.As(err, &start) && start.Op == "fork/exec":
+		err = start.Err
+		switch why := whyCannot(start.Path, err); {
+		case why != nil:
+			err = why
+		case start.Path == scriptShell && name != scriptShell: // see startCommand
+			err = fmt.Errorf("its interpreter %s: %w", scriptShell, err)
+		}
+	default:
+		return &exit{statusOwn, err}
+	}
+	found := inPath(name)
+	switch {
+	case name == "." || name == "..":
+		return &exit{statusCannot, fmt.Errorf("%s: is a directory", name)}
+	case errors.Is(err, exec.ErrDot):
+		return &exit{statusCannot, fmt.Errorf("%s: it is in the working directory, which is in PATH; to run it, give its path: %s", name, filepath.FromSlash("./"+name))}
+	case errors.Is(err, exec.ErrNotFound) && found != "" && isDirectory(found):
+		return &exit{statusCannot, fmt.Errorf("%s: %s is a directory", name, found)}
+	case errors.Is(err, exec.ErrNotFound) && found != "":
+		return &exit{statusCannot, fmt.Errorf("%s: permission denied", name)}
+	case errors.Is(err, exec.ErrNotFound):
+		return &exit{statusNotFound, fmt.Errorf("%s: command not found", name)}
+	case errors.Is(err, fs.ErrNotExist):
+		return &exit{statusNotFound, fmt.Errorf("%s: %w", name, err)}
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &exit{statusOwn, fmt.Errorf("%s: %w", name, err)} // fork(2), not execve(2)
+	}
+	return &exit{statusCannot, fmt.Errorf("%s: %w", name, err)}
+}
+
+// inPath returns what in PATH is called name, a file rather than a directory, and
+// nothing if there is none: exec.LookPath says "not found" also if all of it lacks the
+// permission, or is a directory.
+func inPath(name string) (found string) {
+	if filepath.Base(name) != name {
+		return ""
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			return path
+		} else if err == nil && found == "" {
+			found = path
+		}
+	}
+	return found
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

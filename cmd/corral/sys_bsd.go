@@ -1,0 +1,14 @@
+//go:build darwin || freebsd
+
+package main
+
+import "golang.org/x/sys/unix"
+
+// adoptOrphans: only Linux can.
+const adoptOrphans = false
+
+// No real-time signal has a name here.
+const rtMin, rtMax = 0, 0
+
+// getTermios reads the modes of a terminal: termios(4).
+const getTermios = unix.TIOCGETA

@@ -1,0 +1,57 @@
+//go:build linux || darwin || freebsd
+
+package main
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// errNotExecutable: the file is neither a program nor a script with a #! line.
+const errNotExecutable = syscall.ENOEXEC
+
+// defaultUTF8: without a locale the system speaks ASCII (the POSIX locale).
+const defaultUTF8 = false
+
+// What execvp(3) gives files to that are not executable by themselves, and where
+// it looks if there is no PATH.
+const (
+	scriptShell = "/bin/sh"
+	defaultPath = "/bin:/usr/bin"
+)
+
+// maybeClosed names the standard streams that may have been closed when corral was
+// started: Go's runtime has opened the null device for reading and writing then. That
+// is how many programs give it to their children, so that it says nothing for certain.
+func maybeClosed() []string {
+	var null unix.Stat_t
+	if unix.Stat(os.DevNull, &null) != nil {
+		return nil
+	}
+	var names []string
+	for fd, name := range []string{"stdin", "stdout", "stderr"} {
+		var st unix.Stat_t
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err == nil && flags&unix.O_ACCMODE == unix.O_RDWR && unix.Fstat(fd, &st) == nil && st.Rdev == null.Rdev {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// exitStatus is the status a shell gives for a command that ended this way.
+func exitStatus(p *os.ProcessState) int {
+	if ws, ok := p.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return statusSignal + int(ws.Signal())
+	}
+	return p.ExitCode()
+}
+
+// readerGone reports whether nobody reads a pipe any more, or a terminal is gone.
+func readerGone(f *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+}

@@ -1,0 +1,56 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// versionLine is all that a program knows of its own making.
+func versionLine() string {
+	about := []string{runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		settings := make(map[string]string)
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
+		if revision := settings["vcs.revision"]; revision != "" {
+			if settings["vcs.modified"] == "true" {
+				revision += " with changes"
+			}
+			about = append([]string{"revision " + revision}, about...)
+		}
+	}
+	return fmt.Sprintf("corral %s (%s)\n", version(), strings.Join(about, ", "))
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Say which corral this is",
+		Long: `Say which version of corral this is, which revision it was made of, as far as that
+is known, with which Go, and for which system; the same as corral --version.`,
+		Annotations: map[string]string{exitStatuses: `0	it has been said
+125	bad arguments, or it cannot be written
+`},
+		DisableFlagsInUseLine: true,
+		Args:                  noArguments,
+		ValidArgsFunction:     cobra.NoFileCompletions,
+		RunE: func(c *cobra.Command, _ []string) error {
+			fmt.Fprint(c.OutOrStdout(), versionLine())
+			return nil
+		},
+	}
+}
