@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// checkWords looks at the flags in args before they are parsed: a parser takes
+// checkCommandLine looks at the flags in args before they are parsed: a parser takes
 // whatever comes next for the value of a flag, -- and other flags too, and says little
 // about what it does not know.
 //
@@ -20,8 +20,8 @@ import (
 // words.
 //
 // It returns the arguments in a form in which cobra finds the command in them.
-func checkWords(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
-	args = apart(root.Flags(), args)
+func checkCommandLine(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
+	args = splitShortFlags(root.Flags(), args)
 	root.InitDefaultHelpCmd() // else it would not be found
 	c, rest, err := root.Find(args)
 	if err == nil && c != root { // whose flags may come first
@@ -33,9 +33,9 @@ func checkWords(root *cobra.Command, args []string) (*cobra.Command, []string, e
 	return c, args, err
 }
 
-// apart returns args with a word for each of the short flags that come first: of -qt 5,
+// splitShortFlags returns args with a word for each of the short flags that come first: of -qt 5,
 // cobra would take the 5 for a command.
-func apart(flags *pflag.FlagSet, args []string) []string {
+func splitShortFlags(flags *pflag.FlagSet, args []string) []string {
 	for i := 0; i < len(args); i++ {
 		word := args[i]
 		if len(word) < 2 || word[0] != '-' || word == "--" {
@@ -79,7 +79,7 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 		if !known {
 			return unknownFlag(c, word)
 		}
-		if err := oneDash(flags, word); err != nil {
+		if err := checkDashes(flags, word); err != nil {
 			return err
 		}
 		if flag == nil {
@@ -143,7 +143,7 @@ func isOption(flag *pflag.Flag, word string) bool {
 // unknownFlag says what may have been meant by one that there is not.
 func unknownFlag(c *cobra.Command, word string) error {
 	flags := c.Flags()
-	if err := oneDash(flags, word); err != nil {
+	if err := checkDashes(flags, word); err != nil {
 		return err
 	}
 	name, long := strings.CutPrefix(word, "--")
@@ -156,13 +156,13 @@ func unknownFlag(c *cobra.Command, word string) error {
 			return fmt.Errorf("unknown flag: %s; a process ID is not negative, nor is that of its process group", word)
 		}
 		if _, known := valueFlag(c.Root().Flags(), word); known {
-			return elsewhere(c, word)
+			return flagOfAnother(c, word)
 		}
 		return fmt.Errorf("unknown flag: %s", word)
 	}
 	name, _, _ = strings.Cut(name, "=")
 	if c.Root().Flags().Lookup(name) != nil {
-		return elsewhere(c, word)
+		return flagOfAnother(c, word)
 	}
 	if name = nearest(name, longNames(flags)); name != "" {
 		return fmt.Errorf("unknown flag: %s (did you mean --%s?)", word, name)
@@ -170,13 +170,13 @@ func unknownFlag(c *cobra.Command, word string) error {
 	return fmt.Errorf("unknown flag: %s", word)
 }
 
-// elsewhere is the error about a flag that corral has, but not its command c.
-func elsewhere(c *cobra.Command, word string) error {
+// flagOfAnother is the error about a flag that corral has, but not its command c.
+func flagOfAnother(c *cobra.Command, word string) error {
 	return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
 }
 
-// oneDash is the error about a word that is a long flag's but for a second dash.
-func oneDash(flags *pflag.FlagSet, word string) error {
+// checkDashes is the error about a word that is a long flag's but for a second dash.
+func checkDashes(flags *pflag.FlagSet, word string) error {
 	name, _, _ := strings.Cut(word[1:], "=")
 	if len(name) > 1 && name[0] != '-' && slices.Contains(longNames(flags), name) {
 		return fmt.Errorf("unknown flag: %s; it is written with two dashes: -%s", word, word)

@@ -46,7 +46,7 @@ line of corral. bash needs the package bash-completion for it.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := shells[args[0]](c.Root(), c.OutOrStdout()); err != nil {
-				return &exit{statusOwn, err}
+				return &exitError{statusOwn, err}
 			}
 			return nil
 		},
@@ -71,4 +71,9 @@ func completePIDs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDi
 		}
 	}
 	return pids, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFiles leaves it to the shell to offer files, as for any command.
+func completeFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveDefault
 }

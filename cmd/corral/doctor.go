@@ -49,7 +49,7 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 				err = errors.New("/proc is not mounted, or is not that of this PID namespace, and doctor needs it: mount -t proc proc /proc")
 			}
 			if err != nil {
-				return &exit{statusOwn, err}
+				return &exitError{statusOwn, err}
 			}
 			d := diagnose(program)
 			write := d.writeText
@@ -57,10 +57,10 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 				write = d.writeJSON
 			}
 			if err := write(c.OutOrStdout()); err != nil {
-				return &exit{statusOwn, err}
+				return &exitError{statusOwn, err}
 			}
 			if !d.Survives {
-				return &exit{status: statusStuck}
+				return &exitError{status: statusStuck}
 			}
 			return nil
 		},
@@ -107,19 +107,19 @@ type finding struct {
 // diagnose tries everything with the given program, which is corral.
 func diagnose(program string) *diagnosis {
 	d := &diagnosis{Version: version(), Improve: []string{}, AutoFrom: os.Getenv(autoVariable)}
-	auto, err := try(program, corral.Auto)
+	auto, err := tryContainment(program, corral.Auto)
 	if err != nil {
-		d.AutoReason = reason(err)
+		d.AutoReason = reasonOf(err)
 	}
 	d.Auto = auto
 	d.Survives = auto != corral.Auto && auto != corral.Group
-	d.Host = inspect()
+	d.Host = inspectHost()
 	for _, p := range promise.On(d.Host.OS) {
 		c := corral.Containment(p.Containment)
-		_, err := try(program, c)
+		_, err := tryContainment(program, c)
 		f := finding{Containment: c, Works: err == nil, Auto: c == auto, Escapes: p.Escapes, OwnerKilled: p.OwnerKilled, State: p.State}
 		if err != nil {
-			f.Reason = strings.TrimPrefix(strings.TrimPrefix(reason(err), p.Containment+" containment: "), p.Containment+": ")
+			f.Reason = strings.TrimPrefix(strings.TrimPrefix(reasonOf(err), p.Containment+" containment: "), p.Containment+": ")
 		}
 		d.Containments = append(d.Containments, f)
 	}
@@ -129,9 +129,9 @@ func diagnose(program string) *diagnosis {
 	return d
 }
 
-// try runs the program in the containment c, or in what there is, and returns
+// tryContainment runs the program in the containment c, or in what there is, and returns
 // the containment that it had.
-func try(program string, c corral.Containment) (corral.Containment, error) {
+func tryContainment(program string, c corral.Containment) (corral.Containment, error) {
 	const patience = 10 * time.Second
 	cmd := corral.Command(program, "--version")
 	cmd.Args[0] = "corral"
@@ -156,8 +156,8 @@ func try(program string, c corral.Containment) (corral.Containment, error) {
 	return got, nil
 }
 
-// reason is an error as the words after "no".
-func reason(err error) string { return strings.TrimPrefix(err.Error(), "corral: ") }
+// reasonOf is an error as the words after "no".
+func reasonOf(err error) string { return strings.TrimPrefix(err.Error(), "corral: ") }
 
 func (d *diagnosis) writeJSON(w io.Writer) error {
 	return writeJSON(w, d)

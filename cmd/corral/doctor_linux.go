@@ -22,7 +22,7 @@ import (
 
 // inspect finds the facts by doing, where that is harmless, and by reading
 // elsewhere.
-func inspect() host {
+func inspectHost() host {
 	l := &linux{
 		UID:        os.Geteuid(),
 		PID1:       os.Getpid() == 1,
@@ -49,8 +49,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// word returns the content of a file of one line.
-func word(path string) (string, error) {
+// readWord returns the content of a file of one line.
+func readWord(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	return strings.TrimSpace(string(b)), err
 }
@@ -68,9 +68,9 @@ func failed(call string, err error) answer {
 	return answer{Reason: fmt.Sprintf("%s: %v", call, err)}
 }
 
-// found is the answer of a call that was made so that it fails or does nothing:
+// answerTo is the answer of a call that was made so that it fails or does nothing:
 // it is there unless it says one of these.
-func found(call string, err error, absent ...syscall.Errno) answer {
+func answerTo(call string, err error, absent ...syscall.Errno) answer {
 	for _, errno := range append(absent, unix.ENOSYS, unix.EPERM) {
 		if errors.Is(err, errno) {
 			return failed(call, err)
@@ -152,13 +152,13 @@ func hidepid(mounts []mounted) string {
 func subreaper() answer {
 	var is int32
 	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0)
-	return found("prctl(PR_GET_CHILD_SUBREAPER)", err, unix.EINVAL)
+	return answerTo("prctl(PR_GET_CHILD_SUBREAPER)", err, unix.EINVAL)
 }
 
 // clone3 asks for nothing, which is no valid request.
 func clone3() answer {
 	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
-	return found("clone3", errno)
+	return answerTo("clone3", errno)
 }
 
 func inspectCgroups() cgroups {
@@ -186,19 +186,19 @@ func inspectCgroups() cgroups {
 		}
 		c.Mount = dir
 		c.ReadOnly = c.ReadOnly || dir == own && fs.Flags&unix.ST_RDONLY != 0
-		c.Marked = c.Marked || marked(dir)
+		c.Marked = c.Marked || markedDelegated(dir)
 		if dir == filepath.Dir(dir) {
 			break
 		}
 	}
-	c.Type, err = word(filepath.Join(own, "cgroup.type"))
+	c.Type, err = readWord(filepath.Join(own, "cgroup.type"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.Type = "root"
 	case err != nil:
 		c.Type = err.Error()
 	}
-	controllers, _ := word(filepath.Join(own, "cgroup.controllers"))
+	controllers, _ := readWord(filepath.Join(own, "cgroup.controllers"))
 	c.Controllers = append(c.Controllers, strings.Fields(controllers)...)
 
 	made, err := os.MkdirTemp(own, "doctor-*")
@@ -236,8 +236,8 @@ func killFile(own, made string) answer {
 	return a
 }
 
-// marked says whether systemd has marked dir as that of a delegated unit.
-func marked(dir string) bool {
+// markedDelegated says whether systemd has marked dir as that of a delegated unit.
+func markedDelegated(dir string) bool {
 	for _, name := range []string{"trusted.delegate", "user.delegate"} {
 		value := make([]byte, 8)
 		if n, err := unix.Getxattr(dir, name, value); err == nil && string(value[:n]) == "1" {
@@ -250,7 +250,7 @@ func marked(dir string) bool {
 func inspectNamespaces() namespaces {
 	n := namespaces{answer: answer{Works: true}, Sysctls: make(map[string]string)}
 	for _, name := range []string{usernsClone, usernsMax, usernsAppArmor} {
-		if value, err := word("/proc/sys/" + strings.ReplaceAll(name, ".", "/")); err == nil {
+		if value, err := readWord("/proc/sys/" + strings.ReplaceAll(name, ".", "/")); err == nil {
 			n.Sysctls[name] = value
 		}
 	}
@@ -276,10 +276,10 @@ func inspectPidfd() pidfds {
 	}
 	defer unix.Close(fd)
 	p := pidfds{Open: answer{Works: true}}
-	p.Signal = found("pidfd_send_signal", unix.PidfdSendSignal(fd, 0, nil, 0))
-	p.ProcessGroup = found("pidfd_send_signal(PIDFD_SIGNAL_PROCESS_GROUP)",
+	p.Signal = answerTo("pidfd_send_signal", unix.PidfdSendSignal(fd, 0, nil, 0))
+	p.ProcessGroup = answerTo("pidfd_send_signal(PIDFD_SIGNAL_PROCESS_GROUP)",
 		unix.PidfdSendSignal(fd, 0, nil, pgroup.ProcessGroup), unix.EINVAL)
 	err = unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG, nil) // ECHILD: it is no child
-	p.Wait = found("waitid(P_PIDFD)", err, unix.EINVAL)
+	p.Wait = answerTo("waitid(P_PIDFD)", err, unix.EINVAL)
 	return p
 }

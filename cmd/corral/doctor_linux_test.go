@@ -29,7 +29,7 @@ func TestHidepid(t *testing.T) {
 
 // Looking at the host leaves no trace in it.
 func TestInspect(t *testing.T) {
-	l := inspect().Linux
+	l := inspectHost().Linux
 	if l.Kernel == "" || l.UID != os.Geteuid() || len(mountinfo()) == 0 {
 		t.Errorf("%+v", l)
 	}
@@ -55,7 +55,7 @@ func TestInspect(t *testing.T) {
 		return names
 	}
 	before := open()
-	inspect()
+	inspectHost()
 	if after := open(); !slices.Equal(before, after) {
 		t.Errorf("descriptors %v, then %v", before, after)
 	}

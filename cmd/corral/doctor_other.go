@@ -5,4 +5,4 @@ package main
 import "runtime"
 
 // inspect has nothing to find: what there is on this system needs nothing.
-func inspect() host { return host{OS: runtime.GOOS, Arch: runtime.GOARCH} }
+func inspectHost() host { return host{OS: runtime.GOOS, Arch: runtime.GOARCH} }

@@ -72,10 +72,10 @@ func parseDuration(s string) (time.Duration, error) {
 	}
 	var sum time.Duration
 	for rest != "" {
-		n := prefix(rest, func(c byte) bool { return '0' <= c && c <= '9' || c == '.' })
+		n := prefixLength(rest, func(c byte) bool { return '0' <= c && c <= '9' || c == '.' })
 		number := rest[:n]
 		rest = rest[n:]
-		u := prefix(rest, func(c byte) bool { return c != '.' && (c < '0' || c > '9') })
+		u := prefixLength(rest, func(c byte) bool { return c != '.' && (c < '0' || c > '9') })
 		unit := rest[:u]
 		rest = rest[u:]
 		f, err := strconv.ParseFloat(number, 64)
@@ -118,7 +118,7 @@ func mantissa(s string) string {
 	return s
 }
 
-func prefix(s string, is func(byte) bool) int {
+func prefixLength(s string, is func(byte) bool) int {
 	n := 0
 	for n < len(s) && is(s[n]) {
 		n++
@@ -153,7 +153,7 @@ func (v *size) Type() string   { return "SIZE" }
 // parseSize reads a number of bytes: 10, 64K, 1M or 2G, powers of 1024, in any
 // case, and with or without iB after it, as head -c has it.
 func parseSize(s string) (int64, error) {
-	digits := prefix(s, func(c byte) bool { return '0' <= c && c <= '9' })
+	digits := prefixLength(s, func(c byte) bool { return '0' <= c && c <= '9' })
 	unit := strings.TrimSuffix(strings.ToUpper(s[digits:]), "IB")
 	shift, ok := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[unit]
 	if digits == 0 || !ok || unit == "" && digits < len(s) {

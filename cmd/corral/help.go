@@ -75,8 +75,8 @@ func usage(c *cobra.Command) error {
 	return nil
 }
 
-// visible calls f for every flag that a reader is to know of.
-func visible(c *cobra.Command, f func(*pflag.Flag)) {
+// eachFlag calls f for every flag that a reader is to know of.
+func eachFlag(c *cobra.Command, f func(*pflag.Flag)) {
 	c.InitDefaultHelpFlag()
 	c.InitDefaultVersionFlag()
 	c.Flags().VisitAll(func(flag *pflag.Flag) {

@@ -27,14 +27,14 @@ func TestDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range documented(newRoot()) {
+	for _, c := range documentedCommands(newRoot()) {
 		var help bytes.Buffer
 		if status := run(append(strings.Fields(c.CommandPath())[1:], "--help"), &help, &help); status != 0 {
 			t.Errorf("%s --help: status %d", c.CommandPath(), status)
 		}
 		page := manPage(c)
 		flags := 0
-		visible(c, func(f *pflag.Flag) {
+		eachFlag(c, func(f *pflag.Flag) {
 			flags++
 			if !strings.Contains(help.String(), "--"+f.Name) {
 				t.Errorf("%s --help says nothing of --%s", c.CommandPath(), f.Name)

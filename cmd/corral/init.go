@@ -62,16 +62,16 @@ other	the exit status of the command, 0 if --exit-zero-on lists it
 	return c
 }
 
-func (i *initFlags) flags(flags *pflag.FlagSet) {
+func (i *initFlags) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&i.all, "all", false, "pass signals on to all processes")
 	flags.BoolVar(&i.waitAll, "wait-all", false, "when the command has ended, wait until all have: --leftovers wait")
 	flags.Var(i.zeroOn, "exit-zero-on", "exit with 0 if the command's is one of these STATUSES, such as 130,143; may be repeated")
 	flags.Var(i.rewrite, "rewrite", "take the first signal for the second one, in SIG:SIG; SIG:0: ignore it; may be repeated")
 }
 
-// asInit makes `corral COMMAND` of PID 1 an init.
-func asInit(root *cobra.Command, args []string) []string {
-	args = apart(root.Flags(), args)
+// initArguments makes `corral COMMAND` of PID 1 an init.
+func initArguments(root *cobra.Command, args []string) []string {
+	args = splitShortFlags(root.Flags(), args)
 	about := len(args) == 0 || slices.Contains([]string{"-h", "--help", "--version"}, args[0])
 	if c, _, err := root.Find(args); about || err != nil || c != root {
 		return args
@@ -79,10 +79,10 @@ func asInit(root *cobra.Command, args []string) []string {
 	return append([]string{"init"}, args...)
 }
 
-// begin takes the flags that were not given from the environment.
-func (i *initFlags) begin(flags *pflag.FlagSet) error {
-	if err := initReady(); err != nil {
-		return &exit{statusOwn, err}
+// takeEnvironment takes the flags that were not given from the environment.
+func (i *initFlags) takeEnvironment(flags *pflag.FlagSet) error {
+	if err := checkInit(); err != nil {
+		return &exitError{statusOwn, err}
 	}
 	policy := flags.Changed("leftovers")
 	if i.waitAll && policy {
@@ -111,7 +111,7 @@ func (i *initFlags) begin(flags *pflag.FlagSet) error {
 	return nil
 }
 
-func (i *initFlags) prepare(cmd *corral.Cmd) {
+func (i *initFlags) apply(cmd *corral.Cmd) {
 	if i.waitAll {
 		cmd.Leftovers = corral.WaitForLeftovers
 	}
@@ -154,7 +154,7 @@ func (r rewrites) Set(list string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", from, err)
 		}
-		if !slices.Contains(passedOn(), os.Signal(sig)) {
+		if !slices.Contains(initSignals(), os.Signal(sig)) {
 			return fmt.Errorf("%s: corral does not get to see this signal", from)
 		}
 		if r[sig] = 0; to == "0" {

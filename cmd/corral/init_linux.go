@@ -13,8 +13,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// initReady says what keeps corral from being an init here.
-func initReady() error {
+// checkInit says what keeps corral from being an init here.
+func checkInit() error {
 	switch self, err := os.Readlink("/proc/self"); {
 	case err != nil:
 		return errors.New("/proc is not mounted, and an init needs it: mount -t proc proc /proc")
@@ -24,11 +24,11 @@ func initReady() error {
 	return nil
 }
 
-// passedOn lists the signals that an init passes on: those of which the Go
+// initSignals lists the signals that an init passes on: those of which the Go
 // runtime tells, but for those that are about corral itself. The runtime sends
 // itself URG, keeps PROF, and leaves 32 to 34 to the C libraries.
-func passedOn() []os.Signal {
-	heard := caught()
+func initSignals() []os.Signal {
+	heard := runSignals()
 	var signals []os.Signal
 	for sig := syscall.Signal(1); sig <= rtMax; sig++ {
 		switch sig {
@@ -46,11 +46,11 @@ func passedOn() []os.Signal {
 	return signals
 }
 
-// passOn answers the signals that an init gets.
+// relay answers the signals that an init gets.
 //
 // Only the first SIGTERM stops the run: a container may get several, from its
 // hooks and its engine, and none of them means that the grace period is over.
-func (i *initFlags) passOn(cmd *corral.Cmd, signals chan os.Signal) {
+func (i *initFlags) relay(cmd *corral.Cmd, signals chan os.Signal) {
 	stopping := false
 	suspend := suspender(cmd, signals)
 	for s := range signals {

@@ -10,9 +10,9 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// initReady: corral does not get orphans here.
-func initReady() error { return errors.New("init works on Linux only; use corral run") }
+// checkInit: corral does not get orphans here.
+func checkInit() error { return errors.New("init works on Linux only; use corral run") }
 
-func passedOn() []os.Signal                           { return caught() }
-func (*initFlags) passOn(*corral.Cmd, chan os.Signal) {}
-func takeTerminal() *syscall.SysProcAttr              { return nil }
+func initSignals() []os.Signal                       { return runSignals() }
+func (*initFlags) relay(*corral.Cmd, chan os.Signal) {}
+func takeTerminal() *syscall.SysProcAttr             { return nil }

@@ -40,49 +40,40 @@ func (j *job) openReport() error {
 		// To write only: of a pipe it is to be known whether anybody reads.
 		f, err := os.OpenFile(string(j.runFlags.report), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 		if err != nil {
-			return &exit{statusOwn, fmt.Errorf("cannot write the report: %w", err)}
+			return &exitError{statusOwn, fmt.Errorf("cannot write the report: %w", err)}
 		}
 		j.report = f
 	}
 	return nil
 }
 
-// fed reports whether the command's input comes from the library, which has to see
+// stdinIsLifeline reports whether the command's input comes from the library, which has to see
 // its end.
-func (j *job) fed() bool { return slices.Contains(j.lifelines, string(corral.LifelineStdin)) }
+func (j *job) stdinIsLifeline() bool {
+	return slices.Contains(j.lifelines, string(corral.LifelineStdin))
+}
 
 // command returns the command in args, to be started.
 func (j *job) command(args []string) *corral.Cmd {
 	cmd := corral.Command(args[0], args[1:]...)
 	j.outputs, j.typing = nil, make(chan struct{})
-	for _, name := range j.lifelines {
-		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
-	}
 	if j.pty {
 		cmd.PTY = newPTY()
 		cmd.Stdout = heldWriter{j.output(os.Stdout), j.typing}
 	} else {
 		cmd.Stdout, cmd.Stderr = j.output(os.Stdout), j.output(os.Stderr)
 	}
-	if !j.pty || j.fed() {
+	if !j.pty || j.stdinIsLifeline() {
 		cmd.Stdin = os.Stdin
 	}
-	cmd.Timeout = time.Duration(j.timeout)
-	cmd.StopPlan = corral.StopPlan{{Signal: j.signal.Signal, Wait: time.Duration(j.grace)}}
-	cmd.Leftovers = j.leftovers
-	cmd.Containment = j.containment
-	cmd.Require = j.require
-	cmd.AdoptOrphans = adoptOrphans
-	if j.asInit != nil {
-		j.asInit.prepare(cmd)
-	}
+	j.apply(cmd)
 	if j.verbose {
 		log := j.stderr
 		if j.pty && isTerminal(os.Stdin) {
 			log = rawLines{j.stderr}
 		}
 		cmd.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		for _, stream := range maybeClosed() {
+		for _, stream := range maybeClosedStreams() {
 			cmd.Logger.Debug("corral: the null device, or closed when corral was started, which Go's runtime does not let it know", "stream", stream)
 		}
 	}
@@ -151,16 +142,16 @@ func (j *job) end(err error, signals *inbox) error {
 	if j.report != nil {
 		if err := writeReport(j.report, r); err != nil {
 			say(j.stderr, "cannot write the report: %v", err)
-			status = own(status, statusOwn)
+			status = unlessFailed(status, statusOwn)
 		}
 	}
 	j.endLike(status, r, signals)
-	return &exit{status: status}
+	return &exitError{status: status}
 }
 
-// own is the status if corral has something to complain about. That counts only if
+// unlessFailed is the status if corral has something to complain about. That counts only if
 // the command succeeded: a failed one has a status of its own, which says more.
-func own(status, complaint int) int {
+func unlessFailed(status, complaint int) int {
 	if status == 0 {
 		return complaint
 	}
@@ -174,13 +165,13 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		leftovers *corral.LeftoverError
 	)
 	if r.Unknown != "" {
-		say(j.stderr, "%s", unknown(r))
+		say(j.stderr, "%s", unknownLine(r))
 	}
 	status := statusOwn // of a command that cannot be made to end, if there is no other
 	if j.cmd.ProcessState != nil {
 		status = exitStatus(j.cmd.ProcessState)
 	}
-	if j.asInit != nil && j.asInit.zeroOn[status] {
+	if j.init != nil && j.init.zeroOn[status] {
 		status = 0
 	}
 	switch {
@@ -189,30 +180,30 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 	case r.Ending == corral.TimedOut:
 		status = statusTimeout
 	case len(r.Survivors()) > 0, r.Unknown != "":
-		status = own(status, statusOwn)
+		status = unlessFailed(status, statusOwn)
 	case errors.As(err, &leftovers):
-		status = own(status, statusLeftovers)
+		status = unlessFailed(status, statusLeftovers)
 	case errors.Is(err, corral.ErrWaitDelay):
-		say(j.stderr, "the output was cut, as it is held open%s", by(r.Holders))
+		say(j.stderr, "the output was cut, as it is held open%s", heldBy(r.Holders))
 		if j.leftovers != corral.KeepLeftovers && j.leftovers != corral.DetachLeftovers {
-			status = own(status, statusOwn)
+			status = unlessFailed(status, statusOwn)
 		}
 	case r.Ending == corral.LifelineLost:
 	case err != nil && !errors.As(err, &exited):
-		status = own(status, statusOwn)
+		status = unlessFailed(status, statusOwn)
 		if outputErr == nil || !errors.Is(outputErr, err) { // else it is said below
 			say(j.stderr, "%v", err)
 		}
 	}
 	if outputErr != nil {
 		say(j.stderr, "cannot write the output: %v", outputErr)
-		status = own(status, statusOwn)
+		status = unlessFailed(status, statusOwn)
 	}
 	return status
 }
 
-// unknown is the line for a report that does not know whether anything is left.
-func unknown(r *corral.Report) string {
+// unknownLine is the line for a report that does not know whether anything is left.
+func unknownLine(r *corral.Report) string {
 	return (&corral.SurvivorError{Unknown: errors.New(r.Unknown)}).Error()
 }
 
@@ -230,7 +221,7 @@ func (j *job) endLike(status int, r *corral.Report, signals *inbox) {
 	}
 	typed := j.keys.typed(ws.Signal())
 	if typed {
-		j.tty.share(ws.Signal())
+		j.tty.signalForeground(ws.Signal())
 	}
 	if typed || signals.got(ws.Signal()) {
 		disposition.EndLike(ws)

@@ -64,7 +64,7 @@ same time. Without --tree, descendants that are in another group stay.`,
 				}
 			}
 			if err := checkDescriptors(0); err != nil {
-				return &exit{statusOwn, err}
+				return &exitError{statusOwn, err}
 			}
 			return killAll(c, pids, tree, signal, signalName(first.Signal), time.Duration(grace))
 		},
@@ -118,7 +118,7 @@ func killAll(c *cobra.Command, pids []int, tree bool, first procgroup.Signal, na
 		}
 	}
 	if status != 0 {
-		return &exit{status: status}
+		return &exitError{status: status}
 	}
 	return nil
 }

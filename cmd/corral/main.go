@@ -40,22 +40,22 @@ func main() {
 	os.Exit(run(args, os.Stdout, os.Stderr))
 }
 
-// exit is an error that knows its exit status. Any other error means that the
+// exitError is an error that knows its exit status. Any other error means that the
 // command line is wrong: nothing has been started, and the help is pointed to.
-type exit struct {
+type exitError struct {
 	status int
 	err    error // nil if everything has been said
 }
 
-func (e *exit) Error() string { return fmt.Sprint(e.err) }
-func (e *exit) Unwrap() error { return e.err }
+func (e *exitError) Error() string { return fmt.Sprint(e.err) }
+func (e *exitError) Unwrap() error { return e.err }
 
 // run is corral with the given arguments; it returns the exit status. The
 // commands that corral runs have the standard files of the process.
 func run(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	if os.Getpid() == 1 {
-		args = asInit(root, args)
+		args = initArguments(root, args)
 	}
 	return execute(root, args, stdout, stderr)
 }
@@ -64,19 +64,19 @@ func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	out := &sink{to: stdout}
 	root.SetOut(out)
 	root.SetErr(stderr)
-	cmd, args, err := checkWords(root, args)
+	cmd, args, err := checkCommandLine(root, args)
 	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	if err == nil {
 		cmd, err = root.ExecuteC()
 	}
 	if out.err != nil {
-		err = &exit{cmp.Or(statusOf(err), statusOwn), out.err} // what cobra's help, for one, does not tell
+		err = &exitError{cmp.Or(statusOf(err), statusOwn), out.err} // what cobra's help, for one, does not tell
 	}
 	name := "corral"
 	if cmd.Name() == timeoutName {
 		name = timeoutName
 	}
-	var e *exit
+	var e *exitError
 	switch {
 	case err == nil:
 		return 0
@@ -91,7 +91,7 @@ func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 
 // statusOf is the status of an error that has one, else 0.
 func statusOf(err error) int {
-	var e *exit
+	var e *exitError
 	if errors.As(err, &e) {
 		return e.status
 	}

@@ -32,10 +32,10 @@ func newMan() *cobra.Command {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			for _, about := range documented(c.Root()) {
+			for _, about := range documentedCommands(c.Root()) {
 				path := filepath.Join(args[0], pageName(about)+".1")
 				if err := os.WriteFile(path, []byte(manPage(about)), 0o666); err != nil {
-					return &exit{statusOwn, err}
+					return &exitError{statusOwn, err}
 				}
 			}
 			return nil
@@ -43,12 +43,12 @@ func newMan() *cobra.Command {
 	}
 }
 
-// documented lists the commands that have a man page: c, and those below it.
-func documented(c *cobra.Command) []*cobra.Command {
+// documentedCommands lists the commands that have a man page: c, and those below it.
+func documentedCommands(c *cobra.Command) []*cobra.Command {
 	list := []*cobra.Command{c}
 	for _, sub := range c.Commands() {
 		if sub.IsAvailableCommand() && sub.Name() != "help" {
-			list = append(list, documented(sub)...)
+			list = append(list, documentedCommands(sub)...)
 		}
 	}
 	return list
@@ -79,7 +79,7 @@ func manPage(c *cobra.Command) string {
 		}
 	}
 	out(".SH OPTIONS")
-	visible(c, func(f *pflag.Flag) {
+	eachFlag(c, func(f *pflag.Flag) {
 		name, text := pflag.UnquoteUsage(f)
 		flag := `\fB` + roff("--"+f.Name) + `\fR`
 		if f.Shorthand != "" {
@@ -104,7 +104,7 @@ func manPage(c *cobra.Command) string {
 		out(".SH EXAMPLES\n.nf\n%s\n.fi", roff(c.Example))
 	}
 	out(".SH SEE ALSO")
-	for _, other := range documented(c.Root()) {
+	for _, other := range documentedCommands(c.Root()) {
 		if other != c {
 			out(".BR %s (1),", roff(pageName(other)))
 		}

@@ -24,7 +24,7 @@ type inbox struct {
 	news   chan struct{} // has an element if there is more
 }
 
-func listenTo(wanted []os.Signal) *inbox {
+func newInbox(wanted []os.Signal) *inbox {
 	in := &inbox{
 		passed: make(chan os.Signal, 64), wanted: wanted,
 		had: make(map[os.Signal]bool), news: make(chan struct{}, 1),

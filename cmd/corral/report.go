@@ -124,9 +124,7 @@ reports before that, and those of the other files, are written all the same.`,
 			}
 			return nil
 		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return nil, cobra.ShellCompDirectiveDefault
-		},
+		ValidArgsFunction: completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			var all []record
 			status := 0
@@ -143,12 +141,12 @@ reports before that, and those of the other files, are written all the same.`,
 			case asJSON:
 				write = writeRecords
 			case len(all) == 0:
-				return &exit{status: status} // a table of nothing looks like an answer
+				return &exitError{status: status} // a table of nothing looks like an answer
 			}
 			if err := write(c.OutOrStdout(), all); err != nil {
-				return &exit{statusOwn, err}
+				return &exitError{statusOwn, err}
 			}
-			return &exit{status: status}
+			return &exitError{status: status}
 		},
 	}
 	flags := c.Flags()
@@ -235,8 +233,8 @@ func writeRecords(w io.Writer, all []record) error {
 	return writeJSON(w, list)
 }
 
-// fates counts what became of the leftovers.
-func fates(leftovers []corral.Leftover) string {
+// countFates counts what became of the leftovers.
+func countFates(leftovers []corral.Leftover) string {
 	count := make(map[corral.Fate]int)
 	for _, l := range leftovers {
 		count[l.Fate]++
@@ -277,7 +275,7 @@ func writeTable(w io.Writer, all []record) error {
 		if r.Forced {
 			forced = "yes"
 		}
-		leftovers := fates(r.Leftovers)
+		leftovers := countFates(r.Leftovers)
 		if leftovers == "" {
 			leftovers = "none"
 		}

@@ -11,7 +11,7 @@ import (
 // of it: threads, and room for descriptors.
 func reserve(lifelines int) error {
 	if err := checkDescriptors(lifelines); err != nil {
-		return &exit{statusOwn, err}
+		return &exitError{statusOwn, err}
 	}
 	reserveThreads(lifelines)
 	return nil

@@ -11,14 +11,17 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/promise"
 )
 
-// runFlags are the flags of `corral` and `corral run`.
+// runFlags are the flags of `corral` and `corral run`. A new one is a field here, a
+// line of define and, where the library has to know of it, a line of apply.
 type runFlags struct {
 	timeout     duration
 	signal      signalValue
@@ -32,7 +35,78 @@ type runFlags struct {
 	report      fileName
 	quiet       bool
 	verbose     bool
-	asInit      *initFlags // for `corral init`
+	init        *initFlags // of `corral init`, nil for the others
+}
+
+// define adds the flags to c, in the order in which help and man page list them.
+func (o *runFlags) define(c *cobra.Command) {
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.SetInterspersed(false)
+	add := func(value pflag.Value, name, short, usage string, completions ...string) {
+		flags.VarP(value, name, short, usage)
+		complete(c, name, completions...)
+	}
+	leftovers := &choice[corral.LeftoverPolicy]{kind: "POLICY", to: &o.leftovers, current: "kill", options: leftoverOptions}
+	containment := &choice[corral.Containment]{kind: "MECHANISM", to: &o.containment, current: "auto", options: containmentOptions(true)}
+	require := &choice[corral.Containment]{kind: "MECHANISM", to: &o.require, options: containmentOptions(false)}
+
+	add(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never")
+	add(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once", signalNames()...)
+	add(&o.grace, "grace", "k", "kill what is left this DURATION after the signal")
+	add(leftovers, "leftovers", "", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral gets SIGKILL: POLICY is "+strings.Join(leftovers.names(), ", "), leftovers.names()...)
+	if o.init != nil {
+		o.init.define(flags)
+	}
+	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names()...)
+	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names()...)
+	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", "stdin", "tty", "parent", "fd:", "pid:")
+	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
+	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all")
+	flags.Var(&o.report, "report", "write a report to FILE, as JSON; -: to standard error")
+	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
+}
+
+// apply sets the fields of cmd that the flags stand for. Its streams, its terminal
+// and its log are the job's affair.
+func (o *runFlags) apply(cmd *corral.Cmd) {
+	cmd.Timeout = time.Duration(o.timeout)
+	cmd.StopPlan = corral.StopPlan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
+	cmd.Leftovers = o.leftovers
+	cmd.Containment = o.containment
+	cmd.Require = o.require
+	for _, name := range o.lifelines {
+		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
+	}
+	cmd.AdoptOrphans = adoptOrphans
+	if o.init != nil {
+		o.init.apply(cmd)
+	}
+}
+
+var leftoverOptions = []option[corral.LeftoverPolicy]{
+	{name: "kill", value: corral.KillLeftovers},
+	{name: "keep", value: corral.KeepLeftovers},
+	{name: "fail", value: corral.FailOnLeftovers},
+	{name: "wait", value: corral.WaitForLeftovers},
+	{name: "detach", value: corral.DetachLeftovers},
+}
+
+// containmentOptions are what a run may be held by, or required to be held by at least. One
+// that only another system has is not to be had here; but it may be required, where
+// there is a stronger one.
+func containmentOptions(wanted bool) []option[corral.Containment] {
+	var options []option[corral.Containment]
+	if wanted {
+		options = append(options, option[corral.Containment]{name: "auto", value: corral.Auto})
+	}
+	here := promise.On(runtime.GOOS)
+	for _, c := range []corral.Containment{corral.Job, corral.Cgroup, corral.PIDNS, corral.Keeper, corral.Group} {
+		there := slices.ContainsFunc(here, func(p promise.Promise) bool { return p.Containment == string(c) })
+		options = append(options, option[corral.Containment]{name: string(c), value: c, elsewhere: wanted && !there})
+	}
+	return options
 }
 
 // defaultGrace is the library's: the wait of the one step of its stop plan.
@@ -41,9 +115,9 @@ var defaultGrace = corral.DefaultStopPlan()[0].Wait
 // newRun returns the command that runs a command. It exists thrice, as the root,
 // as `run`, which reaches a command that has the name of one of corral's, and as
 // the base of `init`.
-func newRun(use string, asInit *initFlags) *cobra.Command {
-	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(defaultGrace), asInit: asInit}
-	if asInit != nil {
+func newRun(use string, init *initFlags) *cobra.Command {
+	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(defaultGrace), init: init}
+	if init != nil {
 		o.grace = duration(initGrace)
 	}
 	c := &cobra.Command{
@@ -74,21 +148,11 @@ or one with a unit (64K, 1M, 2G).`,
 other	the exit status of the command
 `},
 		DisableFlagsInUseLine: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			switch {
-			case len(args) == 0:
-				return errors.New("no command given")
-			case args[0] == "":
-				return errors.New("the command is an empty word")
-			}
-			return nil
-		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return nil, cobra.ShellCompDirectiveDefault // files, as for any command
-		},
+		Args:                  needCommand,
+		ValidArgsFunction:     completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
-			if o.asInit != nil {
-				if err := o.asInit.begin(c.Flags()); err != nil {
+			if o.init != nil {
+				if err := o.init.takeEnvironment(c.Flags()); err != nil {
 					return err
 				}
 			}
@@ -96,66 +160,26 @@ other	the exit status of the command
 				return errors.New("--quiet and --verbose contradict each other")
 			}
 			err := o.run(c.ErrOrStderr(), args)
-			var e *exit
+			var e *exitError
 			if errors.As(err, &e) && e.status == statusNotFound && e.err != nil {
 				e.err = fmt.Errorf("%w%s", e.err, wordHint(c, args[0]))
 			}
 			return err
 		},
 	}
-	leftovers := &choice[corral.LeftoverPolicy]{kind: "POLICY", to: &o.leftovers, current: "kill", options: []option[corral.LeftoverPolicy]{
-		{name: "kill", value: corral.KillLeftovers},
-		{name: "keep", value: corral.KeepLeftovers},
-		{name: "fail", value: corral.FailOnLeftovers},
-		{name: "wait", value: corral.WaitForLeftovers},
-		{name: "detach", value: corral.DetachLeftovers},
-	}}
-	containment := &choice[corral.Containment]{kind: "MECHANISM", to: &o.containment, current: "auto", options: containments(true)}
-	require := &choice[corral.Containment]{kind: "MECHANISM", to: &o.require, options: containments(false)}
-
-	flags := c.Flags()
-	flags.SortFlags = false
-	flags.SetInterspersed(false)
-	flags.VarP(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never")
-	flags.VarP(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once")
-	flags.VarP(&o.grace, "grace", "k", "kill what is left this DURATION after the signal")
-	flags.Var(leftovers, "leftovers", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral gets SIGKILL: POLICY is "+strings.Join(leftovers.names(), ", "))
-	if asInit != nil {
-		asInit.flags(flags)
-	}
-	flags.Var(containment, "containment", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "))
-	flags.Var(require, "require", "do not start with a weaker MECHANISM than this")
-	flags.Var(&o.lifelines, "lifeline", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated")
-	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
-	flags.Var(&o.outputLimit, "output-limit", "pass on the first and the last half of SIZE bytes of each output; 0: all")
-	flags.Var(&o.report, "report", "write a report to FILE, as JSON; -: to standard error")
-	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
-	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
-	complete(c, "signal", signalNames()...)
-	complete(c, "timeout")
-	complete(c, "grace")
-	complete(c, "output-limit")
-	complete(c, "lifeline", "stdin", "tty", "parent", "fd:", "pid:")
-	complete(c, "leftovers", leftovers.names()...)
-	complete(c, "containment", containment.names()...)
-	complete(c, "require", require.names()...)
+	o.define(c)
 	return c
 }
 
-// containments are what a run may be held by, or required to be held by at least. One
-// that only another system has is not to be had here; but it may be required, where
-// there is a stronger one.
-func containments(wanted bool) []option[corral.Containment] {
-	var options []option[corral.Containment]
-	if wanted {
-		options = append(options, option[corral.Containment]{name: "auto", value: corral.Auto})
+// needCommand refuses arguments in which there is no command.
+func needCommand(_ *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return errors.New("no command given")
+	case args[0] == "":
+		return errors.New("the command is an empty word")
 	}
-	here := promise.On(runtime.GOOS)
-	for _, c := range []corral.Containment{corral.Job, corral.Cgroup, corral.PIDNS, corral.Keeper, corral.Group} {
-		there := slices.ContainsFunc(here, func(p promise.Promise) bool { return p.Containment == string(c) })
-		options = append(options, option[corral.Containment]{name: string(c), value: c, elsewhere: wanted && !there})
-	}
-	return options
+	return nil
 }
 
 // run runs the command in args to its end, and exits with its status, or ends as it
@@ -170,17 +194,17 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	}
 	// From here on a signal must not end corral before it has cleaned up, up
 	// to the end of the process: none is let go again.
-	listen, answer := caught, func(cmd *corral.Cmd, signals chan os.Signal) { relay(cmd, signals, j.tty) }
-	if o.asInit != nil {
-		listen, answer = passedOn, o.asInit.passOn
+	listen, answer := runSignals, func(cmd *corral.Cmd, signals chan os.Signal) { relay(cmd, signals, j.tty) }
+	if o.init != nil {
+		listen, answer = initSignals, o.init.relay
 	}
-	signals := listenTo(listen())
+	signals := newInbox(listen())
 	var err error
 	if j.cmd, err = startCommand(args, j.command); err != nil {
 		return startError(args[0], err)
 	}
 	if o.pty {
-		if !j.fed() {
+		if !j.stdinIsLifeline() {
 			j.restore = j.keys.typeOn(j.cmd.PTY, func(err error) { say(stderr, "cannot read the input: %v", err) })
 		}
 		close(j.typing)

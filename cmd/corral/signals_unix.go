@@ -19,11 +19,11 @@ func signalName(sig syscall.Signal) string { return unix.SignalName(sig) }
 
 func signalNumber(name string) syscall.Signal { return unix.SignalNum(name) }
 
-// caught lists the signals that corral wants to see during a run. Those that
+// runSignals lists the signals that corral wants to see during a run. Those that
 // were ignored when it started stay ignored, for the command too: that is how
 // nohup and a shell's background jobs ask for it. The Go runtime only tells of
 // HUP and INT whether they were; a shell ignores QUIT along with INT.
-func caught() []os.Signal {
+func runSignals() []os.Signal {
 	signals := []os.Signal{
 		syscall.SIGTERM,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,

@@ -59,26 +59,26 @@ func startError(name string, err error) error {
 			err = fmt.Errorf("its interpreter %s: %w", scriptShell, err)
 		}
 	default:
-		return &exit{statusOwn, err}
+		return &exitError{statusOwn, err}
 	}
 	found := inPath(name)
 	switch {
 	case name == "." || name == "..":
-		return &exit{statusCannot, fmt.Errorf("%s: is a directory", name)}
+		return &exitError{statusCannot, fmt.Errorf("%s: is a directory", name)}
 	case errors.Is(err, exec.ErrDot):
-		return &exit{statusCannot, fmt.Errorf("%s: it is in the working directory, which is in PATH; to run it, give its path: %s", name, filepath.FromSlash("./"+name))}
+		return &exitError{statusCannot, fmt.Errorf("%s: it is in the working directory, which is in PATH; to run it, give its path: %s", name, filepath.FromSlash("./"+name))}
 	case errors.Is(err, exec.ErrNotFound) && found != "" && isDirectory(found):
-		return &exit{statusCannot, fmt.Errorf("%s: %s is a directory", name, found)}
+		return &exitError{statusCannot, fmt.Errorf("%s: %s is a directory", name, found)}
 	case errors.Is(err, exec.ErrNotFound) && found != "":
-		return &exit{statusCannot, fmt.Errorf("%s: permission denied", name)}
+		return &exitError{statusCannot, fmt.Errorf("%s: permission denied", name)}
 	case errors.Is(err, exec.ErrNotFound):
-		return &exit{statusNotFound, fmt.Errorf("%s: command not found", name)}
+		return &exitError{statusNotFound, fmt.Errorf("%s: command not found", name)}
 	case errors.Is(err, fs.ErrNotExist):
-		return &exit{statusNotFound, fmt.Errorf("%s: %w", name, err)}
+		return &exitError{statusNotFound, fmt.Errorf("%s: %w", name, err)}
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return &exit{statusOwn, fmt.Errorf("%s: %w", name, err)} // fork(2), not execve(2)
+		return &exitError{statusOwn, fmt.Errorf("%s: %w", name, err)} // fork(2), not execve(2)
 	}
-	return &exit{statusCannot, fmt.Errorf("%s: %w", name, err)}
+	return &exitError{statusCannot, fmt.Errorf("%s: %w", name, err)}
 }
 
 // inPath returns what in PATH is called name, a file rather than a directory, and

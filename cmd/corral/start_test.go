@@ -40,7 +40,7 @@ func TestStartError(t *testing.T) {
 		{&fs.PathError{Op: "mkdir", Path: "/sys/fs/cgroup/x", Err: syscall.EACCES}, 125, "mkdir /sys/fs/cgroup/x: " + syscall.EACCES.Error()},
 		{&corral.ContainmentError{Required: corral.Job}, 125, (&corral.ContainmentError{Required: corral.Job}).Error()},
 	} {
-		var e *exit
+		var e *exitError
 		if err := startError("x", tt.err); !errors.As(err, &e) || e.status != tt.status || e.Error() != tt.want {
 			t.Errorf("startError(%v) = %v, %q; want %v, %q", tt.err, e.status, e.Error(), tt.status, tt.want)
 		}

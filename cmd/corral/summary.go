@@ -48,7 +48,7 @@ func summary(r *corral.Report, timeout time.Duration) string {
 	} {
 		these := slices.DeleteFunc(slices.Clone(r.Leftovers), func(l corral.Leftover) bool { return l.Fate != f.fate })
 		if len(these) > 0 {
-			parts = append(parts, fmt.Sprintf(f.line, processes(len(these), f.kind), named(these)))
+			parts = append(parts, fmt.Sprintf(f.line, processes(len(these), f.kind), namesOf(these)))
 		}
 	}
 	return strings.Join(parts, "; ")
@@ -59,14 +59,14 @@ func summary(r *corral.Report, timeout time.Duration) string {
 // nothing out of the ordinary.
 func sayWeaker(say func(format string, args ...any), r *corral.Report) {
 	for _, d := range r.Declined {
-		if !usual(d) {
+		if !isUsual(d) {
 			reason := strings.TrimPrefix(d.Reason, string(d.Containment)+": ")
 			say("%s containment only, as %s does not work: %s", r.Containment, d.Containment, reason)
 		}
 	}
 }
 
-func usual(d corral.Declined) bool {
+func isUsual(d corral.Declined) bool {
 	if strings.HasPrefix(d.Reason, autoVariable+"=") {
 		return true // it has been asked for
 	}
@@ -89,8 +89,8 @@ func processes(n int, kind string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// named names five leftovers at most, and counts the others.
-func named(leftovers []corral.Leftover) string {
+// namesOf names five leftovers at most, and counts the others.
+func namesOf(leftovers []corral.Leftover) string {
 	const most = 5
 	var all []string
 	for _, l := range leftovers {
@@ -110,8 +110,8 @@ func commandOf(p corral.Process) string {
 	return shorten(printable(strings.Join(p.Command, " ")), 60)
 }
 
-// by names who holds the output, as far as that is known.
-func by(holders []corral.Process) string {
+// heldBy names who holds the output, as far as that is known.
+func heldBy(holders []corral.Process) string {
 	var all []corral.Leftover
 	for _, p := range holders {
 		all = append(all, corral.Leftover{Process: p})
@@ -119,5 +119,5 @@ func by(holders []corral.Process) string {
 	if len(all) == 0 {
 		return ""
 	}
-	return " by " + named(all)
+	return " by " + namesOf(all)
 }

@@ -22,10 +22,10 @@ const (
 	defaultPath = "/bin:/usr/bin"
 )
 
-// maybeClosed names the standard streams that may have been closed when corral was
+// maybeClosedStreams names the standard streams that may have been closed when corral was
 // started: Go's runtime has opened the null device for reading and writing then. That
 // is how many programs give it to their children, so that it says nothing for certain.
-func maybeClosed() []string {
+func maybeClosedStreams() []string {
 	var null unix.Stat_t
 	if unix.Stat(os.DevNull, &null) != nil {
 		return nil

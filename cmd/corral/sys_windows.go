@@ -43,12 +43,12 @@ func signalNumber(name string) syscall.Signal {
 	return 0
 }
 
-// caught lists the signals that corral wants to see during a run: Ctrl-C and
+// runSignals lists the signals that corral wants to see during a run: Ctrl-C and
 // Ctrl-Break, and SIGTERM, by which Go tells that the console is closed, the
 // user logs off or the system shuts down.
-func caught() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
+func runSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
-func timeoutSignals(syscall.Signal) []os.Signal { return caught() }
+func timeoutSignals(syscall.Signal) []os.Signal { return runSignals() }
 
 func reactionTo(sig os.Signal) reaction {
 	if sig == os.Interrupt {
@@ -63,7 +63,7 @@ func whyCannot(string, error) error { return nil }
 // checkDescriptors: there is no limit to be met.
 func checkDescriptors(int) error { return nil }
 
-func maybeClosed() []string { return nil }
+func maybeClosedStreams() []string { return nil }
 
 // delivered: the command has a process group of its own, and in a new group
 // Ctrl-C is disabled (CreateProcess, CREATE_NEW_PROCESS_GROUP).
@@ -76,7 +76,7 @@ type terminal struct{}
 func findTerminal() *terminal                        { return nil }
 func (*terminal) hungUp() bool                       { return false }
 func (*terminal) restore(bool)                       {}
-func (*terminal) share(syscall.Signal)               {}
+func (*terminal) signalForeground(syscall.Signal)    {}
 func signalKeys(*os.File) map[byte]syscall.Signal    { return nil }
 func suspender(*corral.Cmd, chan<- os.Signal) func() { return func() {} }
 

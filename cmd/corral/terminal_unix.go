@@ -36,15 +36,15 @@ func findTerminal() *terminal {
 	}
 	defer f.Close()
 	t := new(terminal)
-	if foreground(f) == unix.Getpgrp() {
+	if foregroundGroup(f) == unix.Getpgrp() {
 		t.modes, _ = term.GetState(int(f.Fd()))
 	}
 	return t
 }
 
-// foreground is the process group that the terminal serves; 0 if that cannot be
+// foregroundGroup is the process group that the terminal serves; 0 if that cannot be
 // told.
-func foreground(tty *os.File) int {
+func foregroundGroup(tty *os.File) int {
 	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
 	if err != nil {
 		return 0
@@ -79,7 +79,7 @@ func (t *terminal) restore(succeeded bool) {
 	}
 	defer f.Close()
 	signal.Ignore(syscall.SIGTTOU) // which a process that is not in the foreground gets for what follows
-	own, now := unix.Getpgrp(), foreground(f)
+	own, now := unix.Getpgrp(), foregroundGroup(f)
 	if now != own {
 		if now <= 1 || unix.Kill(-now, 0) != unix.ESRCH {
 			return
@@ -103,10 +103,10 @@ func signalKeys(tty *os.File) map[byte]syscall.Signal {
 	return keys
 }
 
-// share gives the rest of the terminal's foreground what a key has meant to the
+// signalForeground gives the rest of the terminal's foreground what a key has meant to the
 // command: in raw mode, in which corral has had the terminal, it sends no signals. It
 // is for the shell, mostly, whose script the command is part of.
-func (t *terminal) share(sig syscall.Signal) {
+func (t *terminal) signalForeground(sig syscall.Signal) {
 	if t == nil || t.modes == nil {
 		return
 	}
@@ -115,7 +115,7 @@ func (t *terminal) share(sig syscall.Signal) {
 		return
 	}
 	defer f.Close()
-	if own := unix.Getpgrp(); own > 1 && foreground(f) == own {
+	if own := unix.Getpgrp(); own > 1 && foregroundGroup(f) == own {
 		unix.Kill(-own, sig)
 	}
 }
@@ -138,7 +138,7 @@ func delivered(leader int) bool {
 		return false
 	}
 	defer tty.Close()
-	return foreground(tty) == group
+	return foregroundGroup(tty) == group
 }
 
 // suspender returns what answers Ctrl-Z: corral stops when its command does. A
@@ -168,7 +168,7 @@ func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
 	if sent {
 		cmd.Signal(syscall.SIGTSTP)
 	}
-	if !stops(id) {
+	if !waitStopped(id) {
 		return
 	}
 	continued := make(chan os.Signal, 1)
@@ -187,9 +187,9 @@ func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
 	}
 }
 
-// stops reports whether a process stops. It is not necessarily a child, so there
+// waitStopped reports whether a process stops. It is not necessarily a child, so there
 // is no event for it; one that takes longer than some seconds is not going to.
-func stops(id proctree.ID) bool {
+func waitStopped(id proctree.ID) bool {
 	for pause := time.Millisecond; pause < 4*time.Second; pause *= 2 {
 		row, err := proctree.Lookup(id.PID)
 		if err != nil || row.ID != id || !row.Alive() {

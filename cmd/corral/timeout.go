@@ -78,9 +78,7 @@ other	the exit status of the command; a signal that ended it ends timeout, too
 			}
 			return nil
 		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return nil, cobra.ShellCompDirectiveDefault // files, as for any command
-		},
+		ValidArgsFunction: completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			var limit interval
 			if err := limit.Set(args[0]); err != nil {
@@ -200,7 +198,7 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 // timeoutStartError is startError in the words of GNU timeout.
 func timeoutStartError(name string, err error) error {
 	err = startError(name, err)
-	var e *exit
+	var e *exitError
 	if errors.As(err, &e) && e.status != statusOwn {
 		e.err = fmt.Errorf("failed to run command '%s': %s", name, strings.TrimPrefix(e.err.Error(), name+": "))
 	}
@@ -285,7 +283,7 @@ func (r *timeoutRun) end(err error) error {
 	var exited *corral.ExitError
 	rep := r.cmd.Report()
 	if errors.As(err, &exited) && rep.Unknown != "" { // else it is said below
-		r.say("%s", unknown(rep))
+		r.say("%s", unknownLine(rep))
 	}
 	sayWeaker(r.say, rep)
 	line := summary(rep, 0)
@@ -296,7 +294,7 @@ func (r *timeoutRun) end(err error) error {
 		r.say("%v", err)
 	}
 	if r.cmd.ProcessState == nil {
-		return &exit{status: statusOwn} // it cannot be made to end
+		return &exitError{status: statusOwn} // it cannot be made to end
 	}
 	status := exitStatus(r.cmd.ProcessState)
 	ws, _ := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
@@ -313,5 +311,5 @@ func (r *timeoutRun) end(err error) error {
 	case status == 0 && err != nil:
 		status = statusOwn
 	}
-	return &exit{status: status}
+	return &exitError{status: status}
 }

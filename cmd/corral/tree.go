@@ -59,10 +59,10 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
 			}
 			table, err := proctree.Snapshot()
 			if err != nil {
-				return &exit{statusStuck, err}
+				return &exitError{statusStuck, err}
 			}
 			if v.root != 0 && !slices.ContainsFunc(table, func(p proctree.Process) bool { return p.PID == v.root }) {
-				return &exit{statusStuck, fmt.Errorf("there is no process %d", v.root)}
+				return &exitError{statusStuck, fmt.Errorf("there is no process %d", v.root)}
 			}
 			v.now = time.Now()
 			v.ascii = !utf8Locale(os.Getenv)
@@ -71,7 +71,7 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
 				v.width, _, _ = term.GetSize(int(f.Fd()))
 			}
 			if _, err := fmt.Fprint(c.OutOrStdout(), drawTree(table, v)); err != nil {
-				return &exit{statusOwn, err}
+				return &exitError{statusOwn, err}
 			}
 			return nil
 		},
