@@ -163,7 +163,17 @@ func (d *diagnosis) writeJSON(w io.Writer) error {
 	return writeJSON(w, d)
 }
 
+// writeText writes three tables.
 func (d *diagnosis) writeText(w io.Writer) error {
+	for _, write := range []func(io.Writer) error{d.writeContainments, d.writeHost, d.writeAdvice} {
+		if err := write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *diagnosis) writeContainments(w io.Writer) error {
 	const escapes = "can escape"
 	wide := len(escapes)
 	for _, f := range d.Containments {
@@ -194,21 +204,21 @@ func (d *diagnosis) writeText(w io.Writer) error {
 	case d.AutoFrom != "":
 		table.row("  auto", "lowered", autoVariable+"="+d.AutoFrom+" in the environment")
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	return table.Flush()
+}
 
-	table = newTable(w)
+func (d *diagnosis) writeHost(w io.Writer) error {
+	table := newTable(w)
 	table.row("")
 	table.row("host")
 	table.row("  corral", d.Version)
 	for _, fact := range d.Host.facts() {
 		table.row("  "+fact.name, fact.text)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	return table.Flush()
+}
 
+func (d *diagnosis) writeAdvice(w io.Writer) error {
 	lines := slices.Clone(d.Improve)
 	if len(lines) == 0 {
 		lines = []string{"nothing"}
@@ -216,7 +226,7 @@ func (d *diagnosis) writeText(w io.Writer) error {
 			lines = []string{"nothing that corral knows of"}
 		}
 	}
-	table = newTable(w)
+	table := newTable(w)
 	table.row("")
 	table.row("to improve")
 	for _, line := range lines {

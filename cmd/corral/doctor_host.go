@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -19,6 +20,9 @@ type host struct {
 	Arch  string `json:"arch"`
 	Linux *linux `json:"linux,omitempty"`
 }
+
+// inspectHost finds out about the host.
+func inspectHost() host { return host{OS: runtime.GOOS, Arch: runtime.GOARCH, Linux: inspectLinux()} }
 
 // linux is what decides on Linux which containments there are. It is compiled
 // everywhere, so that the conclusions can be tested everywhere.
@@ -116,78 +120,94 @@ func (n *namespaces) forbidding() map[string]string {
 // fact is a line about the host.
 type fact struct{ name, text string }
 
+// facts are the lines about the host, in the order in which they are shown.
 func (h *host) facts() []fact {
 	system := h.OS + "/" + h.Arch
 	if h.Linux == nil {
 		return []fact{{"system", system}}
 	}
 	l := h.Linux
-	facts := []fact{{"system", system + ", kernel " + l.Kernel}}
-	add := func(name, format string, args ...any) {
-		facts = append(facts, fact{name, fmt.Sprintf(format, args...)})
-	}
+	return slices.Concat(
+		[]fact{{"system", system + ", kernel " + l.Kernel}, {"process", l.process()}, {"systemd", l.systemd()}},
+		l.Cgroup.facts(),
+		[]fact{
+			{"user namespaces", l.Namespaces.summary()},
+			{"clone3", l.Clone3.String()},
+			{"pidfd_open", l.Pidfd.Open.String()},
+			{"pidfd_send_signal", l.Pidfd.Signal.String() + "; to a process group: " + l.Pidfd.ProcessGroup.String()},
+			{"waitid(P_PIDFD)", l.Pidfd.Wait.String()},
+			{"subreaper", l.Subreaper.String()},
+			{"seccomp", cmp.Or(l.Seccomp, "not told")},
+			{"/proc", l.visibility()},
+		})
+}
 
-	process := fmt.Sprintf("user %d", l.UID)
+// process says who this process is, and where.
+func (l *linux) process() string {
+	text := fmt.Sprintf("user %d", l.UID)
 	if l.PID1 {
-		process += ", PID 1"
+		text += ", PID 1"
 	}
 	if len(l.Container) > 0 {
-		process += ", in a container (" + strings.Join(l.Container, ", ") + ")"
+		text += ", in a container (" + strings.Join(l.Container, ", ") + ")"
 	}
-	add("process", "%s", process)
+	return text
+}
+
+func (l *linux) systemd() string {
 	switch {
 	case l.Systemd && l.UserManager:
-		add("systemd", "yes, also for this user")
+		return "yes, also for this user"
 	case l.Systemd:
-		add("systemd", "yes, but not for this user")
-	default:
-		add("systemd", "no")
+		return "yes, but not for this user"
 	}
+	return "no"
+}
 
-	c := &l.Cgroup
+// visibility says which processes /proc shows.
+func (l *linux) visibility() string {
+	if l.Hidepid == "0" {
+		return "shows all processes"
+	}
+	return "hides other users' processes (hidepid=" + l.Hidepid + ")"
+}
+
+func (c *cgroups) facts() []fact {
 	layout := c.Layout
 	if c.Mount != "" {
 		layout += ", version 2 at " + c.Mount
 	}
-	add("cgroups", "%s", layout)
 	if c.Own == "" {
-		add("own cgroup", "none: %s", c.OwnReason)
-	} else {
-		own := c.Own + " (" + c.Type
-		if c.ReadOnly {
-			own += ", read-only"
-		}
-		add("own cgroup", "%s)", own)
-		add("controllers", "%s", cmp.Or(strings.Join(c.Controllers, " "), "none"))
-		delegation := c.Mkdir.String()
-		if c.Marked {
-			delegation += ", marked by systemd"
-		}
-		add("delegation", "%s", delegation)
-		add("cgroup.kill", "%s", c.Kill)
+		return []fact{{"cgroups", layout}, {"own cgroup", "none: " + c.OwnReason}}
 	}
+	own := c.Own + " (" + c.Type
+	if c.ReadOnly {
+		own += ", read-only"
+	}
+	delegation := c.Mkdir.String()
+	if c.Marked {
+		delegation += ", marked by systemd"
+	}
+	return []fact{
+		{"cgroups", layout},
+		{"own cgroup", own + ")"},
+		{"controllers", cmp.Or(strings.Join(c.Controllers, " "), "none")},
+		{"delegation", delegation},
+		{"cgroup.kill", c.Kill.String()},
+	}
+}
 
-	text := l.Namespaces.String()
+// summary says whether there are user namespaces, and which sysctls forbid them.
+func (n *namespaces) summary() string {
 	var sysctls []string
-	for name := range l.Namespaces.forbidding() {
-		sysctls = append(sysctls, name+" is "+l.Namespaces.Sysctls[name])
+	for name := range n.forbidding() {
+		sysctls = append(sysctls, name+" is "+n.Sysctls[name])
 	}
-	if slices.Sort(sysctls); len(sysctls) > 0 {
-		text += " (" + strings.Join(sysctls, ", ") + ")"
+	slices.Sort(sysctls)
+	if len(sysctls) > 0 {
+		return n.String() + " (" + strings.Join(sysctls, ", ") + ")"
 	}
-	add("user namespaces", "%s", text)
-	add("clone3", "%s", l.Clone3)
-	add("pidfd_open", "%s", l.Pidfd.Open)
-	add("pidfd_send_signal", "%s; to a process group: %s", l.Pidfd.Signal, l.Pidfd.ProcessGroup)
-	add("waitid(P_PIDFD)", "%s", l.Pidfd.Wait)
-	add("subreaper", "%s", l.Subreaper)
-	add("seccomp", "%s", cmp.Or(l.Seccomp, "not told"))
-	if l.Hidepid == "0" {
-		add("/proc", "shows all processes")
-	} else {
-		add("/proc", "hides other users' processes (hidepid=%s)", l.Hidepid)
-	}
-	return facts
+	return n.String()
 }
 
 // advice is what to change so that what does not work works: one line each, with

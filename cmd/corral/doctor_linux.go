@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -20,9 +19,9 @@ import (
 	"github.com/corral-run/corral/internal/pgroup"
 )
 
-// inspect finds the facts by doing, where that is harmless, and by reading
+// inspectLinux finds the facts by doing, where that is harmless, and by reading
 // elsewhere.
-func inspectHost() host {
+func inspectLinux() *linux {
 	l := &linux{
 		UID:        os.Geteuid(),
 		PID1:       os.Getpid() == 1,
@@ -41,7 +40,7 @@ func inspectHost() host {
 	if unix.Uname(&name) == nil {
 		l.Kernel = unix.ByteSliceToString(name.Release[:])
 	}
-	return host{OS: runtime.GOOS, Arch: runtime.GOARCH, Linux: l}
+	return l
 }
 
 func exists(path string) bool {

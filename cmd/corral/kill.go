@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,35 +34,19 @@ same time. Without --tree, descendants that are in another group stay.`,
 1	some could not be stopped
 125	bad arguments, or a PID that is refused: 0, 1, corral itself
 `},
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("no process ID given")
-			}
-			return nil
-		},
+		Args:              needPID,
 		ValidArgsFunction: completePIDs,
 		RunE: func(c *cobra.Command, args []string) error {
-			signals := map[syscall.Signal]procgroup.Signal{
-				syscall.SIGTERM: procgroup.Term,
-				syscall.SIGINT:  procgroup.Int,
-				syscall.SIGKILL: procgroup.Kill,
-			}
-			signal, ok := signals[first.Signal]
+			signal, ok := killSignals[first.Signal]
 			if !ok {
 				return fmt.Errorf("cannot stop with %s; use TERM, INT or KILL", &first)
 			}
 			if signal == procgroup.Kill {
 				grace = 0 // procgroup asks first, and kills in the same moment
 			}
-			var pids []int
-			for _, arg := range args {
-				pid, err := parsePID(arg)
-				if err != nil {
-					return err
-				}
-				if !slices.Contains(pids, pid) {
-					pids = append(pids, pid)
-				}
+			pids, err := parsePIDs(args)
+			if err != nil {
+				return err
 			}
 			if err := checkDescriptors(0); err != nil {
 				return &exitError{statusOwn, err}
@@ -79,17 +64,57 @@ same time. Without --tree, descendants that are in another group stay.`,
 	return c
 }
 
+// killSignals are those that a stop can begin with.
+var killSignals = map[syscall.Signal]procgroup.Signal{
+	syscall.SIGTERM: procgroup.Term,
+	syscall.SIGINT:  procgroup.Int,
+	syscall.SIGKILL: procgroup.Kill,
+}
+
+// needPID refuses arguments in which there is no process ID.
+func needPID(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("no process ID given")
+	}
+	return nil
+}
+
+// parsePIDs reads process IDs, each of them once.
+func parsePIDs(args []string) ([]int, error) {
+	var pids []int
+	for _, arg := range args {
+		pid, err := parsePID(arg)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(pids, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+func parsePID(s string) (int, error) {
+	pid, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || pid < 0 {
+		return 0, fmt.Errorf("%q is not a process ID", s)
+	}
+	return int(pid), nil
+}
+
+// killOutcome is what has become of one process group.
+type killOutcome struct {
+	result procgroup.Result
+	err    error
+}
+
 // killAll stops all pids at once and reports in the order given.
 func killAll(c *cobra.Command, pids []int, tree bool, first procgroup.Signal, name string, grace time.Duration) error {
 	stop := procgroup.GracefulKillContext
 	if tree {
 		stop = procgroup.GracefulKillTree
 	}
-	type outcome struct {
-		result procgroup.Result
-		err    error
-	}
-	outcomes := make([]outcome, len(pids))
+	outcomes := make([]killOutcome, len(pids))
 	var all sync.WaitGroup
 	for i, pid := range pids {
 		all.Go(func() {

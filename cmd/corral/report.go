@@ -167,55 +167,18 @@ func readReports(name string, stdin io.Reader) (records []record, err error) {
 		defer f.Close()
 		from = f
 	}
-	add := func(raw json.RawMessage) error {
-		r := record{raw: raw}
-		var wrong *json.UnmarshalTypeError
-		switch err := json.Unmarshal(raw, &r); {
-		case errors.As(err, &wrong) && wrong.Field != "":
-			_, name, _ := strings.Cut(wrong.Field, "Report.")
-			return fmt.Errorf("its %s cannot be a %s", cmp.Or(name, wrong.Field), wrong.Value)
-		case errors.As(err, &wrong):
-			return fmt.Errorf("it is a %s", wrong.Value)
-		case err != nil:
-			return err
-		}
-		if r.Ending == "" || len(r.Command) == 0 {
-			return errors.New("it has no ending, or no command")
-		}
-		if r.File == "" {
-			r.File = name
-			var file bytes.Buffer
-			if err := writeJSON(&file, name); err != nil {
-				return err
-			}
-			r.raw = slices.Concat([]byte(`{"file":`), file.Bytes(), []byte(","), bytes.TrimPrefix(raw, []byte("{")))
-		}
-		records = append(records, r)
-		return nil
-	}
 	in := json.NewDecoder(from)
 	for {
-		var raw json.RawMessage
-		err := in.Decode(&raw)
+		var item json.RawMessage
+		err := in.Decode(&item)
 		if err == io.EOF {
 			break
 		}
-		list := []json.RawMessage{raw}
-		if err == nil && raw[0] == '[' {
-			err = json.Unmarshal(raw, &list)
+		if err == nil {
+			records, err = appendRecords(records, item, name)
 		}
-		for i := 0; err == nil && i < len(list); i++ {
-			err = add(list[i])
-		}
-		var path *fs.PathError
-		switch {
-		case err == nil:
-		case errors.As(err, &path):
-			return records, fmt.Errorf("cannot read the report: %w", err)
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			return records, fmt.Errorf("%s: report %d is cut off", name, len(records)+1)
-		default:
-			return records, fmt.Errorf("%s: item %d is no report that corral has written: %w", name, len(records)+1, err)
+		if err != nil {
+			return records, readError(name, len(records)+1, err)
 		}
 	}
 	if len(records) == 0 {
@@ -223,6 +186,65 @@ func readReports(name string, stdin io.Reader) (records []record, err error) {
 		return nil, fmt.Errorf("%s: there is no report in it: the run is not over, its corral was killed, or nothing was started", name)
 	}
 	return records, nil
+}
+
+// appendRecords appends what item is, a report or a list of them, as merge writes it.
+func appendRecords(records []record, item json.RawMessage, file string) ([]record, error) {
+	list := []json.RawMessage{item}
+	if item[0] == '[' {
+		if err := json.Unmarshal(item, &list); err != nil {
+			return records, err
+		}
+	}
+	for _, raw := range list {
+		r, err := parseRecord(raw, file)
+		if err != nil {
+			return records, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+// parseRecord reads a report out of the named file. It gets the name of the file if it
+// has none yet.
+func parseRecord(raw json.RawMessage, file string) (record, error) {
+	r := record{raw: raw}
+	var wrong *json.UnmarshalTypeError
+	switch err := json.Unmarshal(raw, &r); {
+	case errors.As(err, &wrong) && wrong.Field != "":
+		_, name, _ := strings.Cut(wrong.Field, "Report.")
+		return r, fmt.Errorf("its %s cannot be a %s", cmp.Or(name, wrong.Field), wrong.Value)
+	case errors.As(err, &wrong):
+		return r, fmt.Errorf("it is a %s", wrong.Value)
+	case err != nil:
+		return r, err
+	}
+	if r.Ending == "" || len(r.Command) == 0 {
+		return r, errors.New("it has no ending, or no command")
+	}
+	if r.File == "" {
+		r.File = file
+		var quoted bytes.Buffer
+		if err := writeJSON(&quoted, file); err != nil {
+			return r, err
+		}
+		r.raw = slices.Concat([]byte(`{"file":`), quoted.Bytes(), []byte(","), bytes.TrimPrefix(raw, []byte("{")))
+	}
+	return r, nil
+}
+
+// readError is an error of reading the nth item of a file, in words that say what to
+// look at.
+func readError(file string, n int, err error) error {
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &path):
+		return fmt.Errorf("cannot read the report: %w", err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: report %d is cut off", file, n)
+	}
+	return fmt.Errorf("%s: item %d is no report that corral has written: %w", file, n, err)
 }
 
 func writeRecords(w io.Writer, all []record) error {

@@ -57,6 +57,9 @@ func reactionTo(sig os.Signal) reaction {
 	return terminate
 }
 
+// inspectLinux: what there is on this system needs nothing.
+func inspectLinux() *linux { return nil }
+
 // whyCannot: no file has an interpreter here.
 func whyCannot(string, error) error { return nil }
 

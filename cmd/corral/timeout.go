@@ -69,16 +69,8 @@ other	the exit status of the command; a signal that ended it ends timeout, too
 `},
 		DisableFlagsInUseLine: true,
 		Version:               version(),
-		Args: func(_ *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
-				return errors.New("no duration given")
-			case 1:
-				return errors.New("no command given")
-			}
-			return nil
-		},
-		ValidArgsFunction: completeFiles,
+		Args:                  needDurationAndCommand,
+		ValidArgsFunction:     completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			var limit interval
 			if err := limit.Set(args[0]); err != nil {
@@ -88,13 +80,13 @@ other	the exit status of the command; a signal that ended it ends timeout, too
 		},
 	}
 	c.SetVersionTemplate(timeoutName + " (corral) {{.Version}}\n")
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		var invalid *pflag.InvalidValueError
-		if errors.As(err, &invalid) && errors.Unwrap(err) != nil && invalid.GetFlag().Value.Type() != "bool" {
-			return errors.Unwrap(err) // it names the value, as GNU timeout does
-		}
-		return flagError(c, err)
-	})
+	c.SetFlagErrorFunc(timeoutFlagError)
+	o.define(c)
+	return c
+}
+
+// define adds the options to c, in the order in which help and man page list them.
+func (o *timeoutFlags) define(c *cobra.Command) {
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.SetInterspersed(false)
@@ -107,7 +99,27 @@ other	the exit status of the command; a signal that ended it ends timeout, too
 	flags.Bool("help", false, "help for timeout") // without -h, which GNU timeout does not have
 	complete(c, "signal", signalNames()...)
 	complete(c, "kill-after")
-	return c
+}
+
+// needDurationAndCommand refuses arguments that lack either.
+func needDurationAndCommand(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return errors.New("no duration given")
+	case 1:
+		return errors.New("no command given")
+	}
+	return nil
+}
+
+// timeoutFlagError says no more of a value than GNU timeout does: the value's own
+// error, which names it.
+func timeoutFlagError(c *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) && errors.Unwrap(err) != nil && invalid.GetFlag().Value.Type() != "bool" {
+		return errors.Unwrap(err)
+	}
+	return flagError(c, err)
 }
 
 // abbreviated gives the options of `corral timeout` the names that getopt_long(3)

@@ -78,14 +78,6 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
 	}
 }
 
-func parsePID(s string) (int, error) {
-	pid, err := strconv.ParseInt(s, 10, 32)
-	if err != nil || pid < 0 {
-		return 0, fmt.Errorf("%q is not a process ID", s)
-	}
-	return int(pid), nil
-}
-
 // title is the command line of p on one line, or its short name in brackets,
 // as ps does it, if there is none: kernel threads, zombies, other users'
 // processes on some systems.
