@@ -120,8 +120,8 @@ to improve
 	}
 }
 
-// good is a host of a user who can have everything.
-func good() linux {
+// capableHost is a host of a user who can have everything.
+func capableHost() linux {
 	yes := answer{Works: true}
 	return linux{
 		Kernel: "6.12.0", UID: 1000, Container: nil, Systemd: true, UserManager: true, Seccomp: "off", Hidepid: "0",
@@ -135,82 +135,56 @@ func good() linux {
 	}
 }
 
-func TestAdvice(t *testing.T) {
-	const (
-		cgroup = corral.Cgroup
-		pidns  = corral.PIDNS
-	)
-	denied := func(l *linux) { l.Cgroup.Mkdir = answer{Reason: "mkdir: permission denied"} }
-	readOnly := func(l *linux) {
-		l.Cgroup.Mkdir = answer{Reason: "mkdir: read-only file system"}
-		l.Cgroup.ReadOnly = true
-		l.Systemd, l.UserManager = false, false
-	}
-	none := func(l *linux) { l.Cgroup = cgroups{Layout: "v1", OwnReason: "no cgroup2 file system is mounted"} }
-	plain := func(l *linux) { l.Systemd, l.UserManager = false, false }
-	root := func(l *linux) { l.UID = 0 }
-	signs := func(names ...string) func(*linux) { return func(l *linux) { l.Container = names } }
-	sysctl := func(name, value string) func(*linux) { return func(l *linux) { l.Namespaces.Sysctls[name] = value } }
-	for _, tt := range []struct {
-		name    string
-		missing []corral.Containment
-		changes []func(*linux)
-		want    []string // a part of each line
-	}{
-		{"all works", nil, nil, nil},
-		{"not delegated, nothing missing", nil, []func(*linux){denied}, nil},
-		{"not delegated, service", []corral.Containment{cgroup}, []func(*linux){denied},
-			[]string{"[Service] section of web.service, Delegate=yes", "systemd-run --user --scope -p Delegate=yes -- corral"}},
-		{"not delegated, session", []corral.Containment{cgroup},
-			[]func(*linux){denied, func(l *linux) { l.Cgroup.Own = "/sys/fs/cgroup/user.slice/session-1.scope" }},
-			[]string{"systemd-run --user --scope -p Delegate=yes -- corral"}},
-		{"not delegated, no manager of the user's", []corral.Containment{cgroup},
-			[]func(*linux){denied, func(l *linux) { l.UserManager = false; l.Cgroup.Own = "/sys/fs/cgroup/x" }},
-			[]string{"as root, systemd-run --uid=1000 -p Delegate=yes"}},
-		{"not delegated, no systemd", []corral.Containment{cgroup}, []func(*linux){denied, plain},
-			[]string{"as root, D=/sys/fs/cgroup/system.slice/web.service/user-1000; mkdir $D && chown 1000 $D $D/cgroup.procs"}},
-		{"service that may not write", []corral.Containment{cgroup}, []func(*linux){readOnly, func(l *linux) { l.Systemd = true }},
-			[]string{"web.service, ProtectControlGroups=no and Delegate=yes"}},
-		{"root, for no reason that shows", []corral.Containment{cgroup}, []func(*linux){denied, plain, root}, nil},
-		{"docker", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs(signDocker, "cgroup namespace")},
-			[]string{"in docker: --cgroupns=private --security-opt writable-cgroups=true"}},
-		{"podman", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs(signPodman, "container=podman")},
-			[]string{"in podman: --security-opt unmask=/sys/fs/cgroup"}},
-		{"Kubernetes", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs(signKubernetes)},
-			[]string{"securityContext: {privileged: true}"}},
-		{"some container", []corral.Containment{cgroup}, []func(*linux){readOnly, root, signs("cgroup namespace")},
-			[]string{"in podman", "in docker"}},
-		{"version 1, systemd", []corral.Containment{cgroup}, []func(*linux){none}, []string{"systemd.unified_cgroup_hierarchy=1"}},
-		{"version 1, root", []corral.Containment{cgroup}, []func(*linux){none, plain, root}, []string{"mount -t cgroup2 cgroup2 /run/cgroup2"}},
-		{"version 1, user", []corral.Containment{cgroup}, []func(*linux){none, plain}, nil},
-		{"version 1, container", []corral.Containment{cgroup}, []func(*linux){none, plain, signs(signDocker)},
-			[]string{"the host needs version 2"}},
-		{"threaded", []corral.Containment{cgroup}, []func(*linux){func(l *linux) { l.Cgroup.Type = "domain threaded" }},
-			[]string{"that of /sys/fs/cgroup/system.slice/web.service is domain threaded"}},
-		{"no clone3", []corral.Containment{cgroup}, []func(*linux){func(l *linux) { l.Clone3 = answer{} }},
-			[]string{"clone3, Linux 5.7 or later"}},
-		{"no pidfd", nil, []func(*linux){func(l *linux) { l.Pidfd = pidfds{} }}, []string{"pidfd: Linux 5.3 or later"}},
-		{"no pidfd, filtered", nil, []func(*linux){func(l *linux) { l.Pidfd = pidfds{}; l.Seccomp = "filter" }},
-			[]string{"pidfd: Linux 5.3 or later; if it is that, the seccomp filter refuses the call"}},
-		{"user namespaces, clone", []corral.Containment{pidns}, []func(*linux){sysctl(usernsClone, "0")},
-			[]string{"pidns: sysctl -w kernel.unprivileged_userns_clone=1"}},
-		{"user namespaces, limit", []corral.Containment{pidns}, []func(*linux){sysctl(usernsMax, "0")},
-			[]string{"pidns: sysctl -w user.max_user_namespaces=10000"}},
-		{"user namespaces, AppArmor", []corral.Containment{pidns}, []func(*linux){sysctl(usernsAppArmor, "1")},
-			[]string{"pidns: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"}},
-		{"user namespaces, nobody asked", nil, []func(*linux){sysctl(usernsMax, "0")}, nil},
-		{"namespaces in a container", []corral.Containment{pidns},
-			[]func(*linux){root, signs(signDocker), func(l *linux) { l.Seccomp = "filter" }}, []string{"pidns: the container engine"}},
-		{"both", []corral.Containment{cgroup, pidns}, []func(*linux){readOnly, signs(signPodman), sysctl(usernsMax, "0")},
-			[]string{"cgroup, in podman", "pidns: sysctl"}},
-	} {
+// adviceTest is a capable host that has been changed, with what does not work then, and
+// what to do about it.
+type adviceTest struct {
+	name    string
+	missing []corral.Containment
+	changes changes
+	want    []string // a part of each line
+}
+
+type changes []func(*linux)
+
+var (
+	noCgroup = []corral.Containment{corral.Cgroup}
+	noPIDNS  = []corral.Containment{corral.PIDNS}
+)
+
+// Changes to a capable host.
+
+func undelegated(l *linux) { l.Cgroup.Mkdir = answer{Reason: "mkdir: permission denied"} }
+
+func readOnly(l *linux) {
+	l.Cgroup.Mkdir = answer{Reason: "mkdir: read-only file system"}
+	l.Cgroup.ReadOnly = true
+	l.Systemd, l.UserManager = false, false
+}
+
+func versionOne(l *linux) {
+	l.Cgroup = cgroups{Layout: "v1", OwnReason: "no cgroup2 file system is mounted"}
+}
+
+func noSystemd(l *linux) { l.Systemd, l.UserManager = false, false }
+
+func rootUser(l *linux) { l.UID = 0 }
+
+func inContainer(names ...string) func(*linux) { return func(l *linux) { l.Container = names } }
+
+func sysctl(name, value string) func(*linux) {
+	return func(l *linux) { l.Namespaces.Sysctls[name] = value }
+}
+
+func testAdvice(t *testing.T, tests []adviceTest) {
+	t.Helper()
+	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := good()
+			l := capableHost()
 			for _, change := range tt.changes {
 				change(&l)
 			}
 			var found []finding
-			for _, c := range []corral.Containment{pidns, cgroup, corral.Keeper, corral.Group} {
+			for _, c := range []corral.Containment{corral.PIDNS, corral.Cgroup, corral.Keeper, corral.Group} {
 				found = append(found, finding{Containment: c, Works: !slices.Contains(tt.missing, c)})
 			}
 			got := l.advice(found)
@@ -226,6 +200,72 @@ func TestAdvice(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAdvice(t *testing.T) {
+	testAdvice(t, []adviceTest{
+		{"all works", nil, nil, nil},
+		{"both", []corral.Containment{corral.Cgroup, corral.PIDNS}, changes{readOnly, inContainer(signPodman), sysctl(usernsMax, "0")},
+			[]string{"cgroup, in podman", "pidns: sysctl"}},
+	})
+}
+
+func TestCgroupAdvice(t *testing.T) {
+	testAdvice(t, []adviceTest{
+		{"not delegated, nothing missing", nil, changes{undelegated}, nil},
+		{"not delegated, service", noCgroup, changes{undelegated},
+			[]string{"[Service] section of web.service, Delegate=yes", "systemd-run --user --scope -p Delegate=yes -- corral"}},
+		{"not delegated, session", noCgroup,
+			changes{undelegated, func(l *linux) { l.Cgroup.Own = "/sys/fs/cgroup/user.slice/session-1.scope" }},
+			[]string{"systemd-run --user --scope -p Delegate=yes -- corral"}},
+		{"not delegated, no manager of the user's", noCgroup,
+			changes{undelegated, func(l *linux) { l.UserManager = false; l.Cgroup.Own = "/sys/fs/cgroup/x" }},
+			[]string{"as root, systemd-run --uid=1000 -p Delegate=yes"}},
+		{"not delegated, no systemd", noCgroup, changes{undelegated, noSystemd},
+			[]string{"as root, D=/sys/fs/cgroup/system.slice/web.service/user-1000; mkdir $D && chown 1000 $D $D/cgroup.procs"}},
+		{"service that may not write", noCgroup, changes{readOnly, func(l *linux) { l.Systemd = true }},
+			[]string{"web.service, ProtectControlGroups=no and Delegate=yes"}},
+		{"root, for no reason that shows", noCgroup, changes{undelegated, noSystemd, rootUser}, nil},
+		{"docker", noCgroup, changes{readOnly, rootUser, inContainer(signDocker, "cgroup namespace")},
+			[]string{"in docker: --cgroupns=private --security-opt writable-cgroups=true"}},
+		{"podman", noCgroup, changes{readOnly, rootUser, inContainer(signPodman, "container=podman")},
+			[]string{"in podman: --security-opt unmask=/sys/fs/cgroup"}},
+		{"Kubernetes", noCgroup, changes{readOnly, rootUser, inContainer(signKubernetes)},
+			[]string{"securityContext: {privileged: true}"}},
+		{"some container", noCgroup, changes{readOnly, rootUser, inContainer("cgroup namespace")},
+			[]string{"in podman", "in docker"}},
+		{"version 1, systemd", noCgroup, changes{versionOne}, []string{"systemd.unified_cgroup_hierarchy=1"}},
+		{"version 1, root", noCgroup, changes{versionOne, noSystemd, rootUser}, []string{"mount -t cgroup2 cgroup2 /run/cgroup2"}},
+		{"version 1, user", noCgroup, changes{versionOne, noSystemd}, nil},
+		{"version 1, container", noCgroup, changes{versionOne, noSystemd, inContainer(signDocker)},
+			[]string{"the host needs version 2"}},
+		{"threaded", noCgroup, changes{func(l *linux) { l.Cgroup.Type = "domain threaded" }},
+			[]string{"that of /sys/fs/cgroup/system.slice/web.service is domain threaded"}},
+		{"no clone3", noCgroup, changes{func(l *linux) { l.Clone3 = answer{} }},
+			[]string{"clone3, Linux 5.7 or later"}},
+	})
+}
+
+func TestPidfdAdvice(t *testing.T) {
+	testAdvice(t, []adviceTest{
+		{"no pidfd", nil, changes{func(l *linux) { l.Pidfd = pidfds{} }}, []string{"pidfd: Linux 5.3 or later"}},
+		{"no pidfd, filtered", nil, changes{func(l *linux) { l.Pidfd = pidfds{}; l.Seccomp = "filter" }},
+			[]string{"pidfd: Linux 5.3 or later; if it is that, the seccomp filter refuses the call"}},
+	})
+}
+
+func TestNamespaceAdvice(t *testing.T) {
+	testAdvice(t, []adviceTest{
+		{"user namespaces, clone", noPIDNS, changes{sysctl(usernsClone, "0")},
+			[]string{"pidns: sysctl -w kernel.unprivileged_userns_clone=1"}},
+		{"user namespaces, limit", noPIDNS, changes{sysctl(usernsMax, "0")},
+			[]string{"pidns: sysctl -w user.max_user_namespaces=10000"}},
+		{"user namespaces, AppArmor", noPIDNS, changes{sysctl(usernsAppArmor, "1")},
+			[]string{"pidns: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"}},
+		{"user namespaces, nobody asked", nil, changes{sysctl(usernsMax, "0")}, nil},
+		{"namespaces in a container", noPIDNS,
+			changes{rootUser, inContainer(signDocker), func(l *linux) { l.Seccomp = "filter" }}, []string{"pidns: the container engine"}},
+	})
 }
 
 func TestDoctorArguments(t *testing.T) {

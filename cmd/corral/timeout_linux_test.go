@@ -125,13 +125,111 @@ func ending(t *testing.T, cmd *exec.Cmd, err error, program string, stdout, stde
 	return o
 }
 
-// TestTimeoutLikeGNU runs the same command lines under GNU timeout.
-func TestTimeoutLikeGNU(t *testing.T) {
-	gnu, version := gnuTimeout(t)
-	t.Log(version)
-	// -f and -p are newer than some.
-	posix := exec.Command(gnu, "-f", "-p", "5", "true").Run() == nil
-	dir := t.TempDir()
+// likeGNU are command lines of timeout, with what is to execute it if there is a
+// before.
+var likeGNU = []struct {
+	before []string
+	args   []string
+}{
+	// It ends in time.
+	{args: []string{"10", "true"}},
+	{args: []string{"10", "sh", "-c", "exit 2"}},
+	{args: []string{"10", "sh", "-c", "echo out; echo err >&2; exit 255"}},
+	{args: []string{"-k5", "-s9", "-v", "10", "false"}},
+	{args: []string{"-f", "-p", "10", "sh", "-c", "exit 3"}},
+	{args: []string{"10", "echo", "-k", "--", "-v", "--help"}},
+	{args: []string{"0", "sh", "-c", "sleep .1; exit 4"}},
+	{args: []string{"-k", "0", "0s", "sh", "-c", "exit 4"}},
+	{args: []string{"10", "sh", "-c", "kill -TERM $$"}},
+	{args: []string{"10", "sh", "-c", "kill -KILL $$"}},
+	{args: []string{"10", "sh", "-c", "kill -HUP $$"}},
+	{args: []string{"10", "sh", "-c", "kill -ABRT $$"}},
+	{args: []string{"10", "sh", "-c", "ulimit -c 0; kill -SEGV $$"}},
+	{args: []string{"10", "sh", "-c", "ulimit -c 0; kill -QUIT $$"}},
+	{args: []string{"-p", "10", "sh", "-c", "kill -USR1 $$"}},
+	{args: []string{"-f", "10", "sh", "-c", "kill -PIPE $$"}},
+	{args: []string{"10", "sh", "-c", "kill -34 $$"}},
+	// It does not.
+	{args: []string{".05", "sleep", "30"}},
+	{args: []string{"-v", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-p", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-f", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-f", "-p", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-s", "INT", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-p", "-s", "QUIT", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-s", "KILL", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-p", "-s", "KILL", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-f", "-s", "KILL", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-f", "-p", "-s", "KILL", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-s", "137", ".05", "sleep", "30"}},
+	// It does not obey. (For a signal that the command would ignore, see below:
+	// GNU timeout's child takes it to heart before it is the command.)
+	{args: []string{"-v", "-s", "0", "-k", ".05", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-f", "-s", "EXIT", "-k", ".05", ".05", "sleep", "30"}},
+	{args: []string{"-v", "-s", "CHLD", "-k", ".05", ".05", "sleep", "30"}},
+	// How options are written.
+	{args: []string{"--foreground", "--preserve-status", "--signal=TERM", "--kill-after=5", "--verbose", "10", "true"}},
+	{args: []string{"--signal", "TERM", "--kill-after", "5", "10", "true"}},
+	{args: []string{"--f", "--p", "--s", "INT", "--k=5", "--verb", "10", "true"}},
+	{args: []string{"-vs", "INT", ".05", "sleep", "30"}},
+	{args: []string{"-vsINT", "-v", ".05", "sleep", "30"}},
+	{args: []string{"-s", "INT", "-s", "TERM", "-v", ".05", "sleep", "30"}},
+	{args: []string{"--", "10", "true"}},
+	{args: []string{"-v", "--", "10", "true"}},
+	{args: []string{"10", "--", "true"}},
+	{args: []string{"10", "-v"}},
+	// Wrong ones.
+	{},
+	{args: []string{"--"}},
+	{args: []string{"10"}},
+	{args: []string{"-v", "10"}},
+	{args: []string{"-z", "10", "true"}},
+	{args: []string{"-vz", "10", "true"}},
+	{args: []string{"-1", "true"}},
+	{args: []string{"--no-such-option", "10", "true"}},
+	{args: []string{"--ver", "10", "true"}},
+	{args: []string{"--kill-after"}},
+	{args: []string{"-k"}},
+	{args: []string{"-s"}},
+	{args: []string{"-k", "-1", "10", "true"}},
+	{args: []string{"-k", "", "10", "true"}},
+	{args: []string{"-k", "soon", "-s", "BANG", "10", "true"}},
+	{args: []string{"--signal=", "10", "true"}},
+	// What cannot be run.
+	{args: []string{"10", "no-such-command-here"}},
+	{args: []string{"10", "./no-such-command-here"}},
+	{args: []string{"10", ""}},
+	{args: []string{"10", "."}},
+	{args: []string{"10", "./directory"}},
+	{args: []string{"10", "directory"}},
+	{args: []string{"10", "./plain"}},
+	{args: []string{"10", "plain"}},
+	{args: []string{"10", "./plain/x"}},
+	{args: []string{"10", "plain/x"}},
+	{args: []string{"10", "./orphan"}},
+	{args: []string{"10", "./text", "with", "words"}},
+	{before: []string{"env", "-u", "PATH"}, args: []string{"10", "sh", "-c", "echo ${PATH-unset}"}},
+	{before: []string{"env", "-i"}, args: []string{"10", "no-such-command-here"}},
+	// What it starts with.
+	{before: []string{"sh", "-c", `exec "$@" <&-`, "sh"}, args: []string{"10", "true"}},
+	{before: ignoring("CHLD"), args: []string{"10", "sh", "-c", "exit 5"}},
+	{before: ignoring("ALRM"), args: []string{".05", "sleep", "30"}},
+	{before: ignoring("TERM"), args: []string{".05", "sleep", "30"}},
+	{before: ignoring("INT"), args: []string{"-s", "INT", ".05", "sleep", "30"}},
+	{before: ignoring("HUP"), args: []string{"-s", "HUP", ".05", "sleep", "30"}},
+	{before: ignoring("INT QUIT"), args: []string{"10", "sh", "-c", "kill -INT $$; echo ignored"}},
+	{before: ignoring("INT QUIT"), args: []string{"10", "sh", "-c", "ulimit -c 0; kill -QUIT $$; echo ignored"}},
+	{before: []string{"sh", "-c", `sleep .01 & exec "$@"`, "sh"}, args: []string{".3", "sh", "-c", "sleep 30; echo foo"}},
+}
+
+// ignoring executes its arguments with signals ignored.
+func ignoring(signals string) []string {
+	return []string{"sh", "-c", `trap "" ` + signals + `; exec "$@"`, "sh"}
+}
+
+// notPrograms makes a directory of what cannot be executed, or not quite.
+func notPrograms(t *testing.T) (dir string) {
+	dir = t.TempDir()
 	for name, file := range map[string]struct {
 		text string
 		mode os.FileMode
@@ -147,104 +245,18 @@ func TestTimeoutLikeGNU(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "directory"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
 
-	ignoring := func(signal string) []string { return []string{"sh", "-c", `trap "" ` + signal + `; exec "$@"`, "sh"} }
-	cases := []struct {
-		before []string
-		args   []string
-	}{
-		// It ends in time.
-		{args: []string{"10", "true"}},
-		{args: []string{"10", "sh", "-c", "exit 2"}},
-		{args: []string{"10", "sh", "-c", "echo out; echo err >&2; exit 255"}},
-		{args: []string{"-k5", "-s9", "-v", "10", "false"}},
-		{args: []string{"-f", "-p", "10", "sh", "-c", "exit 3"}},
-		{args: []string{"10", "echo", "-k", "--", "-v", "--help"}},
-		{args: []string{"0", "sh", "-c", "sleep .1; exit 4"}},
-		{args: []string{"-k", "0", "0s", "sh", "-c", "exit 4"}},
-		{args: []string{"10", "sh", "-c", "kill -TERM $$"}},
-		{args: []string{"10", "sh", "-c", "kill -KILL $$"}},
-		{args: []string{"10", "sh", "-c", "kill -HUP $$"}},
-		{args: []string{"10", "sh", "-c", "kill -ABRT $$"}},
-		{args: []string{"10", "sh", "-c", "ulimit -c 0; kill -SEGV $$"}},
-		{args: []string{"10", "sh", "-c", "ulimit -c 0; kill -QUIT $$"}},
-		{args: []string{"-p", "10", "sh", "-c", "kill -USR1 $$"}},
-		{args: []string{"-f", "10", "sh", "-c", "kill -PIPE $$"}},
-		{args: []string{"10", "sh", "-c", "kill -34 $$"}},
-		// It does not.
-		{args: []string{".05", "sleep", "30"}},
-		{args: []string{"-v", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-p", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-f", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-f", "-p", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-s", "INT", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-p", "-s", "QUIT", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-s", "KILL", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-p", "-s", "KILL", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-f", "-s", "KILL", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-f", "-p", "-s", "KILL", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-s", "137", ".05", "sleep", "30"}},
-		// It does not obey. (For a signal that the command would ignore, see below:
-		// GNU timeout's child takes it to heart before it is the command.)
-		{args: []string{"-v", "-s", "0", "-k", ".05", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-f", "-s", "EXIT", "-k", ".05", ".05", "sleep", "30"}},
-		{args: []string{"-v", "-s", "CHLD", "-k", ".05", ".05", "sleep", "30"}},
-		// How options are written.
-		{args: []string{"--foreground", "--preserve-status", "--signal=TERM", "--kill-after=5", "--verbose", "10", "true"}},
-		{args: []string{"--signal", "TERM", "--kill-after", "5", "10", "true"}},
-		{args: []string{"--f", "--p", "--s", "INT", "--k=5", "--verb", "10", "true"}},
-		{args: []string{"-vs", "INT", ".05", "sleep", "30"}},
-		{args: []string{"-vsINT", "-v", ".05", "sleep", "30"}},
-		{args: []string{"-s", "INT", "-s", "TERM", "-v", ".05", "sleep", "30"}},
-		{args: []string{"--", "10", "true"}},
-		{args: []string{"-v", "--", "10", "true"}},
-		{args: []string{"10", "--", "true"}},
-		{args: []string{"10", "-v"}},
-		// Wrong ones.
-		{},
-		{args: []string{"--"}},
-		{args: []string{"10"}},
-		{args: []string{"-v", "10"}},
-		{args: []string{"-z", "10", "true"}},
-		{args: []string{"-vz", "10", "true"}},
-		{args: []string{"-1", "true"}},
-		{args: []string{"--no-such-option", "10", "true"}},
-		{args: []string{"--ver", "10", "true"}},
-		{args: []string{"--kill-after"}},
-		{args: []string{"-k"}},
-		{args: []string{"-s"}},
-		{args: []string{"-k", "-1", "10", "true"}},
-		{args: []string{"-k", "", "10", "true"}},
-		{args: []string{"-k", "soon", "-s", "BANG", "10", "true"}},
-		{args: []string{"--signal=", "10", "true"}},
-		// What cannot be run.
-		{args: []string{"10", "no-such-command-here"}},
-		{args: []string{"10", "./no-such-command-here"}},
-		{args: []string{"10", ""}},
-		{args: []string{"10", "."}},
-		{args: []string{"10", "./directory"}},
-		{args: []string{"10", "directory"}},
-		{args: []string{"10", "./plain"}},
-		{args: []string{"10", "plain"}},
-		{args: []string{"10", "./plain/x"}},
-		{args: []string{"10", "plain/x"}},
-		{args: []string{"10", "./orphan"}},
-		{args: []string{"10", "./text", "with", "words"}},
-		{before: []string{"env", "-u", "PATH"}, args: []string{"10", "sh", "-c", "echo ${PATH-unset}"}},
-		{before: []string{"env", "-i"}, args: []string{"10", "no-such-command-here"}},
-		// What it starts with.
-		{before: []string{"sh", "-c", `exec "$@" <&-`, "sh"}, args: []string{"10", "true"}},
-		{before: ignoring("CHLD"), args: []string{"10", "sh", "-c", "exit 5"}},
-		{before: ignoring("ALRM"), args: []string{".05", "sleep", "30"}},
-		{before: ignoring("TERM"), args: []string{".05", "sleep", "30"}},
-		{before: ignoring("INT"), args: []string{"-s", "INT", ".05", "sleep", "30"}},
-		{before: ignoring("HUP"), args: []string{"-s", "HUP", ".05", "sleep", "30"}},
-		{before: ignoring("INT QUIT"), args: []string{"10", "sh", "-c", "kill -INT $$; echo ignored"}},
-		{before: ignoring("INT QUIT"), args: []string{"10", "sh", "-c", "ulimit -c 0; kill -QUIT $$; echo ignored"}},
-		{before: []string{"sh", "-c", `sleep .01 & exec "$@"`, "sh"}, args: []string{".3", "sh", "-c", "sleep 30; echo foo"}},
-	}
+// TestTimeoutLikeGNU runs the same command lines under GNU timeout.
+func TestTimeoutLikeGNU(t *testing.T) {
+	gnu, version := gnuTimeout(t)
+	t.Log(version)
+	// -f and -p are newer than some.
+	posix := exec.Command(gnu, "-f", "-p", "5", "true").Run() == nil
+	dir := notPrograms(t)
 	underContainments(t, func(t *testing.T, timeout string) {
-		for _, tt := range cases {
+		for _, tt := range likeGNU {
 			t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 				t.Parallel()
 				var got [2]outcome
