@@ -10,8 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/corral-run/corral/internal/proctree"
 	"github.com/spf13/cobra"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // newCompletion replaces cobra's own command, which is one command per shell

@@ -28,7 +28,7 @@ func TestHidepid(t *testing.T) {
 }
 
 // Looking at the host leaves no trace in it.
-func TestInspect(t *testing.T) {
+func TestInspectHostLeavesNoTrace(t *testing.T) {
 	l := inspectHost().Linux
 	if l.Kernel == "" || l.UID != os.Geteuid() || len(mountinfo()) == 0 {
 		t.Errorf("%+v", l)

@@ -95,8 +95,8 @@ func TestEndsLike(t *testing.T) {
 	})
 }
 
-// TestEndsLikeNot: what says more than the signal has the last word.
-func TestEndsLikeNot(t *testing.T) {
+// TestEndsByStatus: what says more than the signal has the last word.
+func TestEndsByStatus(t *testing.T) {
 	for _, tt := range []struct {
 		args   string
 		sig    syscall.Signal

@@ -728,8 +728,8 @@ func TestInitCheck(t *testing.T) {
 	})
 }
 
-// TestInitProc: what an init cannot do without, it asks for in one line.
-func TestInitProc(t *testing.T) {
+// TestInitWithoutProc: what an init cannot do without, it asks for in one line.
+func TestInitWithoutProc(t *testing.T) {
 	needNamespaces(t)
 	none := asPID1("sh", "-c", "mount -t tmpfs none /proc && exec corral echo started")
 	foreign := exec.Command("corral", "echo", "started")

@@ -82,3 +82,25 @@ func TestWithoutProc(t *testing.T) {
 		})
 	}
 }
+
+// TestNoNullDevice: a run needs none, if the standard streams are there.
+func TestNoNullDevice(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root, to mount")
+	}
+	for how, want := range map[string]int{
+		"--containment group --": 7, "--containment group --output-limit 1K --": 7, "init --containment group --": 7,
+		"--pty --": statusOwn, // in words: there is no /dev/ptmx
+	} {
+		args := append([]string{"-m", "sh", "-c", `mount -t tmpfs none /dev && exec "$@"`, "sh", "corral"}, strings.Fields(how)...)
+		cmd := exec.Command("unshare", append(args, "sh", "-c", "test ! -e /dev/null && exit 7")...)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Skip("SKIPPED: no unshare: ", err)
+		}
+		if _, status := ended(cmd); status != want || strings.Count(out.String(), "\n") > 1 {
+			t.Errorf("%s: status %d, said %s", how, status, &out)
+		}
+	}
+}

@@ -380,7 +380,7 @@ func editor() {
 }
 
 // The shell is not to take the terminal from a command that has not stopped yet.
-func TestSlowToStop(t *testing.T) {
+func TestCtrlZAnsweredLate(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		s := bash(t)
 		s.types(corral + " editor\n")
@@ -400,7 +400,7 @@ func TestSlowToStop(t *testing.T) {
 }
 
 // A command that pays no attention to Ctrl-Z goes on, and corral with it.
-func TestNoStop(t *testing.T) {
+func TestCtrlZIgnored(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		events := newFIFO(t)
 		s := bash(t)
@@ -417,7 +417,7 @@ func TestNoStop(t *testing.T) {
 }
 
 // In the background, a command that reads from the terminal is stopped.
-func TestBackground(t *testing.T) {
+func TestReadInBackground(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		s := bash(t)
 		s.types(corral + " cat &\n")
@@ -438,7 +438,7 @@ func TestBackground(t *testing.T) {
 }
 
 // What is typed reaches each command of a pipeline once.
-func TestPipeline(t *testing.T) {
+func TestCtrlCInPipeline(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		left, right := newFIFO(t), newFIFO(t)
 		s := bash(t)
@@ -560,7 +560,7 @@ func TestSignalsToCorral(t *testing.T) {
 
 // A job that has the terminal when a command in the background fails keeps its
 // modes.
-func TestModesOfAnother(t *testing.T) {
+func TestModesOfAnotherJob(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		events := newFIFO(t)
 		s := bash(t)
@@ -580,7 +580,7 @@ func TestModesOfAnother(t *testing.T) {
 // A command that fails, or is stopped, leaves the terminal as it was; one that
 // succeeds may have been there to change it. The shells are such that do not look
 // after their terminal.
-func TestModes(t *testing.T) {
+func TestModesRestored(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		for _, tt := range []struct{ name, command, want string }{
 			{"killed", `sh -c 'stty raw -echo; kill -KILL $$'`, "as before"},
@@ -774,7 +774,7 @@ func TestDelivered(t *testing.T) {
 
 // The kernel sends SIGHUP to a process group with a stopped process in it when
 // the last tie to the rest of its session goes. A run is not to be that tie.
-func TestNoHangUp(t *testing.T) {
+func TestStoppedRunNotHungUp(t *testing.T) {
 	const script = `trap 'echo hung up' HUP
 sleep 60 & kill -STOP $!
 until grep -q State:.T /proc/$!/status; do :; done

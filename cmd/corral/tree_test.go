@@ -94,7 +94,7 @@ func TestDrawTreeOfOne(t *testing.T) {
 }
 
 // A terminal's lines are cut, by columns and not by characters.
-func TestDrawTreeWidth(t *testing.T) {
+func TestDrawTreeCutToWidth(t *testing.T) {
 	for width := 1; width < 90; width++ {
 		plain := drawTree(ordinaryTable(), view{now: treeNow, width: width})
 		coloured := drawTree(ordinaryTable(), view{now: treeNow, width: width, colour: true})
@@ -157,7 +157,7 @@ func TestDrawTreeColour(t *testing.T) {
 
 // The table is read while processes come and go: whatever is in it, every row
 // is drawn once.
-func TestDrawTreeOdd(t *testing.T) {
+func TestDrawTreeOfOddTables(t *testing.T) {
 	reused := row(50, 60, 50, 50, proctree.Sleeping, 0, 0, "older-than-its-parent")
 	for name, tt := range map[string]struct {
 		table []proctree.Process
