@@ -60,9 +60,9 @@ func whatItSays(cmd *exec.Cmd) (said string, err error) {
 	return string(b), errors.Join(err, rerr)
 }
 
-// TestKeeperKilledByMember: corral has what the keeper had, also if the kernel gives it
-// away a moment after the keeper's line has ended, and if the keeper has not got to say
-// that it has started anything.
+// TestKeeperKilledByMember: corral has what the keeper had, also if the kernel
+// gives it away a moment after the keeper's line has ended, and if the keeper has
+// not got to say that it has started anything.
 func TestKeeperKilledByMember(t *testing.T) {
 	skipWithout(t, "keeper")
 	for name, script := range map[string]string{
@@ -84,8 +84,8 @@ func TestKeeperKilledByMember(t *testing.T) {
 	}
 }
 
-// TestEarlierChildren: a shell starts others, and then executes corral in its own place.
-// They are not what corral's command has started.
+// TestEarlierChildren: a shell starts others, and then executes corral in its own
+// place. They are not what corral's command has started.
 func TestEarlierChildren(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -176,8 +176,8 @@ func init() {
 	}
 }
 
-// cloneSibling makes a child of its parent's, in a session of its own, which executes
-// sleep(1), and ends.
+// cloneSibling makes a child of its parent's, in a session of its own, which
+// executes sleep(1), and ends.
 func cloneSibling() {
 	runtime.LockOSThread()
 	path, err := exec.LookPath("sleep")
@@ -331,8 +331,8 @@ func startStorm(chains int) {
 	os.Exit(0)
 }
 
-// TestForkStorm: corral, which gets all the orphans, sends its signals in time, and is
-// done long before the storm would be. See -storm.
+// TestForkStorm: corral, which gets all the orphans, sends its signals in time, and
+// is done long before the storm would be. See -storm.
 func TestForkStorm(t *testing.T) {
 	chains := 4
 	if *stormy {

@@ -12,12 +12,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// checkCommandLine looks at the flags in args before they are parsed: a parser takes
-// whatever comes next for the value of a flag, -- and other flags too, and says little
-// about what it does not know.
+// checkCommandLine checks the flags in args before they are parsed. The parser
+// takes whatever follows a flag for its value, even -- or another flag, and says
+// little about a flag that it does not know.
 //
-// `corral timeout` takes -- for a value, as getopt(3) does, and refuses it by GNU timeout's
-// words.
+// `corral timeout` takes -- for a value, as getopt(3) does, and refuses it in GNU
+// timeout's words.
 //
 // It returns the arguments in a form in which cobra finds the command in them.
 func checkCommandLine(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
@@ -33,8 +33,9 @@ func checkCommandLine(root *cobra.Command, args []string) (*cobra.Command, []str
 	return c, args, err
 }
 
-// splitShortFlags returns args with a word for each of the short flags that come first: of -qt 5,
-// cobra would take the 5 for a command.
+// splitShortFlags gives the last of the short flags in a word one of its own if its
+// value is the next word: of -qt 5, cobra would take the 5 for a command. It looks
+// at the words before the command.
 func splitShortFlags(flags *pflag.FlagSet, args []string) []string {
 	for i := 0; i < len(args); i++ {
 		word := args[i]
@@ -54,7 +55,8 @@ func splitShortFlags(flags *pflag.FlagSet, args []string) []string {
 	return args
 }
 
-// checkFlags looks at the flags of c, which may be among those of another command.
+// checkFlags checks the flags of c in args. Where others is true, a flag of another
+// command may come, and ends the check.
 func checkFlags(c *cobra.Command, args []string, others bool) error {
 	flags := c.Flags()
 	c.InitDefaultHelpFlag()
@@ -129,9 +131,9 @@ func valueFlag(flags *pflag.FlagSet, word string) (flag *pflag.Flag, known bool)
 	return flag, true
 }
 
-// isOption reports whether word is rather an option, or the end of them, than the value
-// of flag. A negative number is a value, of which there is more to say, where it cannot
-// be the name of something.
+// isOption reports whether word is more likely an option, or --, than the value of
+// flag. A negative number is a value, about which the flag itself has more to say,
+// unless the value is the name of a file.
 func isOption(flag *pflag.Flag, word string) bool {
 	if len(word) < 2 || word[0] != '-' {
 		return false
@@ -140,7 +142,8 @@ func isOption(flag *pflag.Flag, word string) bool {
 	return !number || flag.Value.Type() == (*fileName)(nil).Type()
 }
 
-// unknownFlag says what may have been meant by one that there is not.
+// unknownFlag is the error about a flag that does not exist, with what may have
+// been meant.
 func unknownFlag(c *cobra.Command, word string) error {
 	flags := c.Flags()
 	if err := checkDashes(flags, word); err != nil {
@@ -175,7 +178,7 @@ func flagOfAnother(c *cobra.Command, word string) error {
 	return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
 }
 
-// checkDashes is the error about a word that is a long flag's but for a second dash.
+// checkDashes refuses a long flag that is written with one dash.
 func checkDashes(flags *pflag.FlagSet, word string) error {
 	name, _, _ := strings.Cut(word[1:], "=")
 	if len(name) > 1 && name[0] != '-' && slices.Contains(longNames(flags), name) {
@@ -194,7 +197,7 @@ func longNames(flags *pflag.FlagSet) []string {
 	return names
 }
 
-// flagError is what to say about a value that a flag does not take.
+// flagError is the error about a value that a flag refuses.
 func flagError(_ *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
@@ -202,7 +205,7 @@ func flagError(_ *cobra.Command, err error) error {
 	}
 	flag := invalid.GetFlag()
 	if flag.Value.Type() == "bool" {
-		return fmt.Errorf("--%s takes no value but true or false, and not %q", flag.Name, invalid.GetValue())
+		return fmt.Errorf("--%s takes true or false, not %q", flag.Name, invalid.GetValue())
 	}
 	return fmt.Errorf("--%s %q: %w", flag.Name, invalid.GetValue(), errors.Unwrap(err))
 }

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// badCommandLines are wrong; each has a part of what is said about it. The words are
-// apart by a single blank, so that two make an empty one, and a last word `true` is
-// for a command that would succeed.
+// badCommandLines are wrong; each has a part of what is said about it. The words
+// are apart by a single blank, so that two make an empty one, and a last word
+// `true` is for a command that would succeed.
 var badCommandLines = map[string]string{
 	"":                                       "no command given; see 'corral --help'",
 	"--":                                     "no command given; see 'corral --help'",
@@ -55,12 +55,12 @@ var badCommandLines = map[string]string{
 	"init --exit-zero-on -- true":            "--exit-zero-on needs a value (STATUSES), but -- follows",
 	"kill --grace -- 2147483647":             "--grace needs a value (DURATION), but -- follows",
 	"kill 2147483647 --signal":               "--signal needs a value (SIGNAL); see 'corral kill --help'",
-	"--report= true":                         `--report "": a file has a name`,
+	"--report= true":                         `--report "": the name of the file is empty`,
 	"--lifeline= true":                       `--lifeline "": empty; use stdin, tty, parent, fd:N or pid:N`,
 	"--lifeline stdin, true":                 "empty; use stdin",
 	"--lifeline pid:2147483647 true":         "lifeline pid:2147483647: there is no such process",
-	"version 1":                              `version takes no arguments, and there is "1"; see 'corral version --help'`,
-	"doctor host":                            `doctor takes no arguments, and there is "host"`,
+	"version 1":                              `version takes no arguments, but got "1"; see 'corral version --help'`,
+	"doctor host":                            `doctor takes no arguments, but got "host"`,
 	"help timout":                            `no command "timout" to explain (did you mean 'corral timeout'?)`,
 	"report mrege x":                         `there is no command "mrege"; report needs one, such as merge`,
 	"run --frobnicate true":                  "see 'corral run --help'",
@@ -80,7 +80,7 @@ var badCommandLines = map[string]string{
 	"--quiet --verbose true":                 "--quiet and --verbose contradict each other",
 	"--containment group --require job true": "job",
 	"--report /no/such/dir/report true":      "cannot write the report: open /no/such/dir/report",
-	"--quiet=maybe true":                     `--quiet takes no value but true or false, and not "maybe"`,
+	"--quiet=maybe true":                     `--quiet takes true or false, not "maybe"`,
 	"--bad\nflag true":                       `unknown flag: --bad\nflag`,
 	"kill":                                   "no process ID given; see 'corral kill --help'",
 	"kill x":                                 `"x" is not a process ID`,
@@ -115,9 +115,9 @@ var badCommandLines = map[string]string{
 	"completion":                             "completion needs one of",
 }
 
-// TestBadCommandLine: a command line that is wrong is answered with one line that says what is
-// wrong, and with status 125; nothing is started. It would show: the commands
-// are there, and would succeed.
+// TestBadCommandLine: a command line that is wrong is answered with one line that
+// says what is wrong, and with status 125; nothing is started. It would show: the
+// commands are there, and would succeed.
 func TestBadCommandLine(t *testing.T) {
 	for line, want := range badCommandLines {
 		var stdout, stderr bytes.Buffer

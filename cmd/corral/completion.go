@@ -15,8 +15,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// newCompletion replaces cobra's own command, which is one command per shell
-// and succeeds with a page of text when asked for another shell.
+// newCompletion replaces cobra's own command, which is one command per shell, and
+// succeeds with a page of text when it is asked for another shell.
 func newCompletion() *cobra.Command {
 	shells := map[string]func(*cobra.Command, io.Writer) error{
 		"bash":       func(c *cobra.Command, w io.Writer) error { return c.GenBashCompletionV2(w, true) },
@@ -54,7 +54,7 @@ line of corral. bash needs the package bash-completion for it.`,
 	}
 }
 
-// complete makes a flag's values known to the shells' completions.
+// complete tells the shells' completions the values of a flag.
 func complete(c *cobra.Command, flag string, values ...string) {
 	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	if err != nil {

@@ -75,7 +75,7 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 const autoVariable = "CORRAL_AUTO"
 
 // diagnosis is what the doctor says. The names in its JSON form are those of
-// docs/cli.md; they stay as they are.
+// docs/cli.md, and stay as they are.
 type diagnosis struct {
 	Version string `json:"version"`
 	// Auto is what a run gets if no containment is asked for, empty if none;
@@ -84,7 +84,7 @@ type diagnosis struct {
 	AutoReason string             `json:"auto_reason,omitempty"`
 	// AutoFrom is what the environment has lowered Auto to.
 	AutoFrom string `json:"auto_from,omitempty"`
-	// Survives says that Auto does its work also after the owner's SIGKILL.
+	// Survives says that Auto still does its work after the owner's SIGKILL.
 	Survives     bool      `json:"survives_owner_kill"`
 	Containments []finding `json:"containments"`
 	Host         host      `json:"host"`
@@ -129,8 +129,8 @@ func diagnose(program string) *diagnosis {
 	return d
 }
 
-// tryContainment runs the program in the containment c, or in what there is, and returns
-// the containment that it had.
+// tryContainment runs the program in containment c, or in what it gets for Auto,
+// and returns the containment that it had.
 func tryContainment(program string, c corral.Containment) (corral.Containment, error) {
 	const patience = 10 * time.Second
 	cmd := corral.Command(program, "--version")
@@ -163,7 +163,7 @@ func (d *diagnosis) writeJSON(w io.Writer) error {
 	return writeJSON(w, d)
 }
 
-// writeText writes three tables.
+// writeText writes the diagnosis for people.
 func (d *diagnosis) writeText(w io.Writer) error {
 	for _, write := range []func(io.Writer) error{d.writeContainments, d.writeHost, d.writeAdvice} {
 		if err := write(w); err != nil {
@@ -179,7 +179,7 @@ func (d *diagnosis) writeContainments(w io.Writer) error {
 	for _, f := range d.Containments {
 		wide = max(wide, len(f.Escapes))
 	}
-	// A reason takes the place of what is promised, and is not to widen its columns.
+	// A reason stands in place of what is promised, and must not widen its columns.
 	promised := func(escapes, ownerKilled string) string {
 		return fmt.Sprintf("%-*s   %s", wide, escapes, ownerKilled)
 	}

@@ -210,8 +210,8 @@ func (n *namespaces) summary() string {
 	return n.String()
 }
 
-// advice is what to change so that what does not work works: one line each, with
-// what to write. It says only what is certain, and nothing of what nobody could
+// advice is what to change so that what does not work would: one line each, with
+// what to write. It says only what is certain, and nothing that nobody could
 // change.
 func (l *linux) advice(found []finding) []string {
 	works := func(c corral.Containment) bool {
@@ -230,7 +230,7 @@ func (l *linux) advice(found []finding) []string {
 	return lines
 }
 
-// newer is how to get a system call that the given version has.
+// newer says how to get a system call that the given version has.
 func (l *linux) newer(version string) string {
 	if l.Seccomp == "filter" {
 		return version + " or later; if it is that, the seccomp filter refuses the call: update the container engine and libseccomp, or --security-opt seccomp=unconfined (docker, podman)"

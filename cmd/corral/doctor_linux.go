@@ -67,8 +67,8 @@ func failed(call string, err error) answer {
 	return answer{Reason: fmt.Sprintf("%s: %v", call, err)}
 }
 
-// answerTo is the answer of a call that was made so that it fails or does nothing:
-// it is there unless it says one of these.
+// answerTo interprets a call that was made so that it fails or does nothing: the
+// kernel has it unless err is one of these.
 func answerTo(call string, err error, absent ...syscall.Errno) answer {
 	for _, errno := range append(absent, unix.ENOSYS, unix.EPERM) {
 		if errors.Is(err, errno) {
@@ -147,14 +147,14 @@ func hidepid(mounts []mounted) string {
 	return value
 }
 
-// subreaper asks: this process is not to become one.
+// subreaper only asks: this process is not to become one.
 func subreaper() answer {
 	var is int32
 	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0)
 	return answerTo("prctl(PR_GET_CHILD_SUBREAPER)", err, unix.EINVAL)
 }
 
-// clone3 asks for nothing, which is no valid request.
+// clone3 asks for nothing, which is an invalid request.
 func clone3() answer {
 	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
 	return answerTo("clone3", errno)

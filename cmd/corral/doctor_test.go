@@ -135,8 +135,8 @@ func capableHost() linux {
 	}
 }
 
-// adviceTest is a capable host that has been changed, with what does not work then, and
-// what to do about it.
+// adviceTest is a capable host that has been changed, with what does not work then,
+// and what to do about it.
 type adviceTest struct {
 	name    string
 	missing []corral.Containment

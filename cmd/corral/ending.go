@@ -11,8 +11,8 @@ import (
 	"github.com/corral-run/corral/internal/disposition"
 )
 
-// end says what there is to say after Wait, and returns the exit status, or ends the
-// process as the command has ended.
+// end says what there is to say after Wait, and returns the exit status, or ends
+// corral as the command has ended.
 func (j *job) end(err error, signals *inbox) error {
 	j.restore()
 	r := j.cmd.Report()
@@ -35,8 +35,8 @@ func (j *job) end(err error, signals *inbox) error {
 	return &exitError{status: status}
 }
 
-// unlessFailed is the status if corral has something to complain about. That counts only if
-// the command succeeded: a failed one has a status of its own, which says more.
+// unlessFailed returns complaint if the command succeeded. A failed one has a
+// status of its own, which says more.
 func unlessFailed(status, complaint int) int {
 	if status == 0 {
 		return complaint
@@ -44,7 +44,8 @@ func unlessFailed(status, complaint int) int {
 	return status
 }
 
-// status is the exit status, but for what concerns the report.
+// status says what went wrong, and returns the exit status; the report is not its
+// affair.
 func (j *job) status(r *corral.Report, err, outputErr error) int {
 	var (
 		exited    *corral.ExitError
@@ -53,7 +54,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 	if r.Unknown != "" {
 		say(j.stderr, "%s", unknownLine(r))
 	}
-	status := statusOwn // of a command that cannot be made to end, if there is no other
+	status := statusOwn // of a command that could not be stopped
 	if j.cmd.ProcessState != nil {
 		status = exitStatus(j.cmd.ProcessState)
 	}
@@ -88,15 +89,16 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 	return status
 }
 
-// unknownLine is the line for a report that does not know whether anything is left.
+// unknownLine is the line about a report that does not know whether anything is
+// left.
 func unknownLine(r *corral.Report) string {
 	return (&corral.SurvivorError{Unknown: errors.New(r.Unknown)}).Error()
 }
 
-// endLike ends the process by the signal that has ended the command, if it was for
-// corral as well: sent to it, or typed on its terminal. Whoever waits for corral,
-// such as a shell with a script that Ctrl-C is to end, would have got to see the same
-// of the command.
+// endLike ends corral by the signal that has ended the command, if corral has got
+// it, too: sent to it, or typed on its terminal. Whoever waits for corral then sees
+// what it would have seen of the command, as does a shell whose script Ctrl-C is to
+// end.
 func (j *job) endLike(status int, r *corral.Report, signals *inbox) {
 	if j.cmd.ProcessState == nil || r.Ending != corral.Exited && r.Ending != corral.Stopped {
 		return

@@ -17,8 +17,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// forEachEnding runs a test with each way to run a command that ends like it; corral
-// is the command with its flags.
+// forEachEnding runs a test with each way to run a command that ends like it;
+// corral is the command with its flags.
 func forEachEnding(t *testing.T, test func(t *testing.T, corral string)) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		for name, with := range map[string]string{
@@ -43,7 +43,8 @@ func ended(cmd *exec.Cmd) (signal syscall.Signal, status int) {
 }
 
 // TestEndsLike: a signal that corral has got and that has ended the command ends
-// corral, too, when all else has been done. One that has come from elsewhere does not.
+// corral, too, when all else has been done. One that has come from elsewhere does
+// not.
 func TestEndsLike(t *testing.T) {
 	const script = "ulimit -c 0; echo ready; exec sleep 60"
 	forEachEnding(t, func(t *testing.T, with string) {

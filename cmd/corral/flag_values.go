@@ -206,7 +206,7 @@ func parseSignal(s string) (syscall.Signal, error) {
 	return 0, errors.New("there is no such signal here; use a name such as TERM or INT, or a number")
 }
 
-// realTime is the signal so far from base, 0 if there is none.
+// realTime is the signal at offset from base, 0 if there is none.
 func realTime(base syscall.Signal, offset, sign string) syscall.Signal {
 	n := 0
 	if offset != "" {
@@ -242,7 +242,7 @@ type fileName string
 
 func (v *fileName) Set(s string) error {
 	if s == "" {
-		return errors.New("a file has a name")
+		return errors.New("the name of the file is empty")
 	}
 	*v = fileName(s)
 	return nil
@@ -251,7 +251,7 @@ func (v *fileName) Set(s string) error {
 func (v *fileName) String() string { return string(*v) }
 func (v *fileName) Type() string   { return "FILE" }
 
-// lifelines is a flag's value: what a run hangs on.
+// lifelines is a flag's value: the names of lifelines.
 type lifelines []string
 
 func (v *lifelines) Set(list string) error {
@@ -279,13 +279,13 @@ type option[T any] struct {
 	name  string
 	value T
 
-	elsewhere bool // another system has it
+	elsewhere bool // only another system has it
 }
 
 func (c *choice[T]) Set(s string) error {
 	for _, o := range c.options {
 		if o.name == s && o.elsewhere {
-			return fmt.Errorf("there is none on %s; it must be one of %s", runtime.GOOS, strings.Join(c.names(), ", "))
+			return fmt.Errorf("not available on %s; it must be one of %s", runtime.GOOS, strings.Join(c.names(), ", "))
 		}
 		if o.name == s {
 			c.current, *c.to = s, o.value

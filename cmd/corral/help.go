@@ -14,8 +14,8 @@ import (
 // statuses for its help and its man page: lines of "status TAB meaning".
 const exitStatuses = "exit statuses"
 
-// newHelp replaces cobra's own help command, which succeeds with a page of
-// text when asked for a command that there is not.
+// newHelp replaces cobra's own help command, which succeeds with a page of text
+// when it is asked for a command that does not exist.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -75,7 +75,7 @@ func usage(c *cobra.Command) error {
 	return nil
 }
 
-// eachFlag calls f for every flag that a reader is to know of.
+// eachFlag calls f for every flag of c that is not hidden.
 func eachFlag(c *cobra.Command, f func(*pflag.Flag)) {
 	c.InitDefaultHelpFlag()
 	c.InitDefaultVersionFlag()

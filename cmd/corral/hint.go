@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// wordHint is what to add about a command that is not found, which c was to run.
+// wordHint says why c may not have found the command word.
 func wordHint(c *cobra.Command, word string) string {
 	name, _, set := strings.Cut(word, "=")
 	switch {
@@ -26,14 +26,14 @@ func wordHint(c *cobra.Command, word string) string {
 	return ""
 }
 
-// builtins are commands that are none for anybody but a shell.
+// builtins are commands that only a shell has.
 var builtins = []string{
 	".", "alias", "bg", "builtin", "cd", "declare", "eval", "exec", "exit", "export", "fg", "jobs", "let", "local", "pushd", "popd",
 	"read", "return", "set", "shift", "source", "trap", "type", "ulimit", "umask", "unalias", "unset", "wait",
 }
 
-// commandHint is what to add about a command that is not found, if it is nearly one of
-// corral's.
+// commandHint asks whether one of corral's commands was meant by word, which is no
+// command.
 func commandHint(root *cobra.Command, word string) string {
 	names := []string{"help"}
 	for _, sub := range root.Commands() {
@@ -47,8 +47,8 @@ func commandHint(root *cobra.Command, word string) string {
 	return ""
 }
 
-// nearest returns that of the names which is most like word, or begins with it; empty
-// if none is like it enough to be meant.
+// nearest returns the name that is most like word, or else the only one that begins
+// with it; empty if none is like it enough to be meant.
 func nearest(word string, names []string) string {
 	word = strings.ToLower(word)
 	best, least := "", 3
@@ -66,7 +66,7 @@ func nearest(word string, names []string) string {
 	for _, name := range names {
 		if strings.HasPrefix(strings.ToLower(name), word) {
 			if best != "" {
-				return "" // it may be either
+				return "" // it may be either of them
 			}
 			best = name
 		}
@@ -74,8 +74,8 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// edits is how many letters have to be put in, left out, changed, or swapped with their
-// neighbour to make a into b.
+// edits counts the letters to insert, delete, replace, or swap with a neighbour to
+// turn a into b: their optimal string alignment distance.
 func edits(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -69,7 +69,7 @@ func (i *initFlags) define(flags *pflag.FlagSet) {
 	flags.Var(i.rewrite, "rewrite", "take the first signal for the second one, in SIG:SIG; SIG:0: ignore it; may be repeated")
 }
 
-// initArguments makes `corral COMMAND` of PID 1 an init.
+// initArguments turns `corral COMMAND`, run as PID 1, into `corral init COMMAND`.
 func initArguments(root *cobra.Command, args []string) []string {
 	args = splitShortFlags(root.Flags(), args)
 	about := len(args) == 0 || slices.Contains([]string{"-h", "--help", "--version"}, args[0])
@@ -79,7 +79,7 @@ func initArguments(root *cobra.Command, args []string) []string {
 	return append([]string{"init"}, args...)
 }
 
-// takeEnvironment takes the flags that were not given from the environment.
+// takeEnvironment takes flags that were not given from the environment.
 func (i *initFlags) takeEnvironment(flags *pflag.FlagSet) error {
 	if err := checkInit(); err != nil {
 		return &exitError{statusOwn, err}
@@ -111,6 +111,7 @@ func (i *initFlags) takeEnvironment(flags *pflag.FlagSet) error {
 	return nil
 }
 
+// apply sets what the flags of an init stand for, and hides their variables.
 func (i *initFlags) apply(cmd *corral.Cmd) {
 	if i.waitAll {
 		cmd.Leftovers = corral.WaitForLeftovers
@@ -155,7 +156,7 @@ func (r rewrites) Set(list string) error {
 			return fmt.Errorf("%s: %w", from, err)
 		}
 		if !slices.Contains(initSignals(), os.Signal(sig)) {
-			return fmt.Errorf("%s: corral does not get to see this signal", from)
+			return fmt.Errorf("%s: corral cannot receive this signal", from)
 		}
 		if r[sig] = 0; to == "0" {
 			continue

@@ -82,15 +82,14 @@ func ofTerminal(sig syscall.Signal) bool {
 	return slices.Contains([]syscall.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGWINCH}, sig)
 }
 
-// takeTerminal makes the command the foreground of the terminal if corral is
-// the leader of its session, as in `docker run -it`: there is no shell above that
-// could mind. What is typed then reaches the command alone, and what comes to
-// corral has been sent to it.
+// takeTerminal gives the command the foreground of the terminal if corral leads its
+// session, as in `docker run -it`, where no shell above could mind. What is typed
+// then reaches the command alone, and a signal that comes to corral was sent to it.
 func takeTerminal() *syscall.SysProcAttr {
 	if sid, err := unix.Getsid(0); err != nil || sid != os.Getpid() || !delivered(os.Getpid()) {
 		return nil
 	}
-	// Not an os.File, which would be closed when there is no more use for it.
+	// Not an os.File: the garbage collector would close it.
 	tty, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil

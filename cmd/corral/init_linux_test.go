@@ -596,7 +596,8 @@ func TestInitEntered(t *testing.T) {
 			return nil
 		})
 		p.send(t, unix.SIGTERM)
-		// TERM and CONT come at once: which one is handled first is the program's affair.
+		// TERM and CONT come at once: which one is handled first is the program's
+		// affair.
 		told := []string{"leader 15\n", "leader 15\nleader 18\n", "leader 18\nleader 15\n"}
 		if status, rest := p.end(t); status != 9 || !slices.Contains(told, rest) || !strings.Contains(p.stderr.String(), "sleep 50") {
 			t.Errorf("status %d, %q, %s", status, rest, p.stderr.String())

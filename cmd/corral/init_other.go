@@ -10,7 +10,7 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// checkInit: corral does not get orphans here.
+// checkInit: orphans do not come to corral here.
 func checkInit() error { return errors.New("init works on Linux only; use corral run") }
 
 func initSignals() []os.Signal                       { return runSignals() }

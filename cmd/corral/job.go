@@ -35,7 +35,7 @@ func (j *job) openReport() error {
 	case "-":
 		j.report = nopCloser{j.stderr}
 	default:
-		// To write only: of a pipe it is to be known whether anybody reads.
+		// Only for writing: a FIFO waits for a reader, and tells if it has gone.
 		f, err := os.OpenFile(string(j.runFlags.report), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 		if err != nil {
 			return &exitError{statusOwn, fmt.Errorf("cannot write the report: %w", err)}
@@ -45,8 +45,8 @@ func (j *job) openReport() error {
 	return nil
 }
 
-// stdinIsLifeline reports whether the command's input comes from the library, which has to see
-// its end.
+// stdinIsLifeline reports whether standard input is a lifeline. The library passes
+// it on then, as it has to see its end.
 func (j *job) stdinIsLifeline() bool {
 	return slices.Contains(j.lifelines, string(corral.LifelineStdin))
 }
@@ -72,20 +72,20 @@ func (j *job) command(args []string) *corral.Cmd {
 		}
 		cmd.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		for _, stream := range maybeClosedStreams() {
-			cmd.Logger.Debug("corral: the null device, or closed when corral was started, which Go's runtime does not let it know", "stream", stream)
+			cmd.Logger.Debug("corral: the null device, or closed when corral was started: Go's runtime hides which", "stream", stream)
 		}
 	}
 	return cmd
 }
 
-// output is a file that corral itself writes what the command has written to.
+// output is a file to which corral itself writes the command's output.
 type output struct {
 	sink
 	limited *headtail.Writer // nil if all is passed on
 }
 
-// output returns what the command is to write to: f, unless there is something to
-// do about it.
+// output returns what the command writes to: f itself, unless corral has to pass it
+// on.
 func (j *job) output(f *os.File) io.Writer {
 	if !j.pty && j.outputLimit == 0 {
 		return f
@@ -96,7 +96,7 @@ func (j *job) output(f *os.File) io.Writer {
 		return &o.sink
 	}
 	o.limited = &headtail.Writer{To: &o.sink, Limit: int64(j.outputLimit), Gone: func() error {
-		if o.err == nil && readerGone(f) { // as long as nothing is written nobody else would notice
+		if o.err == nil && readerGone(f) { // without a write nobody else would notice
 			o.err = &fs.PathError{Op: "write", Path: f.Name(), Err: syscall.EPIPE}
 		}
 		return o.err
@@ -104,9 +104,8 @@ func (j *job) output(f *os.File) io.Writer {
 	return o.limited
 }
 
-// finishOutput writes what has been held back, and returns the first error there
-// has been. Nothing is said to those who have gone when the command has heard of it,
-// too.
+// finishOutput writes what has been held back, and returns the first error. That
+// nobody reads any more is none if SIGPIPE has told the command.
 func (j *job) finishOutput(r *corral.Report) error {
 	var first error
 	for _, o := range j.outputs {
@@ -124,3 +123,5 @@ func (j *job) finishOutput(r *corral.Report) error {
 }
 
 type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

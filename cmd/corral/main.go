@@ -1,8 +1,8 @@
 //go:build linux || darwin || freebsd || windows
 
-// Command corral runs a command and sees to it that nothing is left of it
-// afterwards. It also stops, gracefully, processes that are already running,
-// and shows the process table as a tree.
+// Command corral runs a command and leaves nothing of it behind. It also stops
+// processes that are already running, gracefully first, and shows the process table
+// as a tree.
 //
 // There is no process logic here: flags become fields of [corral.Cmd], the
 // [corral.Report] becomes an exit status and a line.
@@ -20,8 +20,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// Exit statuses of corral's own, those of GNU timeout and env(1) where they
-// have one.
+// The exit statuses of corral itself. They are those of GNU timeout and env(1)
+// where these have one.
 const (
 	statusStuck     = 1   // kill, tree: not all could be done
 	statusLeftovers = 123 // --leftovers fail, and there were some
@@ -41,7 +41,8 @@ func main() {
 }
 
 // exitError is an error that knows its exit status. Any other error means that the
-// command line is wrong: nothing has been started, and the help is pointed to.
+// command line is wrong: nothing has been started, and the message points to the
+// help.
 type exitError struct {
 	status int
 	err    error // nil if everything has been said
@@ -50,8 +51,9 @@ type exitError struct {
 func (e *exitError) Error() string { return fmt.Sprint(e.err) }
 func (e *exitError) Unwrap() error { return e.err }
 
-// run is corral with the given arguments; it returns the exit status. The
-// commands that corral runs have the standard files of the process.
+// run executes a command line of corral and returns the exit status. The commands
+// that corral runs have the standard files of the process, whatever stdout and
+// stderr are.
 func run(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	if os.Getpid() == 1 {
@@ -70,7 +72,7 @@ func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 		cmd, err = root.ExecuteC()
 	}
 	if out.err != nil {
-		err = &exitError{cmp.Or(statusOf(err), statusOwn), out.err} // what cobra's help, for one, does not tell
+		err = &exitError{cmp.Or(statusOf(err), statusOwn), out.err} // cobra's help, for one, does not say so
 	}
 	name := "corral"
 	if cmd.Name() == timeoutName {
@@ -111,7 +113,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// asRoot makes c say things the way that this package does.
+// asRoot makes c report errors and show its usage in the way of this package.
 func asRoot(c *cobra.Command) *cobra.Command {
 	c.SilenceErrors = true
 	c.SilenceUsage = true
@@ -119,10 +121,10 @@ func asRoot(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// noArguments is cobra.NoArgs, which takes an argument for an unknown command.
+// noArguments is cobra.NoArgs, which would call an argument an unknown command.
 func noArguments(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("%s takes no arguments, and there is %q", c.Name(), args[0])
+		return fmt.Errorf("%s takes no arguments, but got %q", c.Name(), args[0])
 	}
 	return nil
 }

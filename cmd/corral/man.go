@@ -43,7 +43,8 @@ func newMan() *cobra.Command {
 	}
 }
 
-// documentedCommands lists the commands that have a man page: c, and those below it.
+// documentedCommands lists the commands that have a man page: c, and those below
+// it.
 func documentedCommands(c *cobra.Command) []*cobra.Command {
 	list := []*cobra.Command{c}
 	for _, sub := range c.Commands() {

@@ -13,14 +13,14 @@ import (
 
 func say(w io.Writer, format string, args ...any) { sayAs("corral", w, format, args...) }
 
-// sayAs writes one line. What goes into it may come from anywhere, so it is made
-// printable; that it cannot be written is not worth a failure.
+// sayAs writes one line. Its words may come from anywhere, so they are made
+// printable. A line that cannot be written is no failure.
 func sayAs(name string, w io.Writer, format string, args ...any) {
 	line := strings.TrimPrefix(fmt.Sprintf(format, args...), "corral: ")
 	fmt.Fprintf(w, "%s: %s\n", name, printable(line))
 }
 
-// sink keeps the first error of writing to a file: many do not look at it.
+// sink remembers the first error of writing to a file: many a writer ignores it.
 type sink struct {
 	to  io.Writer
 	err error
@@ -34,7 +34,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// fileOf is the file that w writes to, nil if it is none.
+// fileOf is the file that w writes to, nil if there is none.
 func fileOf(w io.Writer) *os.File {
 	if s, ok := w.(*sink); ok {
 		w = s.to
@@ -43,8 +43,8 @@ func fileOf(w io.Writer) *os.File {
 	return f
 }
 
-// table writes aligned columns. What goes into it may come from anywhere, so it
-// is made printable.
+// table writes aligned columns. The cells may come from anywhere, so they are made
+// printable.
 type table struct{ *tabwriter.Writer }
 
 func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)} }

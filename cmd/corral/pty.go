@@ -15,8 +15,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// newPTY returns a terminal for the command, like corral's own one if standard
-// input is that. Else it is for a script: what goes in is not wanted back.
+// newPTY returns a terminal for the command, like corral's own if standard input is
+// one. Otherwise it is for a script, which does not want back what it writes.
 func newPTY() *corral.PTY {
 	p := new(corral.PTY)
 	p.Rows, p.Cols = ownSize()
@@ -55,9 +55,9 @@ type keyboard struct {
 	failed  error
 }
 
-// typeOn types what comes in on p, to the end-of-file. Corral's own terminal, if
-// that is where it comes from, is set to raw mode, so that the other one sees
-// every key; restore sets it back. What cannot be read is told, and is the end.
+// typeOn types standard input on p, up to end-of-file. If it is corral's own
+// terminal, that is set to raw mode, so that p sees every key; restore sets it
+// back. An error of reading goes to tell, and ends the input.
 func (k *keyboard) typeOn(p *corral.PTY, tell func(error)) (restore func()) {
 	restore = func() {}
 	if isTerminal(os.Stdin) {
@@ -88,19 +88,19 @@ func (k *keyboard) Read(b []byte) (int, error) {
 			}
 		}
 	}
-	if err != nil && err != io.EOF && !k.raw { // a terminal that is gone is told otherwise
+	if err != nil && err != io.EOF && !k.raw { // other signs tell that a terminal is gone
 		k.failed = err
 	}
 	return n, err
 }
 
 // typed reports whether the key for the signal has been pressed on corral's own
-// terminal, which has only passed it on.
+// terminal, which sends no signal for it in raw mode.
 func (k *keyboard) typed(sig syscall.Signal) bool { return k.sent.Load()>>sig&1 != 0 }
 
-// heldWriter writes once until is closed. The command is heard only when corral's
-// terminal is in raw mode, which it cannot be before Start, as the command's is
-// made like it.
+// heldWriter writes nothing until a channel is closed. The command is heard only
+// when corral's terminal is in raw mode, and that has to wait for Start, which
+// makes the command's terminal like it.
 type heldWriter struct {
 	io.Writer
 	until <-chan struct{}
@@ -111,7 +111,7 @@ func (w heldWriter) Write(b []byte) (int, error) {
 	return w.Writer.Write(b)
 }
 
-// rawLines ends lines as a terminal in raw mode needs it.
+// rawLines ends lines with CR and LF, as a terminal in raw mode needs it.
 type rawLines struct{ io.Writer }
 
 func (w rawLines) Write(b []byte) (int, error) {

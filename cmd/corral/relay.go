@@ -14,7 +14,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// inbox has the signals that corral gets during a run, and remembers which.
+// inbox receives the signals that corral gets during a run, passes them on to be
+// answered, and remembers them.
 type inbox struct {
 	passed chan os.Signal // to be answered
 
@@ -46,8 +47,8 @@ func newInbox(wanted []os.Signal) *inbox {
 	return in
 }
 
-// got reports whether corral has got a signal that has ended the command. A terminal
-// sends it to both at once, so that it may still be on its way.
+// got reports whether corral has got the signal that ended the command. A terminal
+// sends it to both at once, so it may still be on its way.
 func (in *inbox) got(sig syscall.Signal) bool {
 	if !slices.Contains(in.wanted, os.Signal(sig)) {
 		return false
@@ -68,7 +69,7 @@ func (in *inbox) got(sig syscall.Signal) bool {
 	}
 }
 
-// reaction is what corral does about a signal that it gets itself.
+// reaction is what corral does about a signal that it gets.
 type reaction int
 
 const (
@@ -85,8 +86,8 @@ const (
 //
 // The first Ctrl-C is for the command, which may have its own idea of it (an
 // editor, a shell, a debugger). Whoever asks a second time wants it to end, and
-// whoever asks after that wants it to end now. That the terminal is gone is told
-// by several, and is not asking again.
+// whoever asks after that wants it to end now. That the terminal is gone may be
+// said by several signals: that is not asking again.
 func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 	stop := sync.OnceFunc(func() { go cmd.Stop(context.Background()) })
 	const atOnce = time.Second

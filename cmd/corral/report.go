@@ -21,17 +21,17 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// record is what --report writes: the library's report, and what tells it from
-// those of other hosts.
+// record is what --report writes: the library's report, and the host that tells it
+// from others.
 type record struct {
 	label
 	*corral.Report
 
-	// raw is the report as it was read, with whatever a later corral has put in.
+	// raw is the report as it was read, also with fields of a later corral.
 	raw json.RawMessage
 }
 
-// label is what a record has beside the library's report.
+// label is what a record has besides the library's report.
 type label struct {
 	Host string `json:"host,omitempty"`
 	// File is where merge has read it.
@@ -61,7 +61,7 @@ func (r *record) UnmarshalJSON(b []byte) error {
 
 func writeReport(w io.WriteCloser, r *corral.Report) error {
 	host, _ := os.Hostname() // a report without it is better than none
-	var b bytes.Buffer       // so that it is written whole, or cut where the disk is full
+	var b bytes.Buffer       // written at once: whole, or cut where the disk is full
 	if err := writeJSON(&b, record{label: label{Host: host}, Report: r}); err != nil {
 		return err
 	}
@@ -69,15 +69,13 @@ func writeReport(w io.WriteCloser, r *corral.Report) error {
 	return errors.Join(err, w.Close())
 }
 
-// writeJSON writes v for people, too: an & is an &.
+// writeJSON writes v for people, too: with indentation, and & as &.
 func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
-
-func (nopCloser) Close() error { return nil }
 
 func newReport() *cobra.Command {
 	c := &cobra.Command{
@@ -155,8 +153,8 @@ reports before that, and those of the other files, are written all the same.`,
 	return c
 }
 
-// readReports returns the reports in a file, up to the first thing that is none:
-// that is an error, which names the file.
+// readReports returns the reports in a file, up to the first item that is none. The
+// error says so, and names the file.
 func readReports(name string, stdin io.Reader) (records []record, err error) {
 	from := stdin
 	if name != "-" {
@@ -188,7 +186,8 @@ func readReports(name string, stdin io.Reader) (records []record, err error) {
 	return records, nil
 }
 
-// appendRecords appends what item is, a report or a list of them, as merge writes it.
+// appendRecords appends an item of a file: a report, or a list of them, as merge
+// --json writes it.
 func appendRecords(records []record, item json.RawMessage, file string) ([]record, error) {
 	list := []json.RawMessage{item}
 	if item[0] == '[' {
@@ -206,8 +205,7 @@ func appendRecords(records []record, item json.RawMessage, file string) ([]recor
 	return records, nil
 }
 
-// parseRecord reads a report out of the named file. It gets the name of the file if it
-// has none yet.
+// parseRecord reads a report, and gives it the name of its file unless it has one.
 func parseRecord(raw json.RawMessage, file string) (record, error) {
 	r := record{raw: raw}
 	var wrong *json.UnmarshalTypeError
@@ -234,8 +232,8 @@ func parseRecord(raw json.RawMessage, file string) (record, error) {
 	return r, nil
 }
 
-// readError is an error of reading the nth item of a file, in words that say what to
-// look at.
+// readError is an error of reading the nth item of a file, in words that say what
+// to look at.
 func readError(file string, n int, err error) error {
 	var path *fs.PathError
 	switch {
@@ -244,7 +242,7 @@ func readError(file string, n int, err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: report %d is cut off", file, n)
 	}
-	return fmt.Errorf("%s: item %d is no report that corral has written: %w", file, n, err)
+	return fmt.Errorf("%s: item %d is not a report written by corral: %w", file, n, err)
 }
 
 func writeRecords(w io.Writer, all []record) error {

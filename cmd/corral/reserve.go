@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// reserve has what a stop needs before there is a command that could leave nothing
-// of it: threads, and room for descriptors.
+// reserve sees to what a stop needs before there is a command that could use it up:
+// threads, and room for descriptors.
 func reserve(lifelines int) error {
 	if err := checkDescriptors(lifelines); err != nil {
 		return &exitError{statusOwn, err}
@@ -17,14 +17,14 @@ func reserve(lifelines int) error {
 	return nil
 }
 
-// reserveThreads makes threads. Go's runtime makes one when a goroutine is to go on
-// while others are in system calls that take their time, keeps it for the next time,
-// and ends the process if there cannot be one more: if a command forks until it fails,
-// by the limit of a user or of a control group that corral is in as well.
+// reserveThreads makes threads, which Go's runtime keeps. It makes one when a
+// goroutine could run while others are in long system calls, and ends the process
+// if it cannot: where a command forks until it fails, by the limit of a user, or of
+// a control group that corral is in as well.
 func reserveThreads(lifelines int) {
-	// So many run at the same time at most, and so many may be in a system call: to wait
-	// for the leader, for the last member to go and for signals, to send some, to look,
-	// and two for each lifeline.
+	// No more run at the same time, and no more are in a system call: to wait for
+	// the leader, for the last member and for signals, to send some, to look, and
+	// two for each lifeline.
 	const running, waiting = 2, 6
 	if runtime.GOMAXPROCS(0) > running {
 		runtime.GOMAXPROCS(running)

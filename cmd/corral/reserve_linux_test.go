@@ -24,8 +24,8 @@ func init() {
 	programs["limited"] = limited
 }
 
-// forker starts processes until there can be none, and goes on trying. Neither it nor
-// they live for longer than a lifetime.
+// forker starts processes until there can be none, and goes on trying. Neither it
+// nor they live for longer than a lifetime.
 func forker() {
 	debug.SetGCPercent(-1) // no threads
 	disposition.Default(syscall.SIGTERM)
@@ -47,8 +47,8 @@ func forker() {
 	}
 }
 
-// limited becomes the command in its arguments, in the control group in the first one, or
-// with at most so many processes of its user.
+// limited becomes the command in its arguments, in the control group in the first
+// one, or with at most so many processes of its user.
 func limited() {
 	where := os.Args[1]
 	var err error

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkDescriptors says whether there is room for those that a run needs. A run that
-// has begun could not be stopped otherwise, or the Go runtime ends the process, which
-// needs two before it can wait for anything.
+// checkDescriptors returns an error if a run may lack descriptors. It could begin,
+// and not be stopped; or Go's runtime, which needs two before it can wait for
+// anything, could end the process.
 func checkDescriptors(lifelines int) error {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > 1<<12 {
-		return nil // by so many being open nobody has come here
+		return nil // nobody comes here with so many open
 	}
 	need := 32 + 3*lifelines
 	var free []int
@@ -30,7 +30,7 @@ func checkDescriptors(lifelines int) error {
 		unix.Close(fd)
 	}
 	if err == unix.EMFILE {
-		return fmt.Errorf("%d more descriptors can be opened, and a run may need %d: raise the limit, which is %d (ulimit -n)", len(free), need, limit.Cur)
+		return fmt.Errorf("only %d more descriptors can be opened, and a run may need %d: raise the limit, which is %d (ulimit -n)", len(free), need, limit.Cur)
 	}
 	return os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
 }

@@ -54,7 +54,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	add(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never")
 	add(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once", signalNames()...)
 	add(&o.grace, "grace", "k", "kill what is left this DURATION after the signal")
-	add(leftovers, "leftovers", "", "stop what the command leaves behind, keep it, stop it and fail, wait for its end, or keep it also if corral gets SIGKILL: POLICY is "+strings.Join(leftovers.names(), ", "), leftovers.names()...)
+	add(leftovers, "leftovers", "", "what to do with processes that the command leaves behind: POLICY is kill (stop them), keep, fail (stop them, and exit with 123 instead of 0), wait (for their end), or detach (keep them even if corral gets SIGKILL)", leftovers.names()...)
 	if o.init != nil {
 		o.init.define(flags)
 	}
@@ -93,9 +93,9 @@ var leftoverOptions = []option[corral.LeftoverPolicy]{
 	{name: "detach", value: corral.DetachLeftovers},
 }
 
-// containmentOptions are what a run may be held by, or required to be held by at least. One
-// that only another system has is not to be had here; but it may be required, where
-// there is a stronger one.
+// containmentOptions are what may be wanted to hold a run, or required as the
+// weakest to do so. One that only another system has cannot be wanted; but it can
+// be required, where there is a stronger one.
 func containmentOptions(wanted bool) []option[corral.Containment] {
 	var options []option[corral.Containment]
 	if wanted {
@@ -112,9 +112,8 @@ func containmentOptions(wanted bool) []option[corral.Containment] {
 // defaultGrace is the library's: the wait of the one step of its stop plan.
 var defaultGrace = corral.DefaultStopPlan()[0].Wait
 
-// newRun returns the command that runs a command. It exists thrice, as the root,
-// as `run`, which reaches a command that has the name of one of corral's, and as
-// the base of `init`.
+// newRun returns a command that runs commands. There are three: the root; `run`,
+// for a command that has the name of one of corral's; and `init`.
 func newRun(use string, init *initFlags) *cobra.Command {
 	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(defaultGrace), init: init}
 	if init != nil {
@@ -130,8 +129,8 @@ Ctrl-C, all of them are stopped.
 Flags end at the first word that is not a flag, or at --; what follows is the
 command and its arguments.
 
-With --pty the command has a terminal of its own, which corral's standard input
-is typed on, and whose contents are written to standard output.
+With --pty the command has a terminal of its own. corral types its standard input
+on it, and writes what it shows to standard output.
 
 DURATION is a number of seconds (10, 2.5), or one with units (500ms, 5m, 1m30s,
 2d). SIGNAL is a name or a number (TERM, SIGTERM, 15). SIZE is a number of bytes,
@@ -182,8 +181,8 @@ func needCommand(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// run runs the command in args to its end, and exits with its status, or ends as it
-// has ended.
+// run runs the command in args to its end, and returns its exit status, or ends
+// corral as the command has ended.
 func (o *runFlags) run(stderr io.Writer, args []string) error {
 	if err := reserve(len(o.lifelines)); err != nil {
 		return err
@@ -192,8 +191,8 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	if err := j.openReport(); err != nil {
 		return err
 	}
-	// From here on a signal must not end corral before it has cleaned up, up
-	// to the end of the process: none is let go again.
+	// From here to the end of the process no signal may end corral before it has
+	// cleaned up: none is let go again.
 	listen, answer := runSignals, func(cmd *corral.Cmd, signals chan os.Signal) { relay(cmd, signals, j.tty) }
 	if o.init != nil {
 		listen, answer = initSignals, o.init.relay

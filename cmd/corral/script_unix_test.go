@@ -39,75 +39,90 @@ func child() {
 	root := flag.Bool("root", false, "become root, being set-user-ID")
 	session := flag.Bool("setsid", false, "lead a new session, and run the command in the arguments in it")
 	flag.Parse()
-	list := func(names string) (signals []os.Signal) {
-		for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' }) {
-			signals = append(signals, unix.SignalNum("SIG"+name))
-		}
-		return signals
-	}
 	if *root {
-		if err := syscall.Setuid(0); err != nil {
-			fmt.Fprintln(os.Stderr, "child:", err)
-			os.Exit(1)
-		}
+		checkChild(syscall.Setuid(0))
 	}
 	if *session {
-		if _, err := unix.Setsid(); err != nil {
-			fmt.Fprintln(os.Stderr, "child:", err)
-			os.Exit(1)
-		}
+		_, err := unix.Setsid()
+		checkChild(err)
 	}
-	if signals := list(*ignore); signals != nil {
+	if signals := signalsIn(*ignore); signals != nil {
 		signal.Ignore(signals...)
 	}
 	got := make(chan os.Signal, 100)
-	if signals := list(*echo + "," + *last); signals != nil {
+	if signals := signalsIn(*echo + "," + *last); signals != nil {
 		signal.Notify(got, signals...)
 	}
-	say := func(line string) {
-		if *log == "" {
-			return
-		}
-		f, err := os.OpenFile(*log, os.O_WRONLY, 0)
-		if err == nil {
-			_, err = fmt.Fprintln(f, line)
-			f.Close()
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "child:", err)
-			os.Exit(1)
-		}
-	}
-	end := time.After(lifetime)
-	say(fmt.Sprint("ready ", os.Getpid()))
+	time.AfterFunc(lifetime, func() { os.Exit(8) })
+	tell := childLog(*log).tell
+	tell(fmt.Sprint("ready ", os.Getpid()))
 	if args := flag.Args(); *session && len(args) > 0 {
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
-			say(err.Error())
+			tell(err.Error())
 		}
-		say("ran")
+		tell("ran")
 	}
+	for sig := range got {
+		if nameOf(sig) != *last {
+			tell("got " + nameOf(sig))
+			continue
+		}
+		if *echo != "" {
+			tellOthers(got, tell)
+		}
+		tell("got " + nameOf(sig))
+		os.Exit(7)
+	}
+}
+
+// tellOthers tells of signals that came before, but come later, by another thread.
+func tellOthers(got <-chan os.Signal, tell func(string)) {
 	for {
 		select {
-		case <-end:
-			os.Exit(8)
 		case sig := <-got:
-			name := strings.TrimPrefix(unix.SignalName(sig.(syscall.Signal)), "SIG")
-			for earlier := *echo != "" && name == *last; earlier; { // may come later, by another thread
-				select {
-				case sig := <-got:
-					say("got " + strings.TrimPrefix(unix.SignalName(sig.(syscall.Signal)), "SIG"))
-				case <-time.After(200 * time.Millisecond):
-					earlier = false
-				}
-			}
-			say("got " + name)
-			if name == *last {
-				os.Exit(7)
-			}
+			tell("got " + nameOf(sig))
+		case <-time.After(200 * time.Millisecond):
+			return
 		}
 	}
+}
+
+// childLog is the FIFO that a child writes to; empty if there is none.
+type childLog string
+
+func (l childLog) tell(line string) {
+	if l == "" {
+		return
+	}
+	f, err := os.OpenFile(string(l), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = fmt.Fprintln(f, line)
+		f.Close()
+	}
+	checkChild(err)
+}
+
+// checkChild ends a child that has failed.
+func checkChild(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+}
+
+// signalsIn returns the signals in a list of names with commas.
+func signalsIn(names string) (signals []os.Signal) {
+	for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' }) {
+		signals = append(signals, unix.SignalNum("SIG"+name))
+	}
+	return signals
+}
+
+// nameOf is the name of a signal without SIG.
+func nameOf(sig os.Signal) string {
+	return strings.TrimPrefix(unix.SignalName(sig.(syscall.Signal)), "SIG")
 }
 
 // events FIFO makes a FIFO for children to write to. It defines

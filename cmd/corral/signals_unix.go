@@ -12,7 +12,7 @@ import (
 	"github.com/corral-run/corral/internal/disposition"
 )
 
-// resume makes stopped processes run again.
+// resume continues stopped processes.
 var resume os.Signal = syscall.SIGCONT
 
 func signalName(sig syscall.Signal) string { return unix.SignalName(sig) }
@@ -20,9 +20,9 @@ func signalName(sig syscall.Signal) string { return unix.SignalName(sig) }
 func signalNumber(name string) syscall.Signal { return unix.SignalNum(name) }
 
 // runSignals lists the signals that corral wants to see during a run. Those that
-// were ignored when it started stay ignored, for the command too: that is how
-// nohup and a shell's background jobs ask for it. The Go runtime only tells of
-// HUP and INT whether they were; a shell ignores QUIT along with INT.
+// were ignored when it was started stay ignored, for the command too: that is how
+// nohup and a shell's background jobs ask for it. The Go runtime tells that of HUP
+// and INT only; a shell ignores QUIT along with INT.
 func runSignals() []os.Signal {
 	signals := []os.Signal{
 		syscall.SIGTERM,
@@ -43,11 +43,10 @@ func runSignals() []os.Signal {
 	return signals
 }
 
-// timeoutSignals lists the signals that timeout passes on: all that would end it, and
-// the one that is to stop the command. HUP stays ignored, for the command too,
-// if it was: that is how nohup asks for it. The others do not, as GNU timeout has
-// it: a shell without job control starts background jobs with INT and QUIT
-// ignored.
+// timeoutSignals lists the signals that timeout passes on: all that would end it,
+// and the one that is to stop the command. HUP stays ignored, for the command too,
+// if it was: that is how nohup asks for it. Others do not, as under GNU timeout: a
+// shell without job control starts background jobs with INT and QUIT ignored.
 func timeoutSignals(stop syscall.Signal) []os.Signal {
 	var signals []os.Signal
 	for sig := syscall.Signal(1); sig < 65; sig++ {

@@ -16,9 +16,9 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// startCommand starts the command in args, made by build, the way execvp(3) and the
-// shells do: what is neither a program nor says by a #! line what is to run it is a
-// script of the shell's.
+// startCommand starts the command in args, made by build, as execvp(3) and the
+// shells do: a file that is neither a program nor says in a #! line what runs it is
+// a script for the shell.
 func startCommand(args []string, build func([]string) *corral.Cmd) (*corral.Cmd, error) {
 	cmd := build(args)
 	err := cmd.Start()
@@ -29,8 +29,8 @@ func startCommand(args []string, build func([]string) *corral.Cmd) (*corral.Cmd,
 	return cmd, err
 }
 
-// isText tells a script from a program for another machine, as shells do it, by the
-// beginning. One that cannot be read is left to the shell, which says so.
+// isText tells a script from a program for another machine by its beginning, as
+// shells do. A file that cannot be read is left to the shell, which says so.
 func isText(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -42,8 +42,8 @@ func isText(path string) bool {
 	return !bytes.Contains(b[:n], []byte{0})
 }
 
-// startError turns an error of Start into the status that env(1) and timeout(1)
-// give, and a shell.
+// startError gives an error of Start the exit status that a shell, env(1) and
+// timeout(1) have for it.
 func startError(name string, err error) error {
 	var lookup *exec.Error
 	var start *fs.PathError
@@ -81,9 +81,9 @@ func startError(name string, err error) error {
 	return &exitError{statusCannot, fmt.Errorf("%s: %w", name, err)}
 }
 
-// inPath returns what in PATH is called name, a file rather than a directory, and
-// nothing if there is none: exec.LookPath says "not found" also if all of it lacks the
-// permission, or is a directory.
+// inPath returns the path of what is called name in PATH, a file rather than a
+// directory, empty if there is none. For exec.LookPath a file that may not be
+// executed, or a directory, is "not found" as well.
 func inPath(name string) (found string) {
 	if filepath.Base(name) != name {
 		return ""

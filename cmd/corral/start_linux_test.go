@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A program whose loader is missing is not said to be missing itself: what is built for
-// another C library is such a one.
+// A program whose loader is missing is not said to be missing itself: what is built
+// for another C library is such a one.
 func TestMissingLoader(t *testing.T) {
 	program, err := exec.LookPath("true")
 	if err != nil {

@@ -13,20 +13,20 @@ import (
 	"syscall"
 )
 
-// whyCannot is the error of executing path in other words, if it is not about path itself
-// as it looks: about what is to run it, a script's interpreter or a program's loader,
-// or about a directory. It is nil if err has it right.
+// whyCannot returns a better error for a path that could not be executed, nil if
+// err has it right. An error that looks as if it were about path may be about what
+// runs it, a script's interpreter or a program's loader, or path is a directory.
 func whyCannot(path string, err error) error {
 	if err == syscall.EACCES && isDirectory(path) {
 		return syscall.EISDIR
 	}
 	if _, missing := os.Stat(path); err == syscall.ELOOP && missing == nil {
-		return fmt.Errorf("its interpreter is a script, and so are too many of theirs: %w", err)
+		return fmt.Errorf("its interpreter is a script, and so is that one's, and so on: %w", err)
 	}
 	if err != syscall.ENOENT && err != syscall.EACCES && err != syscall.ENOTDIR {
 		return nil
 	}
-	// An interpreter may be a script, and have one: execve(2) allows for some.
+	// An interpreter may be a script and have one itself: execve(2) allows a few.
 	for range 5 {
 		runner, role := runnerOf(path)
 		if runner == "" {
@@ -55,8 +55,8 @@ func whyCannot(path string, err error) error {
 	return nil
 }
 
-// runnerOf returns what the system runs to run the file, and what that is called; empty
-// if there is no such thing, or that cannot be found out.
+// runnerOf returns the interpreter or loader that runs the file, and which of the
+// two it is; empty if it has none, or that cannot be found out.
 func runnerOf(path string) (runner, role string) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() { // a FIFO would have to be waited for

@@ -13,8 +13,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// summary is the line about how a run ended and what became of the processes
-// that were not the command's own; empty if there is nothing to say.
+// summary is the line about how a run ended, and what became of the processes
+// besides the command; empty if there is nothing to say.
 func summary(r *corral.Report, timeout time.Duration) string {
 	var parts []string
 	if r.Ending == corral.TimedOut {
@@ -25,16 +25,16 @@ func summary(r *corral.Report, timeout time.Duration) string {
 		parts = append(parts, part)
 	}
 	if r.KeeperLost {
-		parts = append(parts, "somebody has killed the keeper")
+		parts = append(parts, "the keeper was killed")
 	}
 	if r.Ending == corral.LifelineLost {
 		parts = append(parts, "lifeline lost: "+string(r.Lifeline))
 	}
 	kind := "leftover"
 	if r.Ending != corral.Exited {
-		kind = "more" // they are not left over, the command did not get to its end
+		kind = "more" // not left over: the command did not get to its end
 	}
-	// A part for each, so that everybody sees which is which.
+	// A part for each fate shows which process had which.
 	for _, f := range []struct {
 		fate corral.Fate
 		line string
@@ -54,9 +54,9 @@ func summary(r *corral.Report, timeout time.Duration) string {
 	return strings.Join(parts, "; ")
 }
 
-// sayWeaker says that the run has had a weaker containment than the machine should
-// have for it. What one has to be privileged for, or the kernel does not have, is
-// nothing out of the ordinary.
+// sayWeaker says that the run had a weaker containment than the machine should have
+// for it. What takes privileges, or a feature that the kernel lacks, is nothing
+// unusual.
 func sayWeaker(say func(format string, args ...any), r *corral.Report) {
 	for _, d := range r.Declined {
 		if !isUsual(d) {

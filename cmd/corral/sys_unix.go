@@ -15,16 +15,16 @@ const errNotExecutable = syscall.ENOEXEC
 // defaultUTF8: without a locale the system speaks ASCII (the POSIX locale).
 const defaultUTF8 = false
 
-// What execvp(3) gives files to that are not executable by themselves, and where
-// it looks if there is no PATH.
+// The shell that execvp(3) gives scripts without a #! line to, and where it looks
+// if there is no PATH.
 const (
 	scriptShell = "/bin/sh"
 	defaultPath = "/bin:/usr/bin"
 )
 
-// maybeClosedStreams names the standard streams that may have been closed when corral was
-// started: Go's runtime has opened the null device for reading and writing then. That
-// is how many programs give it to their children, so that it says nothing for certain.
+// maybeClosedStreams names the standard streams that may have been closed when
+// corral was started: Go's runtime opens the null device for reading and writing
+// then. Many programs give their children such a one, so this is never certain.
 func maybeClosedStreams() []string {
 	var null unix.Stat_t
 	if unix.Stat(os.DevNull, &null) != nil {

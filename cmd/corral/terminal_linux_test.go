@@ -664,7 +664,8 @@ func TestPTYInTerminal(t *testing.T) {
 			func(term *screen, _ int) {
 				term.resize(10, 50)
 			}, 6, "ready\n10 50\n"},
-		// The shell says "Terminated" when it hears of its child before its own signal.
+		// The shell says "Terminated" when it hears of its child before its own
+		// signal.
 		{"signal", "exec 2>/dev/null; trap 'exit 5' TERM; echo ready; while :; do sleep 1 & wait $!; done",
 			func(_ *screen, corral int) { syscall.Kill(corral, syscall.SIGTERM) }, 5, "ready\n"},
 		{"killed command", "echo ready; read x; kill -KILL $$", typing("\r"), 128 + 9, "ready\n\n"},

@@ -18,7 +18,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// terminal is the controlling terminal as corral has found it; nil if it has
+// terminal is the controlling terminal as corral has found it, nil if there is
 // none.
 //
 // It is opened anew for each use, so that corral is never the one that holds it
@@ -42,8 +42,8 @@ func findTerminal() *terminal {
 	return t
 }
 
-// foregroundGroup is the process group that the terminal serves; 0 if that cannot be
-// told.
+// foregroundGroup is the process group that the terminal serves, 0 if that cannot
+// be told.
 func foregroundGroup(tty *os.File) int {
 	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
 	if err != nil {
@@ -65,10 +65,10 @@ func (t *terminal) hungUp() bool {
 	return errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EIO) // and not, say, that there is no descriptor left
 }
 
-// restore makes the terminal what it was, as a shell does it after its jobs:
-// the foreground is corral's again if the run's last one is no more, and so are
-// the modes, unless the command succeeded and may have been there to change
-// them (stty). A terminal that serves somebody else by now is left alone.
+// restore makes the terminal what it was, as a shell does after its jobs. The
+// foreground is corral's again if the group that has it is gone. So are the modes,
+// unless the command succeeded, and may have been there to change them (stty). A
+// terminal that serves somebody else by now is left alone.
 func (t *terminal) restore(succeeded bool) {
 	if t == nil || t.modes == nil {
 		return
@@ -78,7 +78,7 @@ func (t *terminal) restore(succeeded bool) {
 		return
 	}
 	defer f.Close()
-	signal.Ignore(syscall.SIGTTOU) // which a process that is not in the foreground gets for what follows
+	signal.Ignore(syscall.SIGTTOU) // the kernel sends it for what follows to a process in the background
 	own, now := unix.Getpgrp(), foregroundGroup(f)
 	if now != own {
 		if now <= 1 || unix.Kill(-now, 0) != unix.ESRCH {
@@ -91,7 +91,7 @@ func (t *terminal) restore(succeeded bool) {
 	}
 }
 
-// signalKeys are the keys of a terminal that stand for signals that end a command.
+// signalKeys are the keys of a terminal for the signals that end a command.
 func signalKeys(tty *os.File) map[byte]syscall.Signal {
 	keys := make(map[byte]syscall.Signal)
 	modes, err := unix.IoctlGetTermios(int(tty.Fd()), getTermios)
@@ -103,9 +103,9 @@ func signalKeys(tty *os.File) map[byte]syscall.Signal {
 	return keys
 }
 
-// signalForeground gives the rest of the terminal's foreground what a key has meant to the
-// command: in raw mode, in which corral has had the terminal, it sends no signals. It
-// is for the shell, mostly, whose script the command is part of.
+// signalForeground sends the signal of a key to the rest of the terminal's
+// foreground. The terminal itself has sent none, as corral has had it in raw mode.
+// It is mostly for the shell whose script the command is part of.
 func (t *terminal) signalForeground(sig syscall.Signal) {
 	if t == nil || t.modes == nil {
 		return
@@ -121,10 +121,10 @@ func (t *terminal) signalForeground(sig syscall.Signal) {
 }
 
 // delivered reports whether a signal that the terminal has sent to corral has
-// reached the leader as well: it goes to every process of the terminal's
-// foreground group. A leader that is no more is taken for one that was in corral's,
-// where it is born but under group containment: what it has left has got the signal
-// there, and is being stopped anyway.
+// reached the leader as well: it goes to every process of the foreground group. A
+// leader that is gone counts as one of corral's group, where it is born but under
+// group containment: what it has left there has got the signal, and is being
+// stopped anyway.
 func delivered(leader int) bool {
 	group, err := unix.Getpgid(leader)
 	if errors.Is(err, unix.ESRCH) {
@@ -142,11 +142,10 @@ func delivered(leader int) bool {
 }
 
 // suspender returns what answers Ctrl-Z: corral stops when its command does. A
-// shell takes the terminal back when corral has stopped, so the command is given
-// the time to put it in order first (an editor), and may have no mind to stop at
-// all.
+// shell takes the terminal back when corral has stopped, so the command (an editor)
+// first gets the time to put it in order; it may not stop at all.
 //
-// The command is continued with corral, by whoever continues the job.
+// Whoever continues the job (fg) continues the command along with corral.
 func suspender(cmd *corral.Cmd, signals chan<- os.Signal) func() {
 	var busy sync.Mutex
 	return func() {
@@ -187,8 +186,9 @@ func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
 	}
 }
 
-// waitStopped reports whether a process stops. It is not necessarily a child, so there
-// is no event for it; one that takes longer than some seconds is not going to.
+// waitStopped waits for a process to stop, and reports whether it does. It may not
+// be a child, so there is no event to wait for. One that takes longer than some
+// seconds is not going to stop.
 func waitStopped(id proctree.ID) bool {
 	for pause := time.Millisecond; pause < 4*time.Second; pause *= 2 {
 		row, err := proctree.Lookup(id.PID)

@@ -23,11 +23,11 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// timeoutName is the name of the command, in front of all that it says, and the
-// name by which corral is called to be nothing else.
+// timeoutName is the name of the command, with which all that it says begins.
+// Called by it, corral is this command alone.
 const timeoutName = "timeout"
 
-// calledTimeout reports whether the program has been started by that name.
+// calledTimeout reports whether the program has been started by the name timeout.
 func calledTimeout(program string) bool {
 	return strings.TrimSuffix(filepath.Base(program), ".exe") == timeoutName
 }
@@ -122,8 +122,8 @@ func timeoutFlagError(c *cobra.Command, err error) error {
 	return flagError(c, err)
 }
 
-// abbreviated gives the options of `corral timeout` the names that getopt_long(3)
-// takes: every beginning that is no other one's.
+// abbreviated completes the names of options as getopt_long(3) does: any beginning
+// will do that no other option has.
 func abbreviated(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	full := ""
 	for _, long := range []string{"foreground", "help", "kill-after", "preserve-status", "signal", "verbose", "version"} {
@@ -141,7 +141,8 @@ func abbreviated(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(full)
 }
 
-// run runs the command in args to its end, or exits the way it has ended.
+// run runs the command in args to its end, and returns its exit status, or ends
+// corral as the command has ended.
 func (o *timeoutFlags) run(stderr io.Writer, limit time.Duration, args []string) error {
 	if err := reserve(0); err != nil {
 		return err
@@ -185,14 +186,14 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 	cmd := corral.Command(args[0], args[1:]...)
 	switch {
 	case args[0] == "":
-		cmd.Err = &exec.Error{Name: args[0], Err: exec.ErrNotFound} // it is "no command" for os/exec
+		cmd.Err = &exec.Error{Name: args[0], Err: exec.ErrNotFound} // os/exec says "no command"
 	case errors.Is(cmd.Err, exec.ErrDot):
 		cmd.Err = nil // whoever has the working directory in PATH wants it there
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	// The plan is for what the command leaves behind, and for the death of
-	// corral. What was told to stop before the command ended is not told again,
-	// and has as much time: see send.
+	// The plan is for what the command leaves behind, and for the death of corral.
+	// What was told to stop before the command ended is not told again, and has as
+	// much time: see send.
 	last, grace := o.signal.Signal, defaultGrace
 	if last == 0 {
 		last = syscall.SIGTERM
@@ -235,7 +236,7 @@ func (r *timeoutRun) say(format string, args ...any) {
 	sayAs(timeoutName, r.stderr, format, args...)
 }
 
-// expire does what is due when time has run out, unless the command has ended:
+// expire does what is due when time has run out, unless the command has ended: then
 // what it has left is being stopped already.
 func (r *timeoutRun) expire() {
 	members, err := r.cmd.Members()
@@ -249,8 +250,8 @@ func (r *timeoutRun) expire() {
 	}
 }
 
-// deliver sends a signal, unless the terminal has done so. The first one that
-// there is, whatever the reason, sets the alarm to kill.
+// deliver sends a signal, unless the terminal has done so. The first one, whatever
+// its reason, sets the alarm to kill.
 func (r *timeoutRun) deliver(sig syscall.Signal, done bool) {
 	if r.killAfter > 0 && !r.killing {
 		r.killing, r.next, r.alarm = true, syscall.SIGKILL, time.After(time.Duration(r.killAfter))
@@ -290,7 +291,7 @@ func (r *timeoutRun) send(sig syscall.Signal) {
 }
 
 // end says what there is to say after Wait, and returns the exit status, or ends
-// the process as the command has ended.
+// corral as the command has ended.
 func (r *timeoutRun) end(err error) error {
 	var exited *corral.ExitError
 	rep := r.cmd.Report()
@@ -306,7 +307,7 @@ func (r *timeoutRun) end(err error) error {
 		r.say("%v", err)
 	}
 	if r.cmd.ProcessState == nil {
-		return &exitError{status: statusOwn} // it cannot be made to end
+		return &exitError{status: statusOwn} // it could not be stopped
 	}
 	status := exitStatus(r.cmd.ProcessState)
 	ws, _ := r.cmd.ProcessState.Sys().(syscall.WaitStatus)

@@ -51,7 +51,7 @@ func TestTimeoutBadCommandLine(t *testing.T) {
 		"-k -- 5 true":                 "invalid time interval '--'",
 		"-k -v 5 true":                 "invalid time interval '-v'",
 		"--signl KILL 5 true":          "unknown flag: --signl (did you mean --signal?)",
-		"--verbose=x 5 true":           `--verbose takes no value but true or false, and not "x"`,
+		"--verbose=x 5 true":           `--verbose takes true or false, not "x"`,
 		"--frobnicate 5 true":          "unknown flag: --frobnicate",
 		"--ver 5 true":                 "unknown flag: --ver", // --verbose or --version?
 		"--timeout 5s true":            "unknown flag: --timeout",

@@ -38,7 +38,7 @@ group only. AGE is the time since its start, MEMORY what it has resident.`,
 		DisableFlagsInUseLine: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return fmt.Errorf("tree takes one process ID, and there are %d", len(args))
+				return fmt.Errorf("tree takes one process ID, but got %d", len(args))
 			}
 			return nil
 		},

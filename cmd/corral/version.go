@@ -18,7 +18,7 @@ func version() string {
 	return "(devel)"
 }
 
-// versionLine is all that a program knows of its own making.
+// versionLine is all that a program knows about how it was built.
 func versionLine() string {
 	about := []string{runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -40,9 +40,9 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which corral this is",
-		Long: `Say which version of corral this is, which revision it was made of, as far as that
-is known, with which Go, and for which system; the same as corral --version.`,
-		Annotations: map[string]string{exitStatuses: `0	it has been said
+		Long: `Say which version of corral this is, from which revision it was built, if that is
+known, with which Go, and for which system. corral --version says the same.`,
+		Annotations: map[string]string{exitStatuses: `0	the version has been written
 125	bad arguments, or it cannot be written
 `},
 		DisableFlagsInUseLine: true,
