@@ -137,6 +137,23 @@ func (p *pid1Process) expect(t *testing.T, want string) {
 	}
 }
 
+// expectBoth reads the next two lines, in whatever order they come; the ones wanted
+// are sorted.
+func (p *pid1Process) expectBoth(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for range want {
+		line, err := p.lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("want %q: %v", want, err)
+		}
+		got = append(got, strings.TrimSpace(line))
+	}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Fatalf("%q; want %q", got, want)
+	}
+}
+
 func (p *pid1Process) send(t *testing.T, sig syscall.Signal) {
 	t.Helper()
 	if err := p.Process.Signal(sig); err != nil {
@@ -227,18 +244,7 @@ func TestInitSignals(t *testing.T) {
 					p.expect(t, fmt.Sprint("leader ", int(sig)))
 					continue
 				}
-				var got []string
-				for range 2 {
-					line, err := p.lines.ReadString('\n')
-					if err != nil {
-						t.Fatalf("signal %d: %v", sig, err)
-					}
-					got = append(got, strings.TrimSpace(line))
-				}
-				slices.Sort(got)
-				if want := []string{fmt.Sprint("child ", int(sig)), fmt.Sprint("leader ", int(sig))}; !slices.Equal(got, want) {
-					t.Fatalf("%q; want %q", got, want)
-				}
+				p.expectBoth(t, fmt.Sprint("child ", int(sig)), fmt.Sprint("leader ", int(sig)))
 			}
 			if count != 53 {
 				t.Errorf("%d signals are passed on besides TERM; docs/cli.md leaves 53", count)

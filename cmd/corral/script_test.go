@@ -196,23 +196,26 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	for i := 1; i+1 < len(args); i += 2 {
 		v := doc
 		for key := range strings.SplitSeq(args[i], ".") {
-			switch in := v.(type) {
-			case map[string]any:
-				v = in[key]
-			case []any:
-				if key == "#" {
-					v = len(in)
-				} else if n, err := strconv.Atoi(key); err == nil && n < len(in) {
-					v = in[n]
-				} else {
-					v = nil
-				}
-			default:
-				v = nil
-			}
+			v = valueAt(v, key)
 		}
 		if got := fmt.Sprint(v); !regexp.MustCompile("^(?:" + args[i+1] + ")$").MatchString(got) {
 			ts.Fatalf("%s is %s; want %s", args[i], got, args[i+1])
 		}
 	}
+}
+
+// valueAt is what v has at a key of a path, nil if nothing.
+func valueAt(v any, key string) any {
+	switch in := v.(type) {
+	case map[string]any:
+		return in[key]
+	case []any:
+		if key == "#" {
+			return len(in)
+		}
+		if n, err := strconv.Atoi(key); err == nil && n < len(in) {
+			return in[n]
+		}
+	}
+	return nil
 }

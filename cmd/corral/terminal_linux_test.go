@@ -105,6 +105,20 @@ func (s *screen) modes() (modes unix.Termios) {
 	return modes
 }
 
+// expectRaw waits until the terminal is in raw mode.
+func (s *screen) expectRaw(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(lifetime); ; time.Sleep(time.Millisecond) {
+		modes := s.modes()
+		if modes.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the terminal is not set to raw mode")
+		}
+	}
+}
+
 // control is for ioctl(2). After Fd, a Close would wait for whoever is reading.
 func (s *screen) control(f func(fd int) error) {
 	s.t.Helper()
@@ -686,15 +700,7 @@ func TestPTYInTerminal(t *testing.T) {
 			}
 			if tt.end != nil {
 				term.expect("ready")
-				for deadline := time.Now().Add(lifetime); ; time.Sleep(time.Millisecond) {
-					modes := term.modes()
-					if modes.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == 0 {
-						break
-					}
-					if time.Now().After(deadline) {
-						t.Fatal("the terminal is not set to raw mode")
-					}
-				}
+				term.expectRaw(t)
 				tt.end(term, corral)
 			}
 			status, shown := term.end(t)

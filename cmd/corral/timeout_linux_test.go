@@ -248,6 +248,17 @@ func notPrograms(t *testing.T) (dir string) {
 	return dir
 }
 
+// longForms writes out the options that were long before they were in POSIX.
+func longForms(args []string) []string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if long := map[string]string{"-f": "--foreground", "-p": "--preserve-status"}[arg]; long != "" {
+			args[i] = long
+		}
+	}
+	return args
+}
+
 // TestTimeoutLikeGNU runs the same command lines under GNU timeout.
 func TestTimeoutLikeGNU(t *testing.T) {
 	gnu, version := gnuTimeout(t)
@@ -261,11 +272,9 @@ func TestTimeoutLikeGNU(t *testing.T) {
 				t.Parallel()
 				var got [2]outcome
 				for i, program := range []string{gnu, timeout} {
-					args := slices.Clone(tt.args)
-					for j, arg := range args {
-						if long := map[string]string{"-f": "--foreground", "-p": "--preserve-status"}[arg]; i == 0 && !posix && long != "" {
-							args[j] = long
-						}
+					args := tt.args
+					if i == 0 && !posix {
+						args = longForms(args)
 					}
 					cmd := timeoutCommand(dir, program, tt.before, args)
 					var stdout, stderr bytes.Buffer
@@ -387,26 +396,7 @@ func TestTimeoutPassesOnLikeGNU(t *testing.T) {
 				t.Parallel()
 				var got [2]outcome
 				for i, program := range []string{gnu, timeout} {
-					cmd := timeoutCommand(t.TempDir(), program, nil, tt.args)
-					var stdout, stderr bytes.Buffer
-					cmd.Stderr = &stderr
-					out, err := cmd.StdoutPipe()
-					if err == nil {
-						err = cmd.Start()
-					}
-					if err != nil {
-						t.Fatal(err)
-					}
-					line := make([]byte, len("ready\n"))
-					if _, err := io.ReadFull(out, line); err != nil {
-						t.Fatal(err)
-					}
-					if i == 0 {
-						asleep(t, cmd.Process.Pid)
-					}
-					cmd.Process.Signal(tt.signal)
-					io.Copy(&stdout, out)
-					got[i] = ending(t, cmd, cmd.Wait(), program, &stdout, &stderr)
+					got[i] = signalReady(t, tt.signal, program, tt.args, program == gnu)
 				}
 				if got[0] != got[1] {
 					t.Errorf("%v to %q:\n   GNU: %v\ncorral: %v", tt.signal, tt.args, got[0], got[1])
@@ -414,6 +404,31 @@ func TestTimeoutPassesOnLikeGNU(t *testing.T) {
 			})
 		}
 	})
+}
+
+// signalReady signals a timeout whose command has said that it is ready.
+func signalReady(t *testing.T, signal syscall.Signal, program string, args []string, gnu bool) outcome {
+	t.Helper()
+	cmd := timeoutCommand(t.TempDir(), program, nil, args)
+	var stdout, stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, len("ready\n"))
+	if _, err := io.ReadFull(out, line); err != nil {
+		t.Fatal(err)
+	}
+	if gnu {
+		asleep(t, cmd.Process.Pid)
+	}
+	cmd.Process.Signal(signal)
+	io.Copy(&stdout, out)
+	return ending(t, cmd, cmd.Wait(), program, &stdout, &stderr)
 }
 
 // asleep waits until GNU timeout waits for its command: one that gets a signal

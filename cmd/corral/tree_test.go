@@ -106,11 +106,11 @@ func TestDrawTreeCutToWidth(t *testing.T) {
 			if w := columns(line); w > width {
 				t.Errorf("width %d: line of %d columns: %s", width, w, line)
 			}
-			if cut, ok := strings.CutSuffix(line, "…"); ok {
-				if !strings.HasPrefix(whole[i], cut) {
-					t.Errorf("width %d: %q is not the beginning of %q", width, line, whole[i])
-				}
-			} else if line != whole[i] {
+			cut, ok := strings.CutSuffix(line, "…")
+			if ok && !strings.HasPrefix(whole[i], cut) {
+				t.Errorf("width %d: %q is not the beginning of %q", width, line, whole[i])
+			}
+			if !ok && line != whole[i] {
 				t.Errorf("width %d: %q; want all of %q", width, line, whole[i])
 			}
 		}
