@@ -69,6 +69,8 @@ func ended(h windows.Handle) (bool, error) {
 	return event == windows.WAIT_OBJECT_0, os.NewSyscallError("WaitForSingleObject", err)
 }
 
+func eventDriven() bool { return true }
+
 type processHandle struct{ windows.Handle }
 
 func openHandle(id ID) (handle, error) {

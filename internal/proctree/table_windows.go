@@ -26,6 +26,10 @@ func snapshot() ([]Process, error) {
 	return table, nil
 }
 
+func survey() ([]Process, error)             { return snapshot() }
+func descendants(pid int) ([]Process, error) { return descendantsByTable(pid) }
+func childPIDs(pid int) ([]int, error)       { return childPIDsByTable(pid) }
+
 func lookup(pid int) (Process, error) {
 	p, err := row(pid)
 	if err == nil {

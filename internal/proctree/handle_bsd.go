@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func eventDriven() bool { return true }
+
 // idHandle is a handle made of PID and start time: the system has no better.
 type idHandle struct{ id ID }
 

@@ -23,8 +23,6 @@ func survey() ([]Process, error) { return rows(everyProcess) }
 
 func childPIDs(pid int) ([]int, error) { return childPIDsByTable(pid) }
 
-func eventDriven() bool { return true }
-
 func lookup(pid int) (Process, error) {
 	p, err := row(pid)
 	if err != nil {

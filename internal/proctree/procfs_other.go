@@ -2,6 +2,8 @@
 
 package proctree
 
+// What procfs_linux.go and below_linux.go have, and no other system needs.
+
 func startNow() uint64 { return 0 } // not known
 
 func details(rows []Process) {
