@@ -17,18 +17,10 @@ func eventDriven() bool { return true }
 type idHandle struct{ id ID }
 
 func openHandle(id ID) (handle, error) {
-	if err := check(id); err != nil {
+	if err := stillIs(id); err != nil {
 		return nil, err
 	}
 	return idHandle{id}, nil
-}
-
-func check(id ID) error {
-	now, err := row(id.PID)
-	if err == nil && now.ID != id {
-		err = ErrGone
-	}
-	return err
 }
 
 func (h idHandle) signal(sig os.Signal) error {
@@ -36,7 +28,7 @@ func (h idHandle) signal(sig os.Signal) error {
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	if err := check(h.id); err != nil {
+	if err := stillIs(h.id); err != nil {
 		return err
 	}
 	if err := unix.Kill(h.id.PID, number); err != unix.ESRCH {
@@ -124,7 +116,7 @@ func (w *kqueueWatch) add(id ID) error {
 	w.ids[id.PID] = id
 	// Only now, as the PID may have been taken over before.
 	now, err := row(id.PID)
-	if err == nil && (now.ID != id || !now.Alive()) {
+	if err == nil && (!now.stillLives(id)) {
 		err = ErrGone
 	}
 	if err != nil {

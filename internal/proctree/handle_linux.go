@@ -164,13 +164,16 @@ func (h *pidfdHandle) wait(ctx context.Context) error {
 	if h.parkErr != nil {
 		return h.parkErr
 	}
-	return h.await(ctx, func(fd int) (bool, error) {
-		// A pidfd is readable when the last thread of its process has ended.
-		n, err := retry(func() (int, error) {
-			return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		})
-		return n > 0, os.NewSyscallError("poll", err)
+	return h.await(ctx, pidfdEnded)
+}
+
+// pidfdEnded reports whether the last thread of a pidfd's process has ended: the pidfd
+// is readable then.
+func pidfdEnded(fd int) (bool, error) {
+	n, err := retry(func() (int, error) {
+		return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	})
+	return n > 0, os.NewSyscallError("poll", err)
 }
 
 func (h *pidfdHandle) close() error {
@@ -203,7 +206,7 @@ func (w *pidfdWatch) add(id ID) error {
 	if err != nil {
 		return err
 	}
-	if now.ID != id || !now.Alive() {
+	if !now.stillLives(id) {
 		unix.Close(fd)
 		return ErrGone
 	}
@@ -343,12 +346,8 @@ func (h *polledHandle) signal(sig os.Signal) error {
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	now, err := stat(h.id.PID)
-	if err != nil {
+	if err := stillIs(h.id); err != nil {
 		return err
-	}
-	if now.ID != h.id {
-		return ErrGone
 	}
 	if err := unix.Kill(h.id.PID, number); err != unix.ESRCH {
 		return os.NewSyscallError("kill", err)
@@ -370,7 +369,7 @@ func (w *polledWatch) add(id ID) error {
 	if err != nil {
 		return err
 	}
-	if p.ID != id || !p.Alive() {
+	if !p.stillLives(id) {
 		return ErrGone
 	}
 	w.ids = append(w.ids, id)
@@ -395,7 +394,7 @@ func (w *polledWatch) wait(ctx context.Context) error {
 				errs = append(errs, fmt.Errorf("process %d: %w", id.PID, err))
 				return false
 			}
-			return err != nil || p.ID != id || !p.Alive()
+			return err != nil || !p.stillLives(id)
 		})
 		if len(errs) > 0 || len(w.ids) == 0 {
 			return errors.Join(errs...)

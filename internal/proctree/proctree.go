@@ -153,17 +153,31 @@ func Identify(pid int) (ID, error) {
 // own and it is alive. It is false too if the system does not tell.
 func Live(id ID) (Process, bool) {
 	p, err := Brief(id.PID)
-	if err != nil || p.ID != id || !p.Alive() {
+	if err != nil || !p.stillLives(id) {
 		return Process{}, false
 	}
 	return p, true
 }
 
+// stillLives reports whether p, a row that has just been read, shows the process id
+// alive.
+func (p Process) stillLives(id ID) bool { return p.ID == id && p.Alive() }
+
 // Same reports whether the PID of process id is still its own, as it is until it has
 // been reaped: a zombie counts. It is false too if the system does not tell.
-func Same(id ID) bool {
-	now, err := Identify(id.PID)
-	return err == nil && now == id
+func Same(id ID) bool { return stillIs(id) == nil }
+
+// stillIs returns nil if id's PID is its own, and ErrGone if it is nobody's or another
+// one's.
+func stillIs(id ID) error {
+	now, err := ID{}, ErrGone
+	if possible(id.PID) {
+		now, err = identify(id.PID)
+	}
+	if err == nil && now != id {
+		err = ErrGone
+	}
+	return err
 }
 
 // A Moment is a point in time, for Born.
@@ -224,27 +238,19 @@ func BelowMainThreadID(id ID) ([]Process, error) {
 
 func belowID(id ID, below func(pid int) ([]Process, error)) ([]Process, error) {
 	if err := stillIs(id); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("process %d: %w", id.PID, err)
 	}
 	rows, err := below(id.PID)
 	if err != nil {
 		return nil, err
 	}
 	if err := stillIs(id); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("process %d: %w", id.PID, err)
 	}
 	return rows, nil
 }
 
-// stillIs returns nil if id's PID is its own, as it is until it has been reaped.
-func stillIs(id ID) error {
-	now, err := Identify(id.PID)
-	if err == nil && now != id {
-		err = fmt.Errorf("process %d: %w", id.PID, ErrGone)
-	}
-	return err
-}
-
+// living is what Below returns if the system says rows and err.
 func living(pid int, rows []Process, err error) ([]Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("descendants of process %d: %w", pid, err)
@@ -269,10 +275,10 @@ func ChildPIDs(pid int) ([]int, error) {
 	return pids, nil
 }
 
-// believed returns the rows of the processes that list names, older ones first.
+// verified returns the rows of the processes that list names, older ones first.
 // One that it does not name both before and after its row has been read is left
 // out: the row may be that of a later process with its PID.
-func believed(list func() ([]int, error), row func(int) (Process, error)) ([]Process, error) {
+func verified(list func() ([]int, error), row func(int) (Process, error)) ([]Process, error) {
 	before, err := list()
 	if err != nil {
 		return nil, err

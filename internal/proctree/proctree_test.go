@@ -397,9 +397,9 @@ func TestDescendants(t *testing.T) {
 	}
 }
 
-// TestBelieved: the PID of a process that ends while its row is about to be read
+// TestVerified: the PID of a process that ends while its row is about to be read
 // goes to another one, which is not listed.
-func TestBelieved(t *testing.T) {
+func TestVerified(t *testing.T) {
 	table := map[int]Process{
 		7: {ID: ID{PID: 7, Start: 30}}, 8: {ID: ID{PID: 8, Start: 10}}, 9: {ID: ID{PID: 9, Start: 20}},
 	}
@@ -421,12 +421,12 @@ func TestBelieved(t *testing.T) {
 		}
 		return p, nil
 	}
-	rows, err := believed(list, row)
+	rows, err := verified(list, row)
 	if err != nil || len(rows) != 2 || rows[0].PID != 9 || rows[1].PID != 7 {
 		t.Errorf("%v, %v", rows, err)
 	}
 	failed = errors.ErrUnsupported
-	if rows, err := believed(list, row); err != failed || rows != nil {
+	if rows, err := verified(list, row); err != failed || rows != nil {
 		t.Errorf("%v, %v", rows, err)
 	}
 }

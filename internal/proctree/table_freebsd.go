@@ -59,7 +59,7 @@ func arguments(pid int) []string {
 // descendants asks the kernel for what a reaper has. The list is complete, the
 // table need not be: it is not read under a single lock.
 func descendants(pid int) ([]Process, error) {
-	table, err := believed(func() ([]int, error) { return procctl.Descendants(pid) }, row)
+	table, err := verified(func() ([]int, error) { return procctl.Descendants(pid) }, row)
 	if errors.Is(err, unix.ESRCH) { // it is no reaper
 		return descendantsByTable(pid)
 	}
