@@ -27,21 +27,12 @@ func init() {
 		}
 		roles["idle"]()
 	}
-	// The other mounts are for a mount namespace of the process's own.
-	mounted := func(change func() error, want func() error) func() {
-		return func() {
-			if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), change(), want()); err != nil {
-				panic(err)
-			}
-			roles["idle"]()
-		}
-	}
-	over := func(dir string) error { return unix.Mount("none", dir, "tmpfs", 0, "") }
+	roles["hidden"] = hidden
 	roles["/proc is covered"] = mounted(func() error {
 		if _, err := Identify(os.Getpid()); err != nil { // from here on it is known
 			return err
 		}
-		return over("/proc")
+		return cover("/proc")
 	}, func() error { return allFail() })
 	roles["/proc is covered with a forgery"] = mounted(func() error {
 		self, err := os.ReadFile("/proc/self/stat")
@@ -52,7 +43,7 @@ func init() {
 			return err
 		}
 		dir := fmt.Sprintf("/proc/%d", os.Getpid())
-		return errors.Join(over("/proc"), os.Mkdir(dir, 0o755), os.WriteFile(dir+"/stat", self, 0o644))
+		return errors.Join(cover("/proc"), os.Mkdir(dir, 0o755), os.WriteFile(dir+"/stat", self, 0o644))
 	}, func() error { return allFail() })
 	roles["/proc is covered by a part of it"] = mounted(func() error {
 		return unix.Mount("/proc/self/task", "/proc", "", unix.MS_BIND, "")
@@ -64,7 +55,7 @@ func init() {
 		return unix.Mount("proc", "/proc", "proc", 0, "")
 	}, allWork)
 	roles["/proc is kept open and covered"] = mounted(func() error {
-		return errors.Join(KeepOpen(), over("/proc"))
+		return errors.Join(KeepOpen(), cover("/proc"))
 	}, allWork)
 	roles["one process is shown for another"] = mounted(func() error {
 		return unix.Mount("/proc/1", fmt.Sprintf("/proc/%d", os.Getpid()), "", unix.MS_BIND, "")
@@ -75,7 +66,7 @@ func init() {
 		return nil
 	})
 	roles["one process is covered"] = mounted(func() error {
-		return over(fmt.Sprintf("/proc/%d", os.Getpid()))
+		return cover(fmt.Sprintf("/proc/%d", os.Getpid()))
 	}, func() error {
 		if id, err := Identify(os.Getpid()); !errors.Is(err, os.ErrPermission) {
 			return fmt.Errorf("identity %v, error %v", id, err)
@@ -83,6 +74,20 @@ func init() {
 		return nil
 	})
 }
+
+// mounted returns a role that makes a change to its mounts, which are those of a mount
+// namespace of its own, and panics if want returns an error then.
+func mounted(change func() error, want func() error) func() {
+	return func() {
+		if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), change(), want()); err != nil {
+			panic(err)
+		}
+		roles["idle"]()
+	}
+}
+
+// cover hides what is below dir.
+func cover(dir string) error { return unix.Mount("none", dir, "tmpfs", 0, "") }
 
 // allFail returns an error for each operation that does not return one, or one that
 // says that a process is gone.
@@ -212,28 +217,6 @@ func TestLongArgument(t *testing.T) {
 	}
 }
 
-// TestBelowID: a PID's later holder has no descendants that count.
-func TestBelowID(t *testing.T) {
-	c := start(t, "idle")
-	self, err := Identify(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, below := range map[string]func(ID) ([]Process, error){"BelowID": BelowID, "BelowMainThreadID": BelowMainThreadID} {
-		rows, err := below(ID{self.PID, self.Start - 1})
-		if !errors.Is(err, ErrGone) || len(rows) > 0 {
-			t.Errorf("%s of an earlier process: %v, error %v", name, rows, err)
-		}
-		if _, err := below(self); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	rows, err := BelowID(self)
-	if err != nil || len(rows) != 1 || rows[0].ID != c.id {
-		t.Errorf("%v, error %v, want %v", rows, err, c.id)
-	}
-}
-
 // TestHidden: what the system hides is there all the same.
 func TestHidden(t *testing.T) {
 	needRoot(t)
@@ -250,24 +233,37 @@ func TestHidden(t *testing.T) {
 	}
 }
 
-func init() {
-	roles["hidden"] = func() {
-		var pid int
-		fmt.Sscan(os.Getenv("PROCTREE_TEST_PID"), &pid)
-		if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-			unix.Mount("proc", "/proc", "proc", 0, "hidepid=2"),
-			syscall.Setgid(65534), syscall.Setgroups(nil), syscall.Setuid(65534)); err != nil {
-			panic(err)
-		}
-		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil { // setuid has taken /proc/self away
-			panic(err)
-		}
-		if _, err := Identify(pid); !errors.Is(err, os.ErrPermission) {
-			panic(fmt.Sprintf("error %v", err))
-		}
-		if _, err := Identify(1 << 22); !errors.Is(err, ErrGone) {
-			panic(fmt.Sprintf("error %v", err))
-		}
-		roles["idle"]()
+// hidden is a process of another user than the one that it may not see.
+func hidden() {
+	var pid int
+	fmt.Sscan(os.Getenv("PROCTREE_TEST_PID"), &pid)
+	if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("proc", "/proc", "proc", 0, "hidepid=2"),
+		syscall.Setgid(65534), syscall.Setgroups(nil), syscall.Setuid(65534)); err != nil {
+		panic(err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil { // setuid has taken /proc/self away
+		panic(err)
+	}
+	if _, err := Identify(pid); !errors.Is(err, os.ErrPermission) {
+		panic(fmt.Sprintf("error %v", err))
+	}
+	if _, err := Identify(1 << 22); !errors.Is(err, ErrGone) {
+		panic(fmt.Sprintf("error %v", err))
+	}
+	roles["idle"]()
+}
+
+func TestForeignProc(t *testing.T) {
+	needRoot(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), roleVariable+"=foreign /proc")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "ready\n" {
+		t.Errorf("said %q, error %v", out, err)
 	}
 }
