@@ -271,11 +271,7 @@ func KillProcess(pid int) error {
 	}
 	id, err := proctree.Identify(pid)
 	if err == nil {
-		var h *proctree.Handle
-		if h, err = proctree.Open(id); err == nil {
-			defer h.Close()
-			err = h.Signal(os.Kill)
-		}
+		err = sendTo(id, os.Kill)
 	}
 	if errors.Is(err, proctree.ErrGone) {
 		return nil

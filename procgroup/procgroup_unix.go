@@ -231,8 +231,8 @@ func (t *tree) members() ([]proctree.Process, error) {
 	return live, nil
 }
 
-// settle looks until a look finds no one new.
-func (t *tree) settle() ([]proctree.Process, error) {
+// allMembers looks until a look finds no one new.
+func (t *tree) allMembers() ([]proctree.Process, error) {
 	for range maxLooks {
 		before := len(t.known)
 		live, err := t.members()
@@ -245,7 +245,7 @@ func (t *tree) settle() ([]proctree.Process, error) {
 
 func (t *tree) signal(sig Signal) error {
 	// Before the first signal, since parents that end hide their children.
-	live, err := t.settle()
+	live, err := t.allMembers()
 	if err != nil {
 		return err
 	}
@@ -263,45 +263,7 @@ func (t *tree) signal(sig Signal) error {
 
 // send sends sig once to each of live and to those that come in meanwhile.
 func (t *tree) send(live []proctree.Process, sig syscall.Signal) error {
-	sent := make(map[proctree.ID]bool)
-	delivered, refused := false, false
-	for range maxLooks {
-		fresh := false
-		for _, p := range live {
-			if sent[p.ID] {
-				continue
-			}
-			sent[p.ID], fresh = true, true
-			switch err := signalProcess(p, sig); {
-			case err == nil:
-				delivered = true
-			case errors.Is(err, os.ErrPermission):
-				refused = true
-			case !errors.Is(err, proctree.ErrGone):
-				return err
-			}
-		}
-		if !fresh {
-			break
-		}
-		var err error
-		if live, err = t.members(); err != nil {
-			return err
-		}
-	}
-	if refused && !delivered {
-		return os.ErrPermission
-	}
-	return nil
-}
-
-func signalProcess(p proctree.Process, sig syscall.Signal) error {
-	h, err := proctree.Open(p.ID)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	return h.Signal(sig)
+	return sendEach(live, t.members, func(p proctree.Process) error { return sendTo(p.ID, sig) })
 }
 
 func (t *tree) resume() {

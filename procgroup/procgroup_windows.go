@@ -38,15 +38,20 @@ func setAttrDetached(attr *syscall.SysProcAttr) error {
 	return nil
 }
 
+// A process cannot ask here for a signal when its parent ends.
+
+func setParentDeathSignal(int) error                      { return nil }
+func setAttrParentDeathSignal(*syscall.SysProcAttr) error { return nil }
+
 // tree is a process and its descendants as a target.
 //
 // Windows keeps the PID of a parent that has ended, and gives it to another
 // process as soon as nobody holds a handle to the one that had it. As the tree
-// holds handles to all that it has seen, a process is a child of one of them if
+// holds handles to all that it knows, a process is a child of one of them if
 // it names it for its parent and is not older.
 type tree struct {
-	root int
-	seen map[int]member // by PID
+	root  int
+	known map[int]member // by PID
 }
 
 type member struct {
@@ -87,31 +92,31 @@ func (t *tree) members() ([]proctree.Process, error) {
 		return nil, err
 	}
 	// Until no more are found: children may come before their parents.
-	for before := 0; before != len(t.seen); {
-		before = len(t.seen)
+	for before := 0; before != len(t.known); {
+		before = len(t.known)
 		for _, p := range table {
-			t.see(p)
+			t.remember(p)
 		}
 	}
-	if self, ok := t.seen[os.Getpid()]; ok {
+	if self, ok := t.known[os.Getpid()]; ok {
 		return nil, &RefusedError{ID: t.root, Reason: fmt.Sprintf("the calling process (%d) descends from it", self.id.PID)}
 	}
 	return slices.DeleteFunc(table, func(p proctree.Process) bool {
-		return t.seen[p.PID].id != p.ID || !p.Alive()
+		return t.known[p.PID].id != p.ID || !p.Alive()
 	}), nil
 }
 
-// see takes p into the tree if it belongs there.
-func (t *tree) see(p proctree.Process) {
-	parent, ok := t.seen[p.PPID]
-	if _, known := t.seen[p.PID]; known || !ok || p.Start < parent.id.Start {
+// remember takes p into the tree if it belongs there.
+func (t *tree) remember(p proctree.Process) {
+	parent, ok := t.known[p.PPID]
+	if _, already := t.known[p.PID]; already || !ok || p.Start < parent.id.Start {
 		return
 	}
 	h, err := proctree.Open(p.ID)
 	if errors.Is(err, proctree.ErrGone) {
 		return
 	}
-	t.seen[p.PID] = member{p.ID, h}
+	t.known[p.PID] = member{p.ID, h}
 }
 
 func (t *tree) signal(sig Signal) error {
@@ -130,40 +135,12 @@ func (t *tree) signal(sig Signal) error {
 
 // kill terminates live, and what they have started meanwhile.
 func (t *tree) kill(live []proctree.Process) error {
-	killed := make(map[int]bool)
-	delivered, refused := false, false
-	for range maxLooks {
-		fresh := false
-		for _, p := range live {
-			if killed[p.PID] {
-				continue
-			}
-			killed[p.PID], fresh = true, true
-			err := os.ErrPermission
-			if h := t.seen[p.PID].handle; h != nil {
-				err = h.Signal(os.Kill)
-			}
-			switch {
-			case err == nil:
-				delivered = true
-			case errors.Is(err, os.ErrPermission):
-				refused = true
-			case !errors.Is(err, proctree.ErrGone):
-				return err
-			}
+	return sendEach(live, t.members, func(p proctree.Process) error {
+		if h := t.known[p.PID].handle; h != nil {
+			return h.Signal(os.Kill)
 		}
-		if !fresh {
-			break
-		}
-		var err error
-		if live, err = t.members(); err != nil {
-			return err
-		}
-	}
-	if refused && !delivered {
 		return os.ErrPermission
-	}
-	return nil
+	})
 }
 
 // ctrlBreak sends CTRL_BREAK to the console group that the root leads.
@@ -182,7 +159,7 @@ func (t *tree) ctrlBreak(live []proctree.Process) error {
 func (t *tree) resume() {}
 
 func (t *tree) close() {
-	for _, m := range t.seen {
+	for _, m := range t.known {
 		if m.handle != nil {
 			m.handle.Close()
 		}

@@ -133,6 +133,52 @@ func kill(ctx context.Context, t target, timeout time.Duration) (Result, error) 
 	return result, nil
 }
 
+// sendEach calls send for each of live and then for those that look returns, until it
+// returns no one new: they have been started meanwhile. No one is sent to twice. The
+// error is os.ErrPermission if the caller may send to none of those that were there.
+func sendEach(live []proctree.Process, look func() ([]proctree.Process, error), send func(proctree.Process) error) error {
+	sent := make(map[proctree.ID]bool)
+	delivered, refused := false, false
+	for range maxLooks {
+		fresh := false
+		for _, p := range live {
+			if sent[p.ID] {
+				continue
+			}
+			sent[p.ID], fresh = true, true
+			switch err := send(p); {
+			case err == nil:
+				delivered = true
+			case errors.Is(err, os.ErrPermission):
+				refused = true
+			case !errors.Is(err, proctree.ErrGone):
+				return err
+			}
+		}
+		if !fresh {
+			break
+		}
+		var err error
+		if live, err = look(); err != nil {
+			return err
+		}
+	}
+	if refused && !delivered {
+		return os.ErrPermission
+	}
+	return nil
+}
+
+// sendTo sends sig to one process.
+func sendTo(id proctree.ID, sig os.Signal) error {
+	h, err := proctree.Open(id)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Signal(sig)
+}
+
 // reachable returns those of live that the caller may signal. If there are only
 // others, the error is the survivors.
 func reachable(live []proctree.Process, err error) ([]proctree.Process, error) {
@@ -201,11 +247,8 @@ func (left survivors) Error() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		name := "[" + s.process.Name + "]"
-		if len(s.process.Args) > 0 {
-			name = strings.Join(s.process.Args, " ")
-		}
-		fmt.Fprintf(&b, "process %d (%s): %v", s.process.PID, name, s.err)
+		command := strings.Join(s.process.Command(), " ")
+		fmt.Fprintf(&b, "process %d (%s): %v", s.process.PID, command, s.err)
 	}
 	if len(left) > most {
 		fmt.Fprintf(&b, "; and %d more", len(left)-most)
