@@ -13,9 +13,9 @@ import (
 
 func init() { roles["hide processes"] = hideProcesses }
 
-// TestGracefulKill_f_hidden: the process table does not show the members, as the
+// TestPermissionOfHiddenMembers: the process table does not show the members, as the
 // caller may not signal them either. That is not the same as none.
-func TestGracefulKill_f_hidden(t *testing.T) {
+func TestPermissionOfHiddenMembers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED, needs root, to mount a /proc that hides processes")
 	}

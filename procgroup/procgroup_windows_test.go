@@ -95,7 +95,7 @@ func gone(t *testing.T, said io.Reader) {
 	}
 }
 
-func TestKillWindows(t *testing.T) {
+func TestKill(t *testing.T) {
 	for name, kill := range map[string]func(*exec.Cmd) error{
 		"KillGroup":   func(cmd *exec.Cmd) error { return KillGroup(cmd.Process.Pid) },
 		"KillGroupOf": func(cmd *exec.Cmd) error { return KillGroupOf(cmd.Process.Pid) },
@@ -132,7 +132,7 @@ func runs(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-func TestGracefulKillWindows(t *testing.T) {
+func TestGracefulKill(t *testing.T) {
 	const long = 40 * time.Second
 	obeys := GracefulExit
 	if _, err := console.Processes(); err != nil {
@@ -168,9 +168,9 @@ func TestGracefulKillWindows(t *testing.T) {
 	}
 }
 
-// TestNoConsoleGroupWindows: a process that leads no group is not sent CTRL_BREAK,
+// TestNoConsoleGroup: a process that leads no group is not sent CTRL_BREAK,
 // which the caller would get too.
-func TestNoConsoleGroupWindows(t *testing.T) {
+func TestNoConsoleGroup(t *testing.T) {
 	cmd := helper("obedient")
 	cmd.Stdout = nil
 	out, err := cmd.StdoutPipe()
@@ -190,7 +190,7 @@ func TestNoConsoleGroupWindows(t *testing.T) {
 	}
 }
 
-func TestRefusedWindows(t *testing.T) {
+func TestRefused(t *testing.T) {
 	for _, id := range []int{0, 1, -1, math.MinInt, math.MaxInt, os.Getpid()} {
 		for name, call := range map[string]func(int) error{
 			"KillGroup":   KillGroup,
@@ -209,7 +209,7 @@ func TestRefusedWindows(t *testing.T) {
 	}
 }
 
-func TestCmdAttributesWindows(t *testing.T) {
+func TestCmdAttributes(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		set        func(*exec.Cmd) error

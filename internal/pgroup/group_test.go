@@ -138,8 +138,8 @@ func TestLeaderless(t *testing.T) {
 	})
 }
 
-// TestGroup_j: a number that was given out again between look and kill.
-func TestGroup_j(t *testing.T) {
+// TestRecycledNumber: a number that was given out again between look and kill.
+func TestRecycledNumber(t *testing.T) {
 	strategies(t, func(t *testing.T, open func(int) (*Group, error)) {
 		for name, spec := range map[string]pgtest.Spec{
 			"leader":     {Group: true},
