@@ -99,8 +99,8 @@ func thawAt(dir int) error {
 }
 
 // walk calls enter, if that is not nil, for every cgroup below d, which is open then,
-// and leave, if that is not nil, when all below that one have been seen, with its parent.
-// Those that are removed meanwhile are left out.
+// and leave, if that is not nil, when all below that one have been seen, with its
+// parent. Those that are removed meanwhile are left out.
 //
 // There may be thousands, one in the other: it takes two descriptors, and goes down
 // and up step by step.
@@ -111,62 +111,88 @@ func (d *Dir) walk(enter, leave func(dir int, name string) error) error {
 	}
 	// A descriptor of its own, as the position in the directory belongs to it.
 	at, err := openAt(d.fd, ".")
+	if gone(err) {
+		return nil
+	}
 	if err != nil {
-		if gone(err) {
-			return nil
-		}
 		return d.failed("open", "", err)
 	}
-	defer func() { unix.Close(at) }()
 	names, err := directories(at)
+	w := walker{d, at, []level{{ino: ino, names: names}}, enter, leave}
+	defer func() { unix.Close(w.at) }()
 	if err != nil {
 		return d.failed("read", "", err)
 	}
-	type level struct {
-		ino     uint64
-		names   []string // of those that have not been entered yet
-		entered string
-	}
-	for levels := []level{{ino: ino, names: names}}; ; {
-		l := &levels[len(levels)-1]
-		if len(l.names) == 0 {
-			if levels = levels[:len(levels)-1]; len(levels) == 0 {
-				return nil
-			}
-			l = &levels[len(levels)-1]
-			if at, err = ascend(at, l.ino); err == nil && leave != nil {
-				err = leave(at, l.entered)
-			}
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		l.entered, l.names = l.names[0], l.names[1:]
-		below, err := openAt(at, l.entered)
-		if gone(err) {
-			continue
+	for {
+		l := &w.levels[len(w.levels)-1]
+		switch {
+		case len(l.names) > 0:
+			err = w.down(l)
+		case len(w.levels) == 1:
+			return nil
+		default:
+			err = w.up()
 		}
 		if err != nil {
-			return d.failed("open", "…/"+l.entered, err)
-		}
-		unix.Close(at)
-		at = below
-		var next level
-		if enter != nil {
-			err = enter(at, l.entered)
-		}
-		if err == nil {
-			next.ino, leaf, err = examine(at)
-		}
-		if err == nil && !leaf {
-			next.names, err = directories(at)
-		}
-		if err != nil && !gone(err) {
 			return err
 		}
-		levels = append(levels, next)
 	}
+}
+
+// walker is where a walk has come to.
+type walker struct {
+	*Dir         // where it began
+	at           int
+	levels       []level // from there to at
+	enter, leave func(dir int, name string) error
+}
+
+// level is a cgroup on the way of a walk.
+type level struct {
+	ino     uint64
+	names   []string // of those in it that have not been entered yet
+	entered string   // the last one that has
+}
+
+// down goes into the next cgroup of l, which is where the walk is.
+func (w *walker) down(l *level) error {
+	l.entered, l.names = l.names[0], l.names[1:]
+	below, err := openAt(w.at, l.entered)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return w.failed("open", "…/"+l.entered, err)
+	}
+	unix.Close(w.at)
+	w.at = below
+	var next level
+	var leaf bool
+	if w.enter != nil {
+		err = w.enter(w.at, l.entered)
+	}
+	if err == nil {
+		next.ino, leaf, err = examine(w.at)
+	}
+	if err == nil && !leaf {
+		next.names, err = directories(w.at)
+	}
+	if err != nil && !gone(err) {
+		return err
+	}
+	w.levels = append(w.levels, next)
+	return nil
+}
+
+// up goes back to the parent.
+func (w *walker) up() (err error) {
+	w.levels = w.levels[:len(w.levels)-1]
+	parent := w.levels[len(w.levels)-1]
+	w.at, err = ascend(w.at, parent.ino)
+	if err == nil && w.leave != nil {
+		err = w.leave(w.at, parent.entered)
+	}
+	return err
 }
 
 func openAt(dir int, name string) (int, error) {
