@@ -96,16 +96,16 @@ func (d *Dir) hold(all ...file) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range all {
-		if _, err := d.use(f); err != nil && !errors.Is(err, unix.ENOENT) { // as some kernels have no cgroup.kill
+		if _, err := d.heldFD(f); err != nil && !errors.Is(err, unix.ENOENT) { // as some kernels have no cgroup.kill
 			return fmt.Errorf("cgroup: %w", err)
 		}
 	}
 	return nil
 }
 
-// use returns the descriptor of a file of d, which stays open. It is to be called
+// heldFD returns the descriptor of a file of d, which stays open. It is to be called
 // with mu held.
-func (d *Dir) use(f file) (int, error) {
+func (d *Dir) heldFD(f file) (int, error) {
 	if d.held[f] < 0 {
 		fd, err := unix.Openat(d.fd, f.name(), f.mode()|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -252,7 +252,7 @@ func (d *Dir) Usable() error {
 func (d *Dir) peek(f file, b []byte) (n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fd, err := d.use(f)
+	fd, err := d.heldFD(f)
 	if err != nil {
 		return 0, err
 	}
@@ -306,7 +306,7 @@ func (s status) empty() bool { return !s.populated }
 func (d *Dir) status() (status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fd, err := d.use(eventsFile)
+	fd, err := d.heldFD(eventsFile)
 	if err != nil {
 		return status{}, d.withoutEvents(err)
 	}
@@ -350,7 +350,7 @@ func (d *Dir) removed() bool {
 // Empty returns nil when there is no live member, and the cause of ctx if that
 // is done first. Once Kill has been called, who is there still is killed again and again.
 //
-// It blocks a thread. It may return some milliseconds late: see holdBack.
+// It blocks a thread. It may return some milliseconds late: see eventDelay.
 func (d *Dir) Empty(ctx context.Context) error {
 	err := d.await(ctx, status.empty, func() {
 		if d.killed.Load() {
@@ -363,13 +363,13 @@ func (d *Dir) Empty(ctx context.Context) error {
 	return err
 }
 
-// holdBack is more than the time, in milliseconds, that the kernel holds back an
+// eventDelay is more than the time, in milliseconds, that the kernel holds back an
 // event after the one before: 10 ms, in whole ticks (cgroup_file_notify in
 // kernel/cgroup/cgroup.c). It forgets the event if the cgroup is removed meanwhile.
 // In this time there are looks without an event: some at once, as a process that has
 // just been reaped may still count, and then at intervals that double, or when one of
 // a few members ends.
-const holdBack = 100
+const eventDelay = 100
 
 // await returns nil when cgroup.events says what is wanted. It calls late, if that is
 // not nil, whenever the kernel had enough time to say so and has not.
@@ -409,10 +409,10 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool, late func())
 		switch {
 		case err != nil:
 			return err
-		case n > 0: // what comes next is held back
+		case n > 0: // what comes next is delayed
 			looks, timeout = 0, 1
 			continue
-		case timeout >= 0 && timeout < holdBack:
+		case timeout >= 0 && timeout < eventDelay:
 			timeout *= 2
 			continue
 		}
@@ -420,7 +420,7 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool, late func())
 			late()
 		}
 		if timeout = -1; !own || late != nil && d.killed.Load() {
-			timeout = holdBack
+			timeout = eventDelay
 		}
 	}
 }
@@ -433,7 +433,7 @@ func (d *Dir) ownEvents() (fd int, own bool, err error) {
 	if exhausted(err) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		fd, err = d.use(eventsFile)
+		fd, err = d.heldFD(eventsFile)
 		return fd, false, err
 	}
 	if err != nil {

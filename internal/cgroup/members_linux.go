@@ -134,7 +134,7 @@ func (d *Dir) leaders() ([]int, error) {
 func (d *Dir) listed() ([]int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fd, err := d.use(procsFile)
+	fd, err := d.heldFD(procsFile)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (d *Dir) moveTo(other *Dir) error {
 			return err
 		}
 		if len(pids) == 0 {
-			return d.settle()
+			return d.awaitEmpty()
 		}
 		for _, pid := range pids {
 			if err := other.writeHeld(entryFile, strconv.Itoa(pid)); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -234,7 +234,7 @@ func (d *Dir) moveTo(other *Dir) error {
 // writeHeld writes to a file of d that stays open: as a whole or not at all.
 func (d *Dir) writeHeld(f file, data string) error {
 	d.mu.Lock()
-	fd, err := d.use(f)
+	fd, err := d.heldFD(f)
 	d.mu.Unlock()
 	if err != nil {
 		return err

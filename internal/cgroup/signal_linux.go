@@ -73,8 +73,8 @@ func names(sigs []os.Signal) string { return strings.Trim(fmt.Sprint(sigs), "[]"
 func (d *Dir) signal(sigs ...os.Signal) (sent int, denied, err error) {
 	s := newSignaling(d, sigs)
 	for began, i := time.Now(), 0; i < maxPasses && (i == 0 || time.Since(began) < maxTime); i++ {
-		settled, err := s.round()
-		if settled || err != nil {
+		allSeen, err := s.round()
+		if allSeen || err != nil {
 			return s.sent, s.denied, err
 		}
 	}
@@ -101,85 +101,104 @@ func newSignaling(d *Dir, sigs []os.Signal) *signaling {
 
 // round signals those members that have not been seen, and reports whether there were
 // none: otherwise there may be children of theirs by now, also of those that have ended.
-func (s *signaling) round() (settled bool, err error) {
+func (s *signaling) round() (allSeen bool, err error) {
 	pids, err := s.list()
 	if err != nil {
 		return false, err
 	}
-	settled = true
+	allSeen = true
 	for len(pids) > 0 {
 		done, old, err := s.pass(pids[:min(len(pids), maxHandles)])
 		if err != nil {
 			return false, err
 		}
 		pids = pids[done:]
-		settled = settled && old
+		allSeen = allSeen && old
 	}
-	return settled, nil
-}
-
-// held is a member that is held by a descriptor.
-type held struct {
-	at   int // in the list
-	mark proctree.Mark
-	*proctree.Handle
+	return allSeen, nil
 }
 
 // pass signals those of the listed members that have not been seen, as many as
 // there are descriptors for. It returns how many of the list are done with, and
 // whether all of those had been seen.
-func (s *signaling) pass(listed []int) (done int, settled bool, err error) {
-	const spare = 8 // descriptors, for another look
-	var fresh []held
-	var lost []int // is listed, and yet not there
-	release := func(from int) {
-		for _, m := range fresh[from:] {
-			m.Close()
-		}
-		fresh = fresh[:from]
+func (s *signaling) pass(listed []int) (done int, allSeen bool, err error) {
+	p := pass{signaling: s, listed: listed, allSeen: true}
+	defer func() { p.release(0) }()
+	switch err := p.hold(); {
+	case exhausted(err):
+		p.release(0)
+		p.done = min(len(listed), p.done+64) // as many as have the signal soon after the look
+		old, err := s.passByPID(listed[:p.done])
+		return p.done, p.allSeen && old, err
+	case err != nil:
+		return p.done, false, err
 	}
-	defer func() { release(0) }()
-	settled = true
-holding:
-	for done < len(listed) {
-		pid := listed[done]
-		h, mark, err := proctree.Hold(pid)
-		switch {
-		case exhausted(err) && len(fresh) > spare:
-			release(len(fresh) - spare)
-			done = fresh[len(fresh)-1].at + 1
-			break holding
-		case exhausted(err):
-			release(0)
-			done = min(len(listed), done+64) // as many as have the signal soon after the look
-			old, err := s.passByPID(listed[:done])
-			return done, settled && old, err
-		case err == nil && s.seen[mark]:
-			h.Close()
-		case err == nil:
-			fresh, settled = append(fresh, held{done, mark, h}), false
-		case errors.Is(err, os.ErrPermission):
-			if !s.byPID[pid] {
-				s.byPID[pid], s.denied, settled = true, err, false
-			}
-		case errors.Is(err, proctree.ErrGone):
-			lost = append(lost, pid)
-		default:
-			return done, false, err
-		}
-		done++
-	}
-	if len(lost) > 0 {
-		old, err := s.passByPID(lost)
+	if len(p.lost) > 0 {
+		old, err := s.passByPID(p.lost)
 		if err != nil {
-			return done, false, err
+			return p.done, false, err
 		}
-		settled = settled && old
+		p.allSeen = p.allSeen && old
 	}
-	return done, settled, s.reach(fresh, listed)
+	return p.done, p.allSeen, s.send(p.fresh, listed)
 }
 
-func (s *signaling) reach(fresh []held, listed []int) error {
+// pass is a part of the list, and what has become of those in it.
+type pass struct {
+	*signaling
+	listed  []int
+	done    int  // the first of the list that has yet to be looked at
+	allSeen bool // those before it have
+	fresh   []heldMember
+	lost    []int // are listed, and yet not there
+}
+
+// heldMember is a member that is held by a descriptor.
+type heldMember struct {
+	at   int // in the list
+	mark proctree.Mark
+	*proctree.Handle
+}
+
+// hold opens those of the list that have not been seen, as many as there are descriptors
+// for. The error is that of the lack of them if there are too few to go on with.
+func (p *pass) hold() error {
+	const spare = 8 // descriptors, for another look
+	for ; p.done < len(p.listed); p.done++ {
+		pid := p.listed[p.done]
+		h, mark, err := proctree.Hold(pid)
+		switch {
+		case exhausted(err) && len(p.fresh) > spare:
+			p.release(len(p.fresh) - spare)
+			p.done = p.fresh[len(p.fresh)-1].at + 1
+			return nil
+		case err == nil && p.seen[mark]:
+			h.Close()
+		case err == nil:
+			p.fresh, p.allSeen = append(p.fresh, heldMember{p.done, mark, h}), false
+		case errors.Is(err, os.ErrPermission):
+			if !p.byPID[pid] {
+				p.byPID[pid], p.denied, p.allSeen = true, err, false
+			}
+		case errors.Is(err, proctree.ErrGone):
+			p.lost = append(p.lost, pid)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// release lets go of those from number from on.
+func (p *pass) release(from int) {
+	for _, m := range p.fresh[from:] {
+		m.Close()
+	}
+	p.fresh = p.fresh[:from]
+}
+
+// send signals those that are members still.
+func (s *signaling) send(fresh []heldMember, listed []int) error {
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -208,22 +227,22 @@ func (s *signaling) reach(fresh []held, listed []int) error {
 
 // passByPID is pass where nothing can be opened, or not looked at: whoever is listed now
 // gets the signals by its PID, if it has not had them so before.
-func (s *signaling) passByPID(listed []int) (settled bool, err error) {
+func (s *signaling) passByPID(listed []int) (allSeen bool, err error) {
 	still, err := setOf(s.list())
 	if err != nil {
 		return false, err
 	}
-	settled = true
+	allSeen = true
 	for _, pid := range listed {
 		if pid <= 1 || s.byPID[pid] {
 			continue
 		}
-		settled = false // also if it has ended: it may have forked
+		allSeen = false // also if it has ended: it may have forked
 		if !still[pid] {
 			continue
 		}
 		s.byPID[pid] = true
-		switch err := kill(pid, s.sigs); err {
+		switch err := sendToPID(pid, s.sigs); err {
 		case nil:
 			s.sent++
 		case unix.ESRCH:
@@ -231,10 +250,10 @@ func (s *signaling) passByPID(listed []int) (settled bool, err error) {
 			s.denied = os.NewSyscallError("kill", err)
 		}
 	}
-	return settled, nil
+	return allSeen, nil
 }
 
-func kill(pid int, sigs []os.Signal) error {
+func sendToPID(pid int, sigs []os.Signal) error {
 	for _, sig := range sigs {
 		number, ok := sig.(syscall.Signal)
 		if !ok {
@@ -286,11 +305,11 @@ func (d *Dir) kill() error {
 		if err != nil {
 			return err
 		}
-		settled, err := s.round()
+		allSeen, err := s.round()
 		if err != nil {
 			return nil // it concerns the few that the kernel has passed over, and Empty tells
 		}
-		if settled {
+		if allSeen {
 			if now, err := d.status(); err != nil || now.empty() || thorough {
 				return nil
 			}

@@ -15,7 +15,7 @@ import (
 // Remove removes the cgroup and all cgroups below it. The error wraps EBUSY if
 // there is a live member, or one that still ends after a second.
 func (d *Dir) Remove() error {
-	err := d.settle()
+	err := d.awaitEmpty()
 	if err == nil {
 		err = d.remove()
 	}
@@ -25,10 +25,10 @@ func (d *Dir) Remove() error {
 	return nil
 }
 
-// settle waits for members that are not listed any more but still count: the
+// awaitEmpty waits for members that are not listed any more but still count: the
 // kernel takes a process out of its cgroup a moment after its parent could
 // reap it.
-func (d *Dir) settle() error {
+func (d *Dir) awaitEmpty() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	err := d.await(ctx, status.empty, nil)

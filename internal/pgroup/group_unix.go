@@ -71,7 +71,7 @@ func (g *Group) identify() error {
 		// moved to another group.
 		p, err := proctree.Brief(g.pgid)
 		g.sid = p.SID
-		if errors.Is(err, proctree.ErrGone) && g.leader.held() {
+		if errors.Is(err, proctree.ErrGone) && g.leader.unreaped() {
 			return g.membersHidden()
 		}
 		return err
@@ -164,7 +164,7 @@ func (g *Group) leaderAlive() bool {
 		return false
 	}
 	p, err := proctree.Brief(g.pgid)
-	return err == nil && p.PGID == g.pgid && p.Alive() && g.leader.held()
+	return err == nil && p.PGID == g.pgid && p.Alive() && g.leader.unreaped()
 }
 
 // result is what Signal returns if the system says err. EPERM may mean that all
@@ -218,7 +218,7 @@ func (g *Group) send(sig syscall.Signal) error {
 // its holder have led a group in that session and left members behind when it
 // was reaped, all since the last look.
 func (g *Group) verify() error {
-	if g.leader != nil && g.leader.held() {
+	if g.leader != nil && g.leader.unreaped() {
 		return nil
 	}
 	if _, err := proctree.Brief(g.pgid); err == nil {
@@ -272,8 +272,8 @@ func (g *Group) knownAlive() bool {
 	if len(g.known) == 0 {
 		return false
 	}
-	p, err := proctree.Brief(g.known[0].PID)
-	return err == nil && p.ID == g.known[0] && p.PGID == g.pgid && p.Alive()
+	p, ok := proctree.Live(g.known[0])
+	return ok && p.PGID == g.pgid
 }
 
 // Members returns the live members: none, and no error, if the group is gone.

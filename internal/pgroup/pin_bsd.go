@@ -23,11 +23,8 @@ func newPin(pid int) (*pin, error) {
 	return &pin{id}, nil
 }
 
-// held reports whether the process has not been reaped.
-func (p *pin) held() bool {
-	now, err := proctree.Identify(p.id.PID)
-	return err == nil && now == p.id
-}
+// unreaped reports whether the process has not been reaped.
+func (p *pin) unreaped() bool { return proctree.Same(p.id) }
 
 // No system here can signal a group by anything but its number.
 func groupSignalSupported() bool                { return false }

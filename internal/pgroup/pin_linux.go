@@ -37,8 +37,8 @@ func newPin(pid int) (*pin, error) {
 	return &pin{fd: fd}, nil
 }
 
-// held reports whether the process has not been reaped.
-func (p *pin) held() bool {
+// unreaped reports whether the process has not been reaped.
+func (p *pin) unreaped() bool {
 	if p.fd < 0 {
 		now, err := proctree.Identify(p.id.PID)
 		if err != nil && !errors.Is(err, proctree.ErrGone) {

@@ -6,8 +6,8 @@ import (
 	"github.com/corral-run/corral/internal/pgroup/pgtest"
 )
 
-// TestPinHeld: a pin holds until its process is reaped, with a pidfd and without.
-func TestPinHeld(t *testing.T) {
+// TestPinUnreaped: a pin holds until its process is reaped, with a pidfd and without.
+func TestPinUnreaped(t *testing.T) {
 	tree := pgtest.Start(t, pgtest.Spec{})
 	byPidfd, err := newPin(tree.PID)
 	if err != nil {
@@ -24,8 +24,8 @@ func TestPinHeld(t *testing.T) {
 			tree.Reap()
 		}
 		for name, pin := range pins {
-			if pin.held() != want {
-				t.Errorf("%s: held is %v after step %d (alive, a zombie, reaped)", name, !want, step)
+			if pin.unreaped() != want {
+				t.Errorf("%s: unreaped is %v after step %d (alive, a zombie, reaped)", name, !want, step)
 			}
 		}
 	}

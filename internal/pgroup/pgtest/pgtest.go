@@ -268,7 +268,7 @@ func Start(t testing.TB, spec Spec) *Tree {
 	}
 	t.Cleanup(func() { tree.End(t) })
 	tree.PID = tree.cmd.Process.Pid
-	tree.know(t, tree.PID)
+	tree.remember(t, tree.PID)
 	if spec.Mode == Stop {
 		awaitStop(tree.PID)
 		fmt.Fprintln(newsEnd, "ready", tree.PID)
@@ -280,7 +280,7 @@ func Start(t testing.TB, spec Spec) *Tree {
 			t.Fatalf("a process of the tree said %q, want that it is ready", line)
 		}
 		if pid != tree.PID {
-			tree.know(t, pid)
+			tree.remember(t, pid)
 		}
 	}
 	return tree
@@ -291,9 +291,9 @@ func scan(line, format string, v ...any) error {
 	return err
 }
 
-// know notes the identity of a process of the tree, unless it has ended and is
+// remember notes the identity of a process of the tree, unless it has ended and is
 // no one's to kill.
-func (tree *Tree) know(t testing.TB, pid int) {
+func (tree *Tree) remember(t testing.TB, pid int) {
 	t.Helper()
 	p, err := proctree.Lookup(pid)
 	if err != nil {
