@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +18,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/corral-run/corral/internal/proctree"
 )
 
 // soon is how long something may take that must happen.
@@ -174,9 +171,9 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// TestLife: what a cgroup says of itself without members, with one, and when it
+// TestLifeOfADir: what a cgroup says of itself without members, with one, and when it
 // is gone, and that none of it leaves a descriptor open.
-func TestLife(t *testing.T) {
+func TestLifeOfADir(t *testing.T) {
 	cycle := func() {
 		d := create(t)
 		populated(t, d, false)
@@ -326,181 +323,6 @@ func TestEmptyLatency(t *testing.T) {
 // moves is a shell that leaves for a cgroup of its own making.
 const moves = "mkdir -p $D/a/b; echo $$ >$D/a/b/cgroup.procs; echo ready; exec sleep 60"
 
-func TestMembers(t *testing.T) {
-	d := create(t)
-	low, high := start(t, d, moves), start(t, d, idle)
-	zombie := start(t, d, "echo ready")
-	ok(t, unix.Waitid(unix.P_PID, zombie.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil))
-	if got, want := members(t, d), pidsOf(low, high); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
-// TestMembersThreaded: a threaded cgroup does not tell its processes, but its threads.
-func TestMembersThreaded(t *testing.T) {
-	d := create(t)
-	threaded := below(t, d, "threaded")
-	ok(t, threaded.write("cgroup.type", "threaded"))
-	c := start(t, d, "echo $$ >$D/threaded/cgroup.procs; echo ready; exec sleep 60")
-	if got := members(t, d); !slices.Equal(got, pidsOf(c)) {
-		t.Errorf("got %v", got)
-	}
-	if got := members(t, threaded); !slices.Equal(got, pidsOf(c)) {
-		t.Errorf("got %v", got)
-	}
-	ok(t, threaded.Signal(unix.SIGCONT))
-	ok(t, threaded.Kill())
-	empty(t, threaded)
-	start(t, d, "echo $$ >$D/threaded/cgroup.procs; echo ready; exec sleep 60")
-	ok(t, d.Signal(unix.SIGTERM))
-	empty(t, d)
-	ok(t, d.Remove())
-}
-
-func TestSignalOnce(t *testing.T) {
-	d := create(t)
-	// The shell waits in a child that gets the signal too, and is followed by
-	// another one, so that one look at the members does not suffice.
-	c := start(t, d, `trap 'echo got; n=$((n+1))' TERM; echo ready; while [ ! "$n" ]; do sleep 60 & wait $!; done; sleep 60`)
-	for range 3 {
-		start(t, d, idle)
-	}
-	sent, denied, err := d.signal(unix.SIGTERM)
-	if sent < 4 || denied != nil || err != nil {
-		t.Errorf("sent %d, denied %v, error %v", sent, denied, err)
-	}
-	if line, err := c.out.ReadString('\n'); line != "got\n" {
-		t.Fatalf("got %q, error %v", line, err)
-	}
-	ok(t, d.Kill())
-	if rest, err := io.ReadAll(c.out); len(rest) > 0 || err != nil {
-		t.Errorf("got %q, error %v", rest, err)
-	}
-}
-
-// TestSignalMany: more members than are opened at a time, and none is told apart.
-func TestSignalMany(t *testing.T) {
-	d := create(t)
-	const many = maxHandles + 44
-	start(t, d, "i=1; while [ $i -lt "+strconv.Itoa(many)+" ]; do sleep 60 & i=$((i+1)); done; echo ready; exec sleep 60")
-	if sent, denied, err := d.signal(syscall.Signal(0)); sent != many || denied != nil || err != nil {
-		t.Errorf("sent %d, denied %v, error %v", sent, denied, err)
-	}
-	ok(t, d.Signal(unix.SIGTERM))
-	empty(t, d)
-}
-
-// TestSignalFewDescriptors: there are not as many as members.
-func TestSignalFewDescriptors(t *testing.T) {
-	d := create(t)
-	const many = 50
-	start(t, d, "i=1; while [ $i -lt "+strconv.Itoa(many)+" ]; do sleep 60 & i=$((i+1)); done; echo ready; exec sleep 60")
-	next, err := unix.Dup(0) // the lowest number that is free
-	ok(t, err)
-	ok(t, unix.Close(next))
-	var before unix.Rlimit
-	ok(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
-	few := before
-	few.Cur = uint64(next) + 20
-	ok(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
-	sent, denied, err := d.signal(syscall.Signal(0))
-	ok(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
-	if sent != many || denied != nil || err != nil {
-		t.Errorf("sent %d, denied %v, error %v", sent, denied, err)
-	}
-}
-
-// TestSignalMeanwhile: those that are born upon the signal get it too.
-func TestSignalMeanwhile(t *testing.T) {
-	d := create(t)
-	start(t, d, "trap 'trap - TERM; sleep 60; exit' TERM; echo ready; sleep 60 & wait")
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
-	defer cancel()
-	for {
-		// A child that is born after the last look is for the next call.
-		if err := d.Signal(unix.SIGTERM); err == os.ErrProcessDone {
-			break
-		} else if err != nil || ctx.Err() != nil {
-			t.Fatalf("error %v, members %v", err, members(t, d))
-		}
-	}
-	empty(t, d)
-}
-
-func TestSignalStopped(t *testing.T) {
-	d := create(t)
-	c := start(t, d, `trap 'exit 7' TERM; echo ready; kill -STOP $$; sleep 60 & wait`)
-	ok(t, unix.Waitid(unix.P_PID, c.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil))
-	ok(t, d.Signal(unix.SIGTERM))
-	ok(t, d.Signal(unix.SIGCONT))
-	exits(t, c, 7)
-}
-
-func exits(t *testing.T, c *child, code int) {
-	t.Helper()
-	timer := time.AfterFunc(soon, func() { c.Process.Kill() })
-	defer timer.Stop()
-	c.Wait()
-	if got := c.ProcessState.ExitCode(); got != code {
-		t.Errorf("got %v", c.ProcessState)
-	}
-}
-
-// frozen starts a shell in a cgroup below d, which it freezes.
-func frozen(t *testing.T, d *Dir) *child {
-	t.Helper()
-	c := start(t, d, `trap 'exit 7' TERM; mkdir $D/ice; echo $$ >$D/ice/cgroup.procs; echo ready; echo 1 >$D/ice/cgroup.freeze; sleep 60 & wait`)
-	ice, err := Open(filepath.Join(d.Path(), "ice"))
-	ok(t, err)
-	defer ice.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
-	defer cancel()
-	ok(t, ice.await(ctx, func(now status) bool { return now.frozen }, nil))
-	return c
-}
-
-func TestSignalFrozen(t *testing.T) {
-	d := create(t)
-	c := frozen(t, d)
-	ok(t, d.Signal(unix.SIGTERM))
-	populated(t, d, true)
-	// Thawed, it may have ended before the signal is sent.
-	if err := d.Signal(unix.SIGCONT); err != nil && err != os.ErrProcessDone {
-		t.Error(err)
-	}
-	exits(t, c, 7)
-}
-
-func TestSignalDenied(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: needs root")
-	}
-	d := create(t)
-	start(t, d, idle)
-	asNobody(func() {
-		if err := d.Signal(unix.SIGTERM); !errors.Is(err, os.ErrPermission) {
-			t.Errorf("signal: error %v", err)
-		}
-		if err := d.Kill(); !errors.Is(err, os.ErrPermission) {
-			t.Errorf("kill: error %v", err)
-		}
-		if err := d.MoveTo(d); !errors.Is(err, os.ErrPermission) {
-			t.Errorf("move: error %v", err)
-		}
-		if err := probe(d); !errors.Is(err, os.ErrPermission) {
-			t.Errorf("probe: error %v", err)
-		}
-		if _, err := Create(d.Path() + "/x"); !errors.Is(err, os.ErrPermission) {
-			t.Errorf("create: error %v", err)
-		}
-		// What anybody may do.
-		if got, err := d.Members(); len(got) != 1 || err != nil {
-			t.Errorf("members %v, error %v", got, err)
-		}
-	})
-	populated(t, d, true)
-}
-
 // asNobody calls f on a thread without privileges, which ends with it.
 func asNobody(f func()) {
 	done := make(chan struct{})
@@ -516,8 +338,8 @@ func asNobody(f func()) {
 	<-done
 }
 
-// TestRoot: to the root of the hierarchy nothing is done. It sends signal 0 only.
-func TestRoot(t *testing.T) {
+// TestRootUnsupported: to the root of the hierarchy nothing is done. It sends signal 0 only.
+func TestRootUnsupported(t *testing.T) {
 	own, err := Own()
 	if err != nil {
 		t.Skip("SKIPPED: ", err)
@@ -533,95 +355,6 @@ func TestRoot(t *testing.T) {
 	}
 	if err := d.Signal(syscall.Signal(0)); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("signal: error %v", err)
-	}
-}
-
-func TestKill(t *testing.T) {
-	for name, script := range map[string]string{
-		"one":     idle,
-		"ignores": "trap '' TERM INT HUP; echo ready; sleep 60",
-		"moves":   moves,
-		"session": "setsid sh -c 'echo ready; sleep 60' & wait",
-		// Each shell starts the next one and ends, a few thousand times.
-		"chain": `export n=4000 S='[ $((n-=1)) -gt 0 ] && sh -c "$S" & exit'; sh -c "$S"; echo ready`,
-	} {
-		for _, file := range []string{"cgroup.kill", "cgroup.not"} {
-			t.Run(name+"/"+file, func(t *testing.T) {
-				withKillFile(t, file)
-				d := create(t)
-				start(t, d, script)
-				ok(t, d.Kill())
-				empty(t, d)
-				ok(t, d.Kill())
-				if b, err := d.read("cgroup.freeze"); string(b) != "0\n" || err != nil {
-					t.Errorf("left frozen: %q, error %v", b, err)
-				}
-				// Where the kernel does not let a process live there, probe knows.
-				if err := probe(d); err == nil {
-					exits(t, start(t, d, "echo ready"), 0)
-				} else {
-					t.Log(err)
-				}
-				empty(t, d)
-				ok(t, d.Remove())
-				ok(t, d.Kill())
-			})
-		}
-	}
-}
-
-func withKillFile(t *testing.T, name string) {
-	before := killFile
-	killFile = name
-	t.Cleanup(func() { killFile = before })
-}
-
-func TestKillFrozen(t *testing.T) {
-	for _, file := range []string{"cgroup.kill", "cgroup.not"} {
-		t.Run(file, func(t *testing.T) {
-			withKillFile(t, file)
-			d := create(t)
-			frozen(t, d)
-			ok(t, d.Kill())
-			empty(t, d)
-			ok(t, d.Remove())
-		})
-	}
-}
-
-func TestMoveTo(t *testing.T) {
-	from, to := create(t), create(t)
-	children := []*child{start(t, from, moves), start(t, from, idle), start(t, from, idle)}
-	ok(t, from.MoveTo(to))
-	populated(t, from, false)
-	if got, want := members(t, to), pidsOf(children...); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	ok(t, from.Remove())
-	if err := to.MoveTo(invalid(t, create(t))); !errors.Is(err, unix.EOPNOTSUPP) {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestRemove(t *testing.T) {
-	d := create(t)
-	for _, path := range []string{"a", "a/b", "a/b/c", "a/d", "e"} {
-		below(t, d, path)
-	}
-	c := start(t, d, moves)
-	if err := d.Remove(); !errors.Is(err, unix.EBUSY) {
-		t.Errorf("error %v", err)
-	}
-	c.Process.Kill()
-	ok(t, d.Remove()) // waits for the end
-	// Another one has taken the name.
-	again, err := Create(d.Path())
-	ok(t, err)
-	defer again.Close()
-	ok(t, d.Remove())
-	populated(t, again, false)
-	if err := probe(again); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -674,21 +407,6 @@ func TestProbeThreaded(t *testing.T) {
 	}
 }
 
-// TestHandles: the fields that Members fills suffice to hold on to a process.
-func TestHandles(t *testing.T) {
-	d := create(t)
-	start(t, d, idle)
-	rows, err := d.Members()
-	ok(t, err)
-	h, err := proctree.Open(rows[0].ID)
-	ok(t, err)
-	defer h.Close()
-	ok(t, d.Kill())
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
-	defer cancel()
-	ok(t, h.Wait(ctx))
-}
-
 // probe returns nil if a process can be born in d (CLONE_INTO_CGROUP of
 // clone(2), since Linux 5.7), else the reason why not, found out by doing it:
 // the system's error and, if that may be the reason, the type of the cgroup.
@@ -720,4 +438,91 @@ func probe(d *Dir) error {
 		return fmt.Errorf("cgroup: start a process in %s (%s): %w", d.path, bytes.TrimSpace(kind), err)
 	}
 	return fmt.Errorf("cgroup: start a process in %s: %w", d.path, err)
+}
+
+func TestMark(t *testing.T) {
+	d := create(t)
+	if d.Marked() {
+		t.Error("marked")
+	}
+	ok(t, d.Mark())
+	again, err := Open(d.Path())
+	ok(t, err)
+	defer again.Close()
+	if !again.Marked() {
+		t.Error("not marked")
+	}
+}
+
+// TestMend: what others can do to a cgroup that processes are to be born in.
+func TestMend(t *testing.T) {
+	d := create(t)
+	ok(t, d.Usable())
+	for _, name := range limits {
+		ok(t, d.write(name, "0"))
+	}
+	ok(t, d.write("cgroup.freeze", "1"))
+	if _, err := Create(d.Path() + "/x"); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("error %v", err)
+	}
+	ok(t, d.Mend())
+	c := below(t, d, "x")
+	if clean, err := c.Pristine(); !clean || err != nil {
+		t.Errorf("got %v, error %v", clean, err)
+	}
+	ok(t, probe(c))
+	ok(t, c.write("cgroup.type", "threaded"))
+	if clean, err := c.Pristine(); clean || err != nil {
+		t.Errorf("got %v, error %v", clean, err)
+	}
+	if err := d.Usable(); err == nil {
+		t.Error("it is the root of a threaded subtree, and usable")
+	}
+}
+
+// withoutDescriptors calls f while the process can open nothing.
+func withoutDescriptors(t *testing.T, left int, f func()) {
+	t.Helper()
+	next, err := unix.Dup(0) // the lowest number that is free
+	ok(t, err)
+	ok(t, unix.Close(next))
+	var before unix.Rlimit
+	ok(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	few := before
+	few.Cur = uint64(next + left)
+	ok(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	defer func() { ok(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before)) }()
+	f()
+}
+
+// TestStopWithoutDescriptors: what is held suffices for all that a stop does.
+func TestStopWithoutDescriptors(t *testing.T) {
+	for _, left := range []int{0, 1, 2, 3} {
+		t.Run(strconv.Itoa(left), func(t *testing.T) {
+			d, other := create(t), create(t)
+			ok(t, d.Hold())
+			ok(t, other.Hold())
+			polite, rude := start(t, d, "trap 'exit 7' TERM; echo ready; sleep 60 & wait"), headless(t, d)
+			moved := start(t, other, idle)
+			withoutDescriptors(t, left, func() {
+				rows, err := d.Members()
+				if len(rows) < 2 || err != nil {
+					t.Errorf("got %v, error %v", rows, err)
+				}
+				ok(t, d.Signal(unix.SIGTERM, unix.SIGCONT))
+				exits(t, polite, 7)
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				if err := d.Empty(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("error %v", err)
+				}
+				ok(t, d.Kill())
+				empty(t, d)
+				ok(t, other.Kill())
+				empty(t, other)
+			})
+			rude.Wait()
+			moved.Wait()
+		})
+	}
 }
