@@ -31,10 +31,10 @@
 // # Systems
 //
 // All of it works on Linux, macOS, FreeBSD and Windows; the functions say where
-// they differ. Windows has no process groups in the sense of Unix: a group is
-// there a process and its descendants, and Int and Term are both CTRL_BREAK,
-// which reaches those of them that share a console with the caller. On other
-// systems every function returns an error that wraps errors.ErrUnsupported.
+// they differ. Windows has no process groups in the sense of Unix: there, a group
+// is a process and its descendants, and Int and Term are both CTRL_BREAK, which
+// reaches those of them that share a console with the caller. On other systems
+// every function returns an error that wraps errors.ErrUnsupported.
 package procgroup
 
 import (
@@ -104,9 +104,9 @@ const (
 	// DefaultGrace is the grace period of GracefulKillDefault.
 	DefaultGrace = 500 * time.Millisecond
 	// KillTimeout is how long the graceful stops wait for members to end after
-	// these have been killed. It is mostly a matter of milliseconds, but on a
-	// machine that is overloaded many times over a process may need seconds to
-	// die, and one in uninterruptible sleep any time.
+	// these have been killed. It is mostly a matter of milliseconds. But on a
+	// machine that is overloaded many times over, a process may need seconds to
+	// die, and one in uninterruptible sleep may never do.
 	KillTimeout = 5 * time.Second
 )
 
@@ -120,7 +120,7 @@ type RefusedError = pgroup.RefusedError
 // out what was asked for. The command is unchanged.
 type ConflictError struct {
 	Field string // of syscall.SysProcAttr
-	Want  string // what rules it out
+	Want  string // what was asked for
 }
 
 func (e *ConflictError) Error() string {
@@ -130,8 +130,8 @@ func (e *ConflictError) Error() string {
 // SetProcessGroup makes the calling process the leader of a new process group.
 // It does nothing for a process that is the leader of its group.
 //
-// On Windows the group of a process is settled when it is started, and the error
-// wraps errors.ErrUnsupported.
+// On Windows a process gets its group when it is started, and the error wraps
+// errors.ErrUnsupported.
 func SetProcessGroup() error { return wrap(setProcessGroup()) }
 
 // DetachFromTTY detaches the calling process from its terminal by making it
@@ -279,7 +279,7 @@ func KillProcess(pid int) error {
 	return wrap(err)
 }
 
-// checkProcess refuses what is no process to be killed by the caller.
+// checkProcess refuses what the caller cannot mean to kill.
 func checkProcess(pid int) error {
 	if err := pgroup.CheckID(pid); err != nil {
 		return err
@@ -297,11 +297,11 @@ func checkProcess(pid int) error {
 // left. Kill as the first signal means Term. With a grace of 0 or less nobody is
 // waited for before the kill.
 //
-// The result is Error, with an error that names the processes that are left and
-// says why, if members are alive KillTimeout after they were killed, or as soon
-// as none are left but such that the caller may not signal; the error wraps
-// os.ErrPermission for the latter. It is Error, with a *RefusedError and nothing
-// signalled, for the calling process and its group and for PIDs that cannot be.
+// The result is Error if members are alive KillTimeout after they were killed, or
+// as soon as only members are left that the caller may not signal. The error names
+// them and says why; in the second case it wraps os.ErrPermission. The result is
+// Error too, with a *RefusedError and nothing signalled, for the calling process,
+// its group, and numbers that are no PID.
 //
 // On Windows the first signal is CTRL_BREAK, and what is stopped is the process
 // and its descendants. If it cannot be delivered, as the process does not lead a
@@ -315,21 +315,21 @@ func GracefulKill(pid int, first Signal, grace time.Duration) (Result, error) {
 // GracefulKillDefault is GracefulKill with Term and DefaultGrace.
 func GracefulKillDefault(pid int) (Result, error) { return GracefulKill(pid, Term, DefaultGrace) }
 
-// GracefulKillContext is GracefulKill with a grace period that also ends when
-// ctx is done. Nothing is left behind then: what is alive is killed at once, and
-// its death is awaited as ever. So the context never is the error: the result is
-// as of a shorter grace period.
+// GracefulKillContext is GracefulKill with a grace period that also ends when ctx
+// is done. Nothing is left behind then: what is alive is killed at once, and its
+// death is awaited as ever. So the error is never that of the context: the result
+// is that of a shorter grace period.
 func GracefulKillContext(ctx context.Context, pid int, first Signal, grace time.Duration) (Result, error) {
 	return stopTarget(ctx, first, grace, openGroupOf, pid)
 }
 
-// GracefulKillTree is GracefulKillContext for the group and all descendants of
-// its members, whatever group or session they have gone to. They are looked for
-// in the process table until a look finds no other, before the first signal
-// and, with all of them stopped, before the kill. A descendant whose parent had
-// ended before the call and that has left the group cannot be found.
+// GracefulKillTree is GracefulKillContext for the group and all descendants of its
+// members, whatever group or session they have gone to. They are looked for in the
+// process table until a look finds no other, before the first signal and, with all
+// of them stopped, before the kill. A descendant that has left the group, and whose
+// parent had ended before the call, cannot be found.
 //
-// A tree that has the calling process in it is refused.
+// A tree that the calling process is part of is refused.
 //
 // On Windows it is GracefulKillContext.
 func GracefulKillTree(ctx context.Context, pid int, first Signal, grace time.Duration) (Result, error) {

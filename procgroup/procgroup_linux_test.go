@@ -13,8 +13,8 @@ import (
 
 func init() { roles["hide processes"] = hideProcesses }
 
-// TestPermissionOfHiddenMembers: the process table does not show the members, as the
-// caller may not signal them either. That is not the same as none.
+// TestPermissionOfHiddenMembers: the process table does not show the members, as
+// the caller may not signal them either. That is not the same as none.
 func TestPermissionOfHiddenMembers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED, needs root, to mount a /proc that hides processes")

@@ -24,7 +24,7 @@ func (s Signal) number() syscall.Signal {
 	return syscall.SIGKILL
 }
 
-// asksPermission: they all do.
+// asksPermission reports whether sending s takes permission: every signal does.
 func (s Signal) asksPermission() bool { return true }
 
 func setProcessGroup() error {

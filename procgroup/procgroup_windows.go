@@ -155,7 +155,7 @@ func (t *tree) ctrlBreak(live []proctree.Process) error {
 	return nil
 }
 
-// resume: Windows has no stopped processes.
+// resume does nothing: Windows has no stopped processes.
 func (t *tree) resume() {}
 
 func (t *tree) close() {
@@ -166,7 +166,7 @@ func (t *tree) close() {
 	}
 }
 
-// asksPermission: CTRL_BREAK does not.
+// asksPermission reports whether sending s takes permission: CTRL_BREAK does not.
 func (s Signal) asksPermission() bool { return s == Kill }
 
 // denied returns an error that wraps os.ErrPermission if the caller may not

@@ -25,8 +25,8 @@ type target interface {
 	close()
 }
 
-// maxLooks bounds the looks at a tree that grows faster than it can be looked
-// at. The kill comes back until nothing is left.
+// maxLooks bounds the looks at a tree that grows faster than it can be looked at.
+// The kill is repeated until nothing is left.
 const maxLooks = 100
 
 func (s Signal) check() error {
@@ -133,9 +133,10 @@ func kill(ctx context.Context, t target, timeout time.Duration) (Result, error) 
 	return result, nil
 }
 
-// sendEach calls send for each of live and then for those that look returns, until it
-// returns no one new: they have been started meanwhile. No one is sent to twice. The
-// error is os.ErrPermission if the caller may send to none of those that were there.
+// sendEach calls send for each of live and then for those that look returns, until
+// it returns no one new: they have been started meanwhile. No one is sent to twice.
+// The error is os.ErrPermission if some could not be sent to for want of
+// permission, and none could be sent to.
 func sendEach(live []proctree.Process, look func() ([]proctree.Process, error), send func(proctree.Process) error) error {
 	sent := make(map[proctree.ID]bool)
 	delivered, refused := false, false

@@ -9,7 +9,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// TestSendEach: whoever comes in between two looks is sent to as well, and no one twice.
+// TestSendEach: whoever comes in between two looks is sent to as well, and no one
+// twice.
 func TestSendEach(t *testing.T) {
 	rows := func(pids ...int) (rows []proctree.Process) {
 		for _, pid := range pids {

@@ -40,7 +40,8 @@ func noneAlive(t *testing.T, tree *pgtest.Tree) {
 	}
 }
 
-// TestGracefulKillMemberIgnoresSignal: the leader obeys the signal, a member ignores it.
+// TestGracefulKillMemberIgnoresSignal: the leader obeys the signal, a member
+// ignores it.
 func TestGracefulKillMemberIgnoresSignal(t *testing.T) {
 	for _, first := range []Signal{Term, Int, Kill} {
 		t.Run(first.String(), func(t *testing.T) {
@@ -81,7 +82,8 @@ func TestGracefulKillLeaderHasLeft(t *testing.T) {
 	}
 }
 
-// TestGracefulKillUnreapedLeader: the target ends at once, but its parent has yet to reap it.
+// TestGracefulKillUnreapedLeader: the target ends at once, but its parent has yet
+// to reap it.
 func TestGracefulKillUnreapedLeader(t *testing.T) {
 	tree := pgtest.Start(t, spec{Group: true})
 	stopped(t, GracefulExit, func() (Result, error) { return GracefulKill(tree.PID, Term, long) })
@@ -90,8 +92,8 @@ func TestGracefulKillUnreapedLeader(t *testing.T) {
 	}
 }
 
-// TestGracefulKillZombies: a group of zombies is gone. A process in state Z with live
-// threads is not.
+// TestGracefulKillZombies: a group of zombies is gone. A process in state Z with
+// live threads is not.
 func TestGracefulKillZombies(t *testing.T) {
 	t.Run("zombies", func(t *testing.T) {
 		tree := pgtest.Start(t, spec{Mode: pgtest.Exit, Group: true})
@@ -131,8 +133,8 @@ func TestGracefulKillSignalsOnce(t *testing.T) {
 				go func() {
 					defer close(asked)
 					defer cancel()
-					// Everyone's answer to the signal, and then to two questions: a second
-					// signal would be reported in between.
+					// Everyone's answer to the signal, and then to two questions: a
+					// second signal would be reported in between.
 					got := make(map[string]int)
 					hear := func(n int) {
 						for range n {
@@ -163,7 +165,8 @@ func TestGracefulKillSignalsOnce(t *testing.T) {
 	}
 }
 
-// TestGracefulKillSeesDeath: a kill is reported when the death was seen, and not before.
+// TestGracefulKillSeesDeath: a kill is reported when the death was seen, and not
+// before.
 func TestGracefulKillSeesDeath(t *testing.T) {
 	t.Run("seen", func(t *testing.T) {
 		tree := pgtest.Start(t, spec{Mode: pgtest.Ignore, Group: true, Children: slices.Repeat([]spec{{Mode: pgtest.Ignore}}, 9)})
@@ -221,8 +224,8 @@ func TestGracefulKillStoppedMember(t *testing.T) {
 	}
 }
 
-// TestGracefulKillRecycledNumber: a number that was given out again between the look and the
-// kill. The engine's own tests have more of this.
+// TestGracefulKillRecycledNumber: a number that was given out again between the
+// look and the kill. The engine's own tests have more of this.
 func TestGracefulKillRecycledNumber(t *testing.T) {
 	for name, s := range map[string]spec{
 		"leader":     {Group: true},
@@ -288,8 +291,8 @@ func TestGracefulKillTree(t *testing.T) {
 		"disobedient": {pgtest.Ignore, short, ForcefulKill},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The leader has left, so that only the group leads to the others, one of
-			// which is below a process in a session of its own.
+			// The leader has left, so that only the group leads to the others, one
+			// of which is below a process in a session of its own.
 			tree := pgtest.Start(t, spec{Mode: pgtest.Exit, Group: true, Children: []spec{
 				{Children: []spec{{Session: true, Children: []spec{{Group: true, Mode: test.mode}}}}},
 			}})

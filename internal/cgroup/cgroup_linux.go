@@ -81,9 +81,9 @@ func newDir(fd int, path string) *Dir {
 	return d
 }
 
-// Hold opens what is needed to kill the members, to list those that are in d itself,
-// and to know when there is none: from then on, this takes no new descriptor. For
-// cgroups below d, listing does.
+// Hold opens what is needed to kill the members, to list those that are in d
+// itself, and to know when there is none: from then on, this takes no new
+// descriptor. For cgroups below d, listing does.
 func (d *Dir) Hold() error { return d.hold(eventsFile, procsFile, killsFile) }
 
 // HoldEntry opens what MoveTo needs of its target.
@@ -103,8 +103,8 @@ func (d *Dir) hold(all ...file) error {
 	return nil
 }
 
-// heldFD returns the descriptor of a file of d, which stays open. It is to be called
-// with mu held.
+// heldFD returns the descriptor of a file of d, which stays open. Call it with mu
+// locked.
 func (d *Dir) heldFD(f file) (int, error) {
 	if d.held[f] < 0 {
 		fd, err := unix.Openat(d.fd, f.name(), f.mode()|unix.O_CLOEXEC, 0)
@@ -116,8 +116,8 @@ func (d *Dir) heldFD(f file) (int, error) {
 	return d.held[f], nil
 }
 
-// Create makes the cgroup path, in which there must not be one yet: the error
-// wraps os.ErrExist then, and os.ErrPermission if the caller may not.
+// Create makes the cgroup path. The error wraps os.ErrExist if there is one
+// already, and os.ErrPermission if the caller may not make it.
 func Create(path string) (*Dir, error) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return nil, fmt.Errorf("cgroup: create: %w", err)
@@ -196,9 +196,10 @@ func (d *Dir) Populated() (bool, error) {
 	return now.populated, nil
 }
 
-// Pristine reports whether d can be used like a new one, as far as that shows at a glance: no
-// member, nothing below it, not frozen, not threaded, and Kill has not been called. That
-// somebody else has killed it does not show (see Kill), nor do limits to what can be made below it.
+// Pristine reports whether d can be used like a new one, as far as that shows at a
+// glance: no member, nothing below it, not frozen, not threaded, and Kill has not
+// been called. That somebody else has killed it does not show (see Kill), nor do
+// limits to what can be made below it.
 func (d *Dir) Pristine() (bool, error) {
 	now, err := d.status()
 	if err != nil || now.populated || now.frozen || d.killed.Load() {
@@ -222,15 +223,15 @@ func (d *Dir) Pristine() (bool, error) {
 // limits are the files of every cgroup that say what may be made below it.
 var limits = []string{"cgroup.max.depth", "cgroup.max.descendants"}
 
-// says reports whether a file of d has just that content.
+// says reports whether a file of d has exactly that content.
 func (d *Dir) says(name, content string) (bool, error) {
 	b, err := d.read(name)
 	return string(b) == content, err
 }
 
-// Usable returns nil if processes can be born in cgroups that are made in d, as far as
-// that shows at a glance, else what stands in the way and cannot be taken away. One that
-// has been removed is usable: that shows soon enough.
+// Usable returns nil if processes can be born in cgroups that are made in d, as far
+// as a glance shows. The error says what stands in the way and cannot be taken
+// away. A removed cgroup is usable: its removal shows soon enough.
 func (d *Dir) Usable() error {
 	var b [32]byte
 	n, err := d.peek(typeFile, b[:])
@@ -262,8 +263,8 @@ func (d *Dir) peek(f file, b []byte) (n int, err error) {
 	return n, nil
 }
 
-// Mend takes away what keeps processes from being born below d, or from running, as far as
-// it is a setting of d: limits, controllers that it hands on, and that it is frozen.
+// Mend undoes the settings of d that keep processes from being born below it, or
+// from running: limits, controllers that it hands on, and a freeze.
 func (d *Dir) Mend() error {
 	var errs []error
 	for _, name := range limits {
@@ -282,8 +283,8 @@ func (d *Dir) Mend() error {
 }
 
 // mark is the extended attribute that says what a name cannot: that a directory is
-// Corral's. Linux has such for cgroups since 5.7 (Documentation/admin-guide/cgroup-v2.rst,
-// and kernfs in fs/kernfs/inode.c).
+// Corral's. Linux has such for cgroups since 5.7
+// (Documentation/admin-guide/cgroup-v2.rst, and kernfs in fs/kernfs/inode.c).
 const mark = "user.corral"
 
 // Mark marks d as one that has been made for Marked to find.
@@ -313,8 +314,8 @@ func (d *Dir) status() (status, error) {
 	return d.readEvents(fd)
 }
 
-// withoutEvents is what it means that cgroup.events cannot be opened: nothing, if d has
-// been removed.
+// withoutEvents says what it means that cgroup.events cannot be opened: nothing, if
+// d has been removed.
 func (d *Dir) withoutEvents(err error) error {
 	switch {
 	case !errors.Is(err, unix.ENOENT):
@@ -347,8 +348,9 @@ func (d *Dir) removed() bool {
 	return unix.Faccessat(d.fd, "cgroup.procs", unix.F_OK, 0) == unix.ENOENT
 }
 
-// Empty returns nil when there is no live member, and the cause of ctx if that
-// is done first. Once Kill has been called, who is there still is killed again and again.
+// Empty returns nil when there is no live member, and the cause of ctx if that is
+// done first. Once Kill has been called, it kills whoever is still there again and
+// again.
 //
 // It blocks a thread. It may return some milliseconds late: see eventDelay.
 func (d *Dir) Empty(ctx context.Context) error {
@@ -366,13 +368,13 @@ func (d *Dir) Empty(ctx context.Context) error {
 // eventDelay is more than the time, in milliseconds, that the kernel holds back an
 // event after the one before: 10 ms, in whole ticks (cgroup_file_notify in
 // kernel/cgroup/cgroup.c). It forgets the event if the cgroup is removed meanwhile.
-// In this time there are looks without an event: some at once, as a process that has
-// just been reaped may still count, and then at intervals that double, or when one of
-// a few members ends.
+// During this time await looks without an event: a few times at once, as a process
+// that has just been reaped may still count, then at intervals that double, and
+// when one of a few members ends.
 const eventDelay = 100
 
-// await returns nil when cgroup.events says what is wanted. It calls late, if that is
-// not nil, whenever the kernel had enough time to say so and has not.
+// await returns nil when cgroup.events says what is wanted. If late is not nil, it
+// is called whenever the kernel has had enough time to say so and has not.
 func (d *Dir) await(ctx context.Context, reached func(status) bool, late func()) error {
 	if now, err := d.status(); err != nil || reached(now) {
 		return err
@@ -425,9 +427,9 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool, late func())
 	}
 }
 
-// ownEvents returns a descriptor of cgroup.events for one that waits: the event goes
-// to the descriptor, and whoever reads from it next takes it from all others. If there
-// is none to be had, it is that of d, and the event may be missed.
+// ownEvents returns a descriptor of cgroup.events for one that waits: the event
+// goes to the descriptor, and whoever reads from it next takes it from all others.
+// If there is none to be had, it is that of d, and the event may be missed.
 func (d *Dir) ownEvents() (fd int, own bool, err error) {
 	fd, err = unix.Openat(d.fd, eventsFile.name(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if exhausted(err) {
@@ -447,8 +449,8 @@ func exhausted(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
-// pidfds returns one for each member, to be closed, if these are few, in d itself, and
-// there are pidfds to be had.
+// pidfds returns a pidfd for each member, for the caller to close, if the members
+// are few and in d itself. A member for which there is none to be had is left out.
 func (d *Dir) pidfds() (fds []unix.PollFd) {
 	const few = 8
 	pids, err := d.listed()
@@ -463,11 +465,11 @@ func (d *Dir) pidfds() (fds []unix.PollFd) {
 	return fds
 }
 
-// Pause returns after some milliseconds, or before if a member has come to be the first
-// or a last one has ended.
+// Pause returns after ms milliseconds, or sooner if d gets its first member or
+// loses its last.
 func (d *Dir) Pause(ms int) {
 	d.mu.Lock()
 	fd := d.held[eventsFile]
 	d.mu.Unlock()
-	wakepoll.Poll(context.Background(), []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, ms) // passed over if it is negative
+	wakepoll.Poll(context.Background(), []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, ms) // a negative fd is passed over
 }

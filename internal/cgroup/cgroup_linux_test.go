@@ -171,8 +171,8 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// TestLifeOfADir: what a cgroup says of itself without members, with one, and when it
-// is gone, and that none of it leaves a descriptor open.
+// TestLifeOfADir: what a cgroup says of itself without members, with one, and when
+// it is gone, and that none of it leaves a descriptor open.
 func TestLifeOfADir(t *testing.T) {
 	cycle := func() {
 		d := create(t)
@@ -338,7 +338,8 @@ func asNobody(f func()) {
 	<-done
 }
 
-// TestRootUnsupported: to the root of the hierarchy nothing is done. It sends signal 0 only.
+// TestRootUnsupported: to the root of the hierarchy nothing is done. It sends
+// signal 0 only.
 func TestRootUnsupported(t *testing.T) {
 	own, err := Own()
 	if err != nil {

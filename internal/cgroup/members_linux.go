@@ -27,7 +27,8 @@ func (d *Dir) Members() ([]proctree.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: members of %s: %w", d.path, err)
 	}
-	// A PID may have been taken over before the look by a process that is no member.
+	// A PID may have been taken over before the look by a process that is no
+	// member.
 	still, err := setOf(d.pids())
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: members: %w", err)
@@ -44,13 +45,15 @@ func nameless(pids []int) (rows []proctree.Process) {
 	return rows
 }
 
-// pids returns the PIDs of the members, in the kernel's order: in each cgroup, who
-// has come later comes later, as far as is known (css_task_iter in kernel/cgroup/cgroup.c).
-// Parents are signalled first that way: a shell whose child is gone before it has the
-// signal itself goes on to its next command. Zombies are not listed, unless other threads than
-// the first one live; one that is being moved may be listed twice.
+// pids returns the PIDs of the members, in the kernel's order: in each cgroup,
+// whoever has come later is listed later, as far as is known (css_task_iter in
+// kernel/cgroup/cgroup.c). So parents are signalled first: a shell whose child is
+// gone before it has the signal itself goes on to its next command. Zombies are not
+// listed, unless other threads than the first one live; one that is being moved may
+// be listed twice.
 //
-// If there is no descriptor for those below d, it returns those in d, if there are any.
+// If there is no descriptor for those below d, it returns those in d, if there are
+// any.
 func (d *Dir) pids() ([]int, error) {
 	pids, err := d.leaders()
 	if len(pids) == 0 && err == nil {
@@ -61,9 +64,10 @@ func (d *Dir) pids() ([]int, error) {
 	return pids, err
 }
 
-// everyone returns the PIDs that pids does, and those of processes that are listed nowhere:
-// the first thread of such a one has ended in a cgroup that it has left since, or that is removed.
-// To the kernel it is a member as its other threads are. This takes a look at each thread.
+// everyone returns what pids returns, and the PIDs of processes that are listed
+// nowhere: the first thread of such a process has ended in a cgroup that the
+// process has left since, or that has been removed. To the kernel it is a member,
+// as its other threads are. This takes a look at each thread.
 func (d *Dir) everyone() ([]int, error) {
 	pids, err := d.leaders()
 	if err != nil {
@@ -171,8 +175,8 @@ func (d *Dir) ofThreads() ([]int, error) {
 	return slices.Compact(tids), nil
 }
 
-// processOf returns the PID of the process that a thread is of, or the thread's own
-// number where that cannot be had: a signal to it is for the process as well.
+// processOf returns the PID of a thread's process, or the thread's own number where
+// that cannot be found: a signal to that number goes to the process as well.
 func processOf(tid int) int {
 	b, err := readAt(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/status", tid))
 	if err != nil {
@@ -211,7 +215,8 @@ func (d *Dir) MoveTo(other *Dir) error {
 
 func (d *Dir) moveTo(other *Dir) error {
 	for range maxPasses {
-		// A process whose first thread has ended is listed here for as long as it lives.
+		// A process whose first thread has ended is listed here for as long as it
+		// lives.
 		if now, err := d.status(); err != nil || now.empty() {
 			return err
 		}
@@ -228,7 +233,7 @@ func (d *Dir) moveTo(other *Dir) error {
 			}
 		}
 	}
-	return fmt.Errorf("new ones after %d passes", maxPasses)
+	return fmt.Errorf("there are new ones after %d passes", maxPasses)
 }
 
 // writeHeld writes to a file of d that stays open: as a whole or not at all.
@@ -286,8 +291,8 @@ func readAt(dir int, name string) ([]byte, error) {
 	return readAll(fd)
 }
 
-// readAll reads a file from its beginning. Files of cgroups are not longer than this
-// allows, and those of /proc are not to be trusted with it.
+// readAll reads a file from its beginning. Files of cgroups are not longer than
+// this allows, and those of /proc are not to be trusted with it.
 func readAll(fd int) ([]byte, error) {
 	const most = 64 << 20
 	b := make([]byte, 0, 1024)

@@ -11,7 +11,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// TestMoveToHeadless: they stay listed where they were when their first thread ended.
+// TestMoveToHeadless: they stay listed where they were when their first thread
+// ended.
 func TestMoveToHeadless(t *testing.T) {
 	from, to := create(t), create(t)
 	headless(t, from)
@@ -45,7 +46,8 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// TestMembersThreaded: a threaded cgroup does not tell its processes, but its threads.
+// TestMembersThreaded: a threaded cgroup does not tell its processes, but its
+// threads.
 func TestMembersThreaded(t *testing.T) {
 	d := create(t)
 	threaded := below(t, d, "threaded")
@@ -66,7 +68,8 @@ func TestMembersThreaded(t *testing.T) {
 	ok(t, d.Remove())
 }
 
-// TestMembersCanBeOpened: the fields that Members fills suffice to hold on to a process.
+// TestMembersCanBeOpened: the fields that Members fills suffice to hold on to a
+// process.
 func TestMembersCanBeOpened(t *testing.T) {
 	d := create(t)
 	start(t, d, idle)

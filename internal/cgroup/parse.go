@@ -54,8 +54,8 @@ func parseMounts(b []byte) []mount {
 	const rootAt, pointAt = 3, 4
 	var mounts []mount
 	for line := range strings.Lines(string(b)) {
-		// The number of fields before the dash varies. No field contains a space, but
-		// other white space may be in one.
+		// The number of fields before the dash varies. No field contains a space,
+		// but other white space may be in one.
 		before, after, _ := strings.Cut(line, " - ")
 		fields := strings.Split(before, " ")
 		if kind, _, _ := strings.Cut(after, " "); kind == "cgroup2" && len(fields) > pointAt {

@@ -54,7 +54,8 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
-// errorText is what an unsupported error must say; the empty one stands for no error.
+// errorText is what an unsupported error must say; the empty one stands for no
+// error.
 type errorText string
 
 func (text errorText) in(err error) bool {

@@ -18,27 +18,28 @@ import (
 const (
 	// maxPasses bounds the looks for members that were not there before.
 	maxPasses = 20
-	// maxTime bounds them where each takes long, as in a storm of forks. The first one
-	// is made whole.
+	// maxTime bounds them where each takes long, as in a storm of forks. The first
+	// one is always finished.
 	maxTime = 300 * time.Millisecond
-	// maxHandles bounds the descriptors that are taken from the program at a time. For
-	// as many of them all members are listed once more.
+	// maxHandles bounds the descriptors that are taken from the program at a time.
+	// After each such batch the members are listed again.
 	maxHandles = 512
 )
 
-// Signal sends the signals, in this order, to every live member, once, also to
-// those that are born meanwhile; after twenty passes it gives up on those that never stop to fork.
-// A process that leaves the cgroup at this moment may get them, but no other one
-// that has the PID of a member: see proctree.Open for the limits of that. Where there is no
-// descriptor to hold a member by, its PID takes the signal right after it has been listed; one
-// that takes over the PID between these two calls gets it too.
+// Signal sends the signals, in this order, once to every live member, also to those
+// that are born meanwhile. After twenty passes it gives up on members that never
+// stop forking. A process that leaves the cgroup at this moment may get them, but
+// no other process that has the PID of a member: see proctree.Open for the limits
+// of that. Where there is no descriptor to hold a member by, the signals go to its
+// PID right after it has been listed; a process that takes over the PID between
+// these two calls gets them.
 //
 // The result is os.ErrProcessDone if there is no live member, wraps
 // os.ErrPermission if there are and the caller may signal none of them, and is
 // nil if any got the signal.
 //
-// If SIGCONT is among them, d and the cgroups below it are thawed before: otherwise a
-// member that froze its cgroup could never obey.
+// If SIGCONT is among them, d and the cgroups below it are thawed first: otherwise
+// a member that froze its cgroup could never obey.
 func (d *Dir) Signal(sigs ...os.Signal) error {
 	now, err := d.status()
 	if err == nil && now.empty() {
@@ -79,7 +80,7 @@ func (d *Dir) signal(sigs ...os.Signal) (sent int, denied, err error) {
 		}
 	}
 	if s.sent == 0 && s.denied == nil {
-		return 0, nil, fmt.Errorf("%s: no member lives long enough", d.path)
+		return 0, nil, fmt.Errorf("%s: no member lives long enough to be signalled", d.path)
 	}
 	return s.sent, s.denied, nil
 }
@@ -99,8 +100,9 @@ func newSignaling(d *Dir, sigs []os.Signal) *signaling {
 	return &signaling{Dir: d, list: d.pids, sigs: sigs, seen: make(map[proctree.Mark]bool), byPID: make(map[int]bool)}
 }
 
-// round signals those members that have not been seen, and reports whether there were
-// none: otherwise there may be children of theirs by now, also of those that have ended.
+// round signals the members that have not been seen, and reports whether all of
+// them had been: otherwise there may be children of the new ones by now, even of
+// those that have ended.
 func (s *signaling) round() (allSeen bool, err error) {
 	pids, err := s.list()
 	if err != nil {
@@ -160,8 +162,9 @@ type heldMember struct {
 	*proctree.Handle
 }
 
-// hold opens those of the list that have not been seen, as many as there are descriptors
-// for. The error is that of the lack of them if there are too few to go on with.
+// hold opens those of the list that have not been seen, as many as there are
+// descriptors for. The error is that of the lack of them if there are too few to go
+// on with.
 func (p *pass) hold() error {
 	const spare = 8 // descriptors, for another look
 	for ; p.done < len(p.listed); p.done++ {
@@ -225,8 +228,8 @@ func (s *signaling) send(fresh []heldMember, listed []int) error {
 	return nil
 }
 
-// passByPID is pass where nothing can be opened, or not looked at: whoever is listed now
-// gets the signals by its PID, if it has not had them so before.
+// passByPID is pass where nothing can be opened, or not looked at: whoever is
+// listed now gets the signals by its PID, if it has not had them so before.
 func (s *signaling) passByPID(listed []int) (allSeen bool, err error) {
 	still, err := setOf(s.list())
 	if err != nil {
@@ -266,19 +269,19 @@ func sendToPID(pid int, sigs []os.Signal) error {
 	return nil
 }
 
-// Kill sends SIGKILL to every member, also to those that are born meanwhile,
-// which the calling process must not be. When they have ended, Empty tells. It
-// is no error if there is none.
+// Kill sends SIGKILL to every member, also to those that are born meanwhile. The
+// calling process must not be one. Empty tells when they have ended. It is no error
+// if there is none.
 //
 // No process should be born in d afterwards. Some versions of Linux, 6.18 among
 // them, kill a process at its birth (CLONE_INTO_CGROUP of clone(2)) in another
 // cgroup than the parent's if cgroup.kill of one of the two has been written to
 // before.
 //
-// cgroup.kill does not end a process whose first thread has ended: the kernel sends the signal
-// to that thread alone (__cgroup_kill in kernel/cgroup/cgroup.c, complete_signal in
-// kernel/signal.c). So whoever is listed after it gets SIGKILL as a process, until no
-// new one is.
+// cgroup.kill does not end a process whose first thread has ended: the kernel sends
+// the signal to that thread alone (__cgroup_kill in kernel/cgroup/cgroup.c,
+// complete_signal in kernel/signal.c). So whoever is still listed gets SIGKILL as a
+// process, until no one new is.
 //
 // Linux before 5.14 has no cgroup.kill, and a cgroup that has been made threaded
 // refuses it: d is frozen then, so that no member can

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// headlessRole, in the environment, makes the test binary a process of which only other
-// threads than the first one live, and which ignores what can be ignored.
+// headlessRole, in the environment, makes the test binary a process of which only
+// other threads than the first one live, and which ignores what can be ignored.
 const headlessRole = "CGROUP_TEST_HEADLESS"
 
 func init() {
@@ -67,8 +67,8 @@ func headless(t *testing.T, d *Dir) *exec.Cmd {
 	return cmd
 }
 
-// TestKillHeadless: the kernel's own kill passes over a process whose first thread has
-// ended.
+// TestKillHeadless: the kernel's own kill passes over a process whose first thread
+// has ended.
 func TestKillHeadless(t *testing.T) {
 	for _, file := range []string{"cgroup.kill", "cgroup.not"} {
 		for _, nested := range []bool{false, true} {
@@ -92,7 +92,8 @@ func TestKillHeadless(t *testing.T) {
 	}
 }
 
-// TestKernelKillMissesHeadless is why Kill does more. If this fails, the kernel has been mended.
+// TestKernelKillMissesHeadless is why Kill does more. If this fails, the kernel has
+// been mended.
 func TestKernelKillMissesHeadless(t *testing.T) {
 	d := create(t)
 	headless(t, d)

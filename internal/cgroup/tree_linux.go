@@ -13,7 +13,7 @@ import (
 )
 
 // Remove removes the cgroup and all cgroups below it. The error wraps EBUSY if
-// there is a live member, or one that still ends after a second.
+// there is a live member, or one that is still ending after a second.
 func (d *Dir) Remove() error {
 	err := d.awaitEmpty()
 	if err == nil {
@@ -39,7 +39,7 @@ func (d *Dir) awaitEmpty() error {
 }
 
 func (d *Dir) remove() error {
-	// There may be another one of this name.
+	// Another cgroup may have the name by now.
 	var own, named unix.Stat_t
 	if err := unix.Fstat(d.fd, &own); err != nil {
 		return &os.PathError{Op: "stat", Path: d.path, Err: err}
@@ -98,9 +98,9 @@ func thawAt(dir int) error {
 	return err
 }
 
-// walk calls enter, if that is not nil, for every cgroup below d, which is open then,
-// and leave, if that is not nil, when all below that one have been seen, with its
-// parent. Those that are removed meanwhile are left out.
+// walk calls enter, if that is not nil, for every cgroup below d, which is open
+// then, and leave, if that is not nil, when all below that one have been seen, with
+// its parent. Those that are removed meanwhile are left out.
 //
 // There may be thousands, one in the other: it takes two descriptors, and goes down
 // and up step by step.
@@ -199,7 +199,8 @@ func openAt(dir int, name string) (int, error) {
 	return unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// examine returns the inode number of a directory, and whether there is none in it.
+// examine returns the inode number of a directory, and whether it contains no
+// other.
 func examine(dir int) (ino uint64, leaf bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(dir, &st); err != nil {
@@ -208,8 +209,8 @@ func examine(dir int) (ino uint64, leaf bool, err error) {
 	return uint64(st.Ino), st.Nlink <= 2, nil
 }
 
-// ascend goes from a directory, which it closes, to its parent, which has the inode
-// number.
+// ascend goes from a directory, which it closes, to its parent, which must have
+// that inode number.
 func ascend(dir int, ino uint64) (int, error) {
 	up, err := openAt(dir, "..")
 	if err != nil {

@@ -27,7 +27,8 @@ func deepen(t *testing.T, d *Dir, depth int) *Dir {
 	return last
 }
 
-// TestWalkDeep: cgroups a thousand deep take few descriptors, and each as long as another.
+// TestWalkDeep: cgroups a thousand deep take few descriptors, and each as long as
+// another.
 func TestWalkDeep(t *testing.T) {
 	took := func(depth int) time.Duration {
 		d := create(t)

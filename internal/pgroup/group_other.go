@@ -13,7 +13,7 @@ import (
 
 var errUnsupported = fmt.Errorf("pgroup: process groups: %w", errors.ErrUnsupported)
 
-// Group is one process group. There is none on this system: Open fails.
+// Group is one process group. This system has none: Open fails.
 type Group struct{}
 
 // Open returns an error that wraps errors.ErrUnsupported.

@@ -122,19 +122,21 @@ func existence(err error) error {
 // longer needed.
 func (g *Group) NeedsLeader() bool { return !g.direct }
 
-// Signal sends sig to every member once. The kernel walks the members in one go:
-// a process that is being forked meanwhile gets the signal too.
+// Signal sends sig to every member once. The kernel walks the members in one go: a
+// process that is forked meanwhile gets the signal too.
 //
-// The error is proctree.ErrGone if no live member is left, EPERM if none of them
-// may be signalled by the caller, and a *RefusedError if the caller has joined
-// the group. SIGCONT is sent without a look. If only some may be signalled the error is nil, as with kill(2).
+// The error is proctree.ErrGone if no live member is left, EPERM if the caller may
+// signal none of them, and a *RefusedError if the caller has joined the group. If
+// the caller may signal some, the error is nil, as with kill(2). SIGCONT is sent
+// without a look.
 func (g *Group) Signal(sig syscall.Signal) error {
 	if err := check(g.pgid); err != nil {
 		return err
 	}
 	// The kernel would report success for zombies. If the process table cannot be
-	// read, its answer is still the best there is. A look at all of it comes last: with
-	// thousands of zombies it takes long, and they may be becoming more.
+	// read, its answer is still the best there is. A look at the whole table comes
+	// last: with thousands of zombies it takes long, and there may be more and more
+	// of them.
 	if sig != syscall.SIGCONT && !g.leaderAlive() && !g.knownAlive() {
 		if empty, err := g.Empty(); err == nil && empty {
 			return proctree.ErrGone
@@ -143,8 +145,8 @@ func (g *Group) Signal(sig syscall.Signal) error {
 	return result(g.send(sig), g.Empty)
 }
 
-// Kill is Signal with SIGKILL, without a look before it. It is no error if no live member
-// is left.
+// Kill is Signal with SIGKILL and without a look before it. It is no error if no
+// live member is left.
 func (g *Group) Kill() error {
 	if err := check(g.pgid); err != nil {
 		return err
@@ -249,9 +251,9 @@ func (g *Group) remember(live []proctree.Process) {
 	}
 }
 
-// Empty reports whether no live member is left. It asks the kernel for the group
-// first and then for a member seen earlier, and looks through the process table
-// only if the first says yes (which it does for zombies too) and the other no.
+// Empty reports whether no live member is left. It asks the kernel for the group,
+// and then looks at a member seen earlier. Only if the group exists, as it does
+// with zombies too, and that member is gone, it looks through the process table.
 func (g *Group) Empty() (bool, error) {
 	if err := existence(g.send(0)); errors.Is(err, proctree.ErrGone) {
 		return true, nil
@@ -265,7 +267,7 @@ func (g *Group) Empty() (bool, error) {
 	return err == nil && len(live) == 0, err
 }
 
-// knownAlive reports whether the first of the members last seen is one still.
+// knownAlive reports whether the first of the members last seen still is one.
 func (g *Group) knownAlive() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -305,9 +307,9 @@ func (g *Group) Members() ([]proctree.Process, error) {
 	return live, nil
 }
 
-// hidden tells apart the two cases in which the kernel says that there are
-// members, not to be signalled by the caller, and none is seen alive: all are
-// zombies (nil) or none is shown (an error).
+// hidden tells two cases apart in which the kernel says that there are members,
+// which the caller may not signal, and none is seen alive: all are zombies (nil),
+// or the system shows none (an error).
 func (g *Group) hidden() error {
 	table, err := proctree.Snapshot()
 	if err != nil {

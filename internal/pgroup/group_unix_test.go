@@ -328,8 +328,8 @@ func BenchmarkWait(b *testing.B) {
 	}
 }
 
-// TestRefusal: EPERM is an answer, unless it is about zombies.
-func TestRefusal(t *testing.T) {
+// TestResult: EPERM is an answer, unless it is about zombies.
+func TestResult(t *testing.T) {
 	for _, test := range []struct {
 		said  error
 		empty bool

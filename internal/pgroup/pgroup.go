@@ -12,10 +12,10 @@ import (
 	"math"
 )
 
-// RefusedError says that an operation was refused before anything was
-// signalled, because ID cannot be meant: kill(2) takes 0, 1 and negative numbers
-// for something other than one process or group, and a program that signals
-// itself or its own group does not live to see the rest done.
+// RefusedError says that an operation was refused before anything was signalled,
+// because ID cannot be meant: kill(2) takes 0, 1 and negative numbers for something
+// other than one process or group, and a program that signals itself or its own
+// group does not live to do the rest.
 type RefusedError struct {
 	ID     int    // the PID or PGID as given, or as found through a member
 	Reason string // why it is refused

@@ -42,8 +42,8 @@ func (p *pin) unreaped() bool {
 	if p.fd < 0 {
 		now, err := proctree.Identify(p.id.PID)
 		if err != nil && !errors.Is(err, proctree.ErrGone) {
-			// There may be no descriptor to look with. The kernel knows a child that has not
-			// been reaped without one.
+			// There may be no descriptor to look with. For an unreaped child the
+			// kernel needs none.
 			return unix.Waitid(unix.P_PID, p.id.PID, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
 		}
 		return err == nil && now == p.id
@@ -52,8 +52,8 @@ func (p *pin) unreaped() bool {
 	return err == nil || errors.Is(err, unix.EPERM)
 }
 
-// ProcessGroup is PIDFD_SIGNAL_PROCESS_GROUP, of pidfd_send_signal(2): the golang.org/x/sys
-// that the library requires does not have it.
+// ProcessGroup is PIDFD_SIGNAL_PROCESS_GROUP, of pidfd_send_signal(2): the
+// golang.org/x/sys that the library requires does not have it.
 const ProcessGroup = 1 << 2
 
 // signalGroup signals the group that has the process's PID for its number,
@@ -70,9 +70,9 @@ func (p *pin) close() error {
 	return unix.Close(p.fd)
 }
 
-// groupSignalSupported reports whether signalGroup works here, found out by
-// using it: the flag came with Linux 6.9, and a seccomp filter may forbid the
-// call. The calling process need not lead a group; ESRCH says that too.
+// groupSignalSupported reports whether signalGroup works here, found out by using
+// it: the flag came with Linux 6.9, and a seccomp filter may forbid the call. The
+// calling process need not lead a group: ESRCH shows that the flag is known, too.
 var groupSignalSupported = sync.OnceValue(func() bool {
 	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"github.com/corral-run/corral/internal/pgroup/pgtest"
 )
 
-// TestPinUnreaped: a pin holds until its process is reaped, with a pidfd and without.
+// TestPinUnreaped: a pin holds until its process is reaped, with a pidfd and
+// without.
 func TestPinUnreaped(t *testing.T) {
 	tree := pgtest.Start(t, pgtest.Spec{})
 	byPidfd, err := newPin(tree.PID)

@@ -23,10 +23,10 @@ func descendants(pid int) ([]Process, error) {
 	return descend(pid, func(proc *procfs) ([]int, error) { return proc.children(pid, 0) })
 }
 
-// BelowMainThread is Below where only the main thread of pid has children that
-// count, but for others that the caller knows. What a process adopts goes to the main
-// thread, and so does what a thread has started that has ended (find_new_reaper in the
-// kernel's kernel/exit.c). Without CONFIG_PROC_CHILDREN it is Below.
+// BelowMainThread is Below where only the children of pid's main thread count, and
+// others that the caller knows. The main thread gets what the process adopts, and
+// the children of its threads that have ended (find_new_reaper in the kernel's
+// kernel/exit.c). Without CONFIG_PROC_CHILDREN it is Below.
 func BelowMainThread(pid int, others ...int) ([]Process, error) {
 	if !possible(pid) {
 		return nil, nil
@@ -61,8 +61,8 @@ func descend(pid int, first func(*procfs) ([]int, error)) ([]Process, error) {
 	return found, err
 }
 
-// longWalk is how long a look may have taken for which there is another one: the tree
-// is large then, and will have changed again.
+// longWalk is how long a look may take at most to be repeated: if it took longer,
+// the tree is large, and will have changed again.
 const longWalk = 100 * time.Millisecond
 
 // walk returns the descendants of pid that it comes across. moved says that
@@ -109,7 +109,7 @@ var threadsAreChildren = sync.OnceValue(func() bool {
 	return unix.Uname(&name) == nil && strings.Contains(unix.ByteSliceToString(name.Release[:]), "gvisor")
 })
 
-// isThread reports whether the number is one of a thread that is not its process's
+// isThread reports whether the number is that of a thread other than its process's
 // first.
 func (proc *procfs) isThread(pid int) bool {
 	status, err := proc.read(pid, "status")
@@ -133,8 +133,8 @@ func childPIDs(pid int) ([]int, error) {
 	return pids, err
 }
 
-// ThreadChildPIDs returns the children of one thread of the calling process, zombies
-// included: none if it has ended, or if the system does not list them.
+// ThreadChildPIDs returns the children of one thread of the calling process,
+// zombies included: none if it has ended, or if the system does not list them.
 func ThreadChildPIDs(tid int) ([]int, error) {
 	proc, err := openProc()
 	if err != nil {
@@ -149,8 +149,8 @@ func ThreadChildPIDs(tid int) ([]int, error) {
 }
 
 // MainThreadChildren are the children of the calling process's main thread: see
-// BelowMainThread. The zero value is ready for use, by one goroutine. Its file stays
-// open, which spares most of what a look costs.
+// BelowMainThread. The zero value is ready for use, by one goroutine. Its file
+// stays open, which spares most of what a look costs.
 type MainThreadChildren struct {
 	file int    // below 0 if there is none
 	buf  []byte // nil before the first look
@@ -199,8 +199,8 @@ func (c *MainThreadChildren) Close() error {
 // errNoChildren: the kernel has been built without CONFIG_PROC_CHILDREN.
 var errNoChildren = errors.New("the kernel does not list children")
 
-// children returns the children of all threads of pid. If it has one thread,
-// the caller may say so and save the look for others.
+// children returns the children of all threads of pid. A caller that knows that
+// there is one thread says so, and saves the look for others.
 func (proc *procfs) children(pid, threads int) ([]int, error) {
 	id := strconv.Itoa(pid)
 	pids, err := proc.childrenOf(nil, id, id)

@@ -82,8 +82,8 @@ func TestBelow(t *testing.T) {
 }
 
 // startFamily starts a shell, on another thread than the main one, that has a child
-// that waits for a sleeper, and had one that has left a sleeper to this process: Go's
-// test binary has threads, and is a subreaper for as long as the test runs.
+// that waits for a sleeper, and had one that has left a sleeper to this process:
+// Go's test binary has threads, and is a subreaper for as long as the test runs.
 func startFamily(t *testing.T) (shell *exec.Cmd) {
 	t.Helper()
 	shell = exec.Command("sh", "-c", "sh -c 'sleep 60 & echo; wait' & sh -c 'sleep 60 & echo; exit' & wait %2; wait")
@@ -104,8 +104,8 @@ func startFamily(t *testing.T) (shell *exec.Cmd) {
 	return shell
 }
 
-// familyBelow returns what Below says when it sees the whole family: the shell, the one
-// that waits, and the two sleepers.
+// familyBelow returns what Below says when it sees the whole family: the shell, the
+// one that waits, and the two sleepers.
 func familyBelow(t *testing.T) []Process {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {

@@ -23,9 +23,9 @@ type handle interface {
 	close() error
 }
 
-// Open returns a Handle for the process id. The error wraps ErrGone if there
-// is no such process, or if its PID now belongs to another one. A process that
-// has ended but has not been reaped can be opened where the system allows it.
+// Open returns a Handle for the process id. The error wraps ErrGone if there is no
+// such process, or if its PID now belongs to another one. A zombie can be opened
+// where the system allows it.
 //
 // On Linux the handle is a pidfd: a signal cannot reach another process. Linux
 // before 5.3, or under a seccomp policy that forbids pidfds, and macOS and
@@ -46,14 +46,13 @@ func Open(id ID) (*Handle, error) {
 }
 
 // Signal sends the signals, in this order, until one cannot be sent; signal 0
-// (syscall.Signal(0)) only asks whether it could.
-// The result is nil if all were delivered, which for a process that has ended
-// but has not been reaped it always is, without effect. The error wraps ErrGone
-// once the process has been reaped, and os.ErrPermission if the caller may not
-// signal it.
+// (syscall.Signal(0)) only asks whether it could. The result is nil if all were
+// delivered, as they always are to a zombie, without effect. The error wraps
+// ErrGone once the process has been reaped, and os.ErrPermission if the caller may
+// not signal it.
 //
-// Of the others, Windows knows os.Kill alone, which ends the process with exit
-// code 1; the error for all others wraps errors.ErrUnsupported.
+// Windows knows only signal 0 and os.Kill, which ends the process with exit code 1.
+// The error for all others wraps errors.ErrUnsupported.
 func (h *Handle) Signal(sigs ...os.Signal) error {
 	for _, sig := range sigs {
 		if err := h.sys.signal(sig); err != nil {
@@ -80,8 +79,8 @@ func (h *Handle) Close() error {
 	return nil
 }
 
-// EventDriven reports whether Wait of a Handle and of a Watch wait for an event.
-// Where there is none (Linux without pidfds) they look again and again.
+// EventDriven reports whether the Wait of a Handle and of a Watch waits for an
+// event. Where there is none (Linux without pidfds), it looks again and again.
 func EventDriven() bool { return eventDriven() }
 
 // A Watch waits until many processes have ended. Its methods must not be
@@ -90,8 +89,8 @@ type Watch struct{ sys watch }
 
 // watch is what a system provides for many processes.
 type watch interface {
-	// add is asked only for a process that is not gone to the caller's knowledge;
-	// it returns errFull if there is no descriptor to be had for it.
+	// add returns ErrGone if the process has ended, and an error that exhausted
+	// knows if there is no descriptor to be had for it.
 	add(ID) error
 	len() int
 	wait(context.Context) error
@@ -113,10 +112,10 @@ func NewWatch() (*Watch, error) {
 // Add makes w wait for the process id too. The error wraps ErrGone if it has
 // ended, reaped or not.
 //
-// The result is false, without an error, if w cannot take more now: it watches
-// 1024 processes, or the program is out of descriptors. The caller should wait
-// for those that are watched, then look again what is left. It is never false,
-// without an error, if w watches nothing.
+// The result is false, without an error, if w cannot take more now: it watches 1024
+// processes, or the program is out of descriptors. The caller should wait for those
+// that are watched, then look what is left. If w watches nothing, false comes with
+// an error.
 func (w *Watch) Add(id ID) (bool, error) {
 	err := ErrGone
 	if possible(id.PID) {

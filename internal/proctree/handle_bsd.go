@@ -77,7 +77,7 @@ func newWatch() (watch, error) {
 	return w, nil
 }
 
-// change registers, triggers or removes one event. An ESRCH is returned bare.
+// change registers, triggers or removes one event. It returns a bare ESRCH.
 func (w *kqueueWatch) change(ident, filter, flags int, fflags uint32) error {
 	var event unix.Kevent_t
 	unix.SetKevent(&event, ident, filter, flags)

@@ -18,9 +18,9 @@ import (
 // Two ways to hold on to a process: pidfds, and for kernels or seccomp policies
 // without them, PID and start time.
 
-// noPidfds is nil if pidfds work here, else the reason why they do not. It is
-// found out by calls that fail in one way if they exist and are allowed, and
-// that need no descriptor, so that a lack of those is not mistaken for a no.
+// noPidfds is nil if pidfds work here, else the reason why they do not. The calls
+// that tell fail in one way if they exist and are allowed, and need no descriptor,
+// so that a lack of descriptors is not mistaken for a no.
 var noPidfds = sync.OnceValue(func() error {
 	if _, err := unix.PidfdOpen(-1, 0); err != unix.EINVAL {
 		return os.NewSyscallError("pidfd_open", err)
@@ -54,8 +54,8 @@ func exhausted(err error) bool {
 		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOSPC)
 }
 
-// openPidfd opens a pidfd for the process that has the PID, and returns who that
-// is, and the state that it was in after that.
+// openPidfd opens a pidfd for the process that has the PID, and returns its row,
+// which is read after that.
 func openPidfd(pid int) (fd int, now Process, err error) {
 	fd, err = unix.PidfdOpen(pid, 0)
 	switch err {
@@ -80,8 +80,8 @@ type Mark struct {
 	number uint64
 }
 
-// Hold returns a handle, to signal with, for whichever process has the PID, which
-// must not be that of a thread, and its mark. Errors are those of Identify and
+// Hold returns a handle, to signal with, for whichever process has the PID, and its
+// mark. The PID must not be that of a thread. Its errors are those of Identify and
 // Open.
 func Hold(pid int) (*Handle, Mark, error) {
 	if noPidfds() == nil && possible(pid) {
@@ -101,9 +101,9 @@ func Hold(pid int) (*Handle, Mark, error) {
 }
 
 // pidfdNumber returns the inode number of a pidfd: each process has one of its own
-// since Linux 6.9, where pidfds have a file system of their own (pidfs in the kernel's
-// fs/pidfs.c), and none has that of another before or after it. It takes a tenth of
-// the time of a look into /proc.
+// since Linux 6.9, where pidfds have a file system of their own (pidfs in the
+// kernel's fs/pidfs.c), and none has that of another before or after it. It takes a
+// tenth of the time of a look into /proc.
 func pidfdNumber(fd int) (number uint64, ok bool) {
 	if !pidfsSeen.Load() {
 		const pidfs = 0x50494446
@@ -121,7 +121,7 @@ func pidfdNumber(fd int) (number uint64, ok bool) {
 // pidfsSeen says that one pidfd had that file system, and so have all.
 var pidfsSeen atomic.Bool
 
-// pidfdHandle is handed to Go's poller when somebody waits, as most are for a
+// pidfdHandle is handed to Go's poller only when somebody waits: most are for a
 // signal and no more.
 type pidfdHandle struct {
 	fd      int
@@ -167,8 +167,8 @@ func (h *pidfdHandle) wait(ctx context.Context) error {
 	return h.await(ctx, pidfdEnded)
 }
 
-// pidfdEnded reports whether the last thread of a pidfd's process has ended: the pidfd
-// is readable then.
+// pidfdEnded reports whether the last thread of a pidfd's process has ended: the
+// pidfd is readable then.
 func pidfdEnded(fd int) (bool, error) {
 	n, err := retry(func() (int, error) {
 		return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
@@ -228,8 +228,8 @@ func (w *pidfdWatch) control(op, fd int) error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
-// drop takes fd out before it closes it: until the exec of a child that the
-// program is just starting, the child holds a copy, and would keep it in.
+// drop takes fd out of the epoll instance before it closes it: a child that the
+// program is just starting has a copy until its exec, which would keep it in.
 func (w *pidfdWatch) drop(fd int) error {
 	delete(w.fds, fd)
 	return errors.Join(w.control(unix.EPOLL_CTL_DEL, fd), unix.Close(fd))
@@ -239,20 +239,23 @@ func (w *pidfdWatch) len() int { return len(w.fds) }
 
 func (w *pidfdWatch) wait(ctx context.Context) error {
 	events := make([]unix.EpollEvent, 64)
-	return w.await(ctx, func(epoll int) (bool, error) {
-		for len(w.fds) > 0 {
-			n, err := retry(func() (int, error) { return unix.EpollWait(epoll, events, 0) })
-			if n <= 0 || err != nil {
-				return false, os.NewSyscallError("epoll_wait", err)
-			}
-			for _, event := range events[:n] {
-				if err := w.drop(int(event.Fd)); err != nil {
-					return false, err
-				}
+	return w.await(ctx, func(epoll int) (bool, error) { return w.dropEnded(epoll, events) })
+}
+
+// dropEnded drops those that have ended, and reports whether none is left.
+func (w *pidfdWatch) dropEnded(epoll int, events []unix.EpollEvent) (bool, error) {
+	for len(w.fds) > 0 {
+		n, err := retry(func() (int, error) { return unix.EpollWait(epoll, events, 0) })
+		if n <= 0 || err != nil {
+			return false, os.NewSyscallError("epoll_wait", err)
+		}
+		for _, event := range events[:n] {
+			if err := w.drop(int(event.Fd)); err != nil {
+				return false, err
 			}
 		}
-		return true, nil
-	})
+	}
+	return true, nil
 }
 
 func (w *pidfdWatch) close() error {
@@ -379,9 +382,8 @@ func (w *polledWatch) add(id ID) error {
 func (w *polledWatch) len() int     { return len(w.ids) }
 func (w *polledWatch) close() error { return nil }
 
-// wait looks again and again, the one place of this package that does: a system
-// without pidfds has no event for the end of a process that is not the
-// caller's child.
+// wait looks again and again, the only place in this package that does: without
+// pidfds there is no event for the end of a process that is not the caller's child.
 func (w *polledWatch) wait(ctx context.Context) error {
 	const shortest, longest = time.Millisecond, 50 * time.Millisecond
 	pause := time.NewTimer(shortest)

@@ -74,8 +74,8 @@ func (proc *procfs) verify() error {
 }
 
 // procDevice is the device of the file system that has been seen to be the /proc of
-// the caller's PID namespace, which a process cannot leave, or 0. Somebody may mount
-// another one over it at any time.
+// the caller's PID namespace, which a process cannot leave, or 0. Somebody may
+// mount another file system over it at any time.
 var procDevice atomic.Uint64
 
 // procKept is a descriptor of it, plus 1, or 0: see KeepOpen.
@@ -118,8 +118,7 @@ func (proc *procfs) close() {
 	}
 }
 
-// pids returns the PIDs of all processes. The caller is one of them: a list without it
-// is none.
+// pids returns the PIDs of all processes. A list without the caller is wrong.
 func (proc *procfs) pids() ([]int, error) {
 	fd := proc.fd
 	if proc.kept { // its position is everybody's
@@ -156,7 +155,7 @@ func numbersIn(fd int) ([]int, error) {
 }
 
 // table returns the rows of those of pids that exist and may be seen. The time goes
-// into system calls: two threads take half of it, and are no burden to the program.
+// into system calls: two threads take half of it, and do not burden the program.
 func (proc *procfs) table(pids []int, row func(*procfs, int) (Process, error)) ([]Process, error) {
 	const few = 32 // are not worth it
 	if len(pids) <= few {
@@ -251,9 +250,10 @@ func parseOwnStat(pid int, b []byte) (Process, error) {
 	return p, err
 }
 
-// slowest returns the state of a thread of pid that has not stopped, or Stopped:
-// the first thread, of which the table tells, is not always the last to stop, and
-// one that is still on its way may go on with what it is doing, such as reading.
+// slowest returns the state of a thread of pid that has not stopped, or Stopped if
+// all have. The first thread, whose state the table shows, is not always the last
+// to stop, and a thread that has not stopped may go on with what it is doing, such
+// as reading.
 func (proc *procfs) slowest(pid int) State {
 	fd, err := unix.Openat(proc.fd, strconv.Itoa(pid)+"/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -274,9 +274,9 @@ func (proc *procfs) slowest(pid int) State {
 	return Stopped
 }
 
-// mostRead is how much is read of a file about a process. What is looked for is
-// at the beginning, but for a command line, which the process itself can make as long
-// as its memory (prctl(2), PR_SET_MM_MAP).
+// mostRead is how much is read of a file about a process. What is looked for is at
+// its beginning, except in a command line, which the process itself can make as
+// long as its memory (prctl(2), PR_SET_MM_MAP).
 const mostRead = 4 << 10
 
 // read returns the first mostRead bytes of a file of pid, which are valid until the
@@ -284,8 +284,8 @@ const mostRead = 4 << 10
 func (proc *procfs) read(pid int, file string) ([]byte, error) {
 	path := strconv.Itoa(pid) + "/" + file
 	b, _, err := proc.readPath(path)
-	// One that is hidden (hidepid=2) looks like one that is gone, but for the kernel. It
-	// may also be a later one that has just been born.
+	// A process that is hidden (hidepid=2) looks like one that is gone, except to
+	// the kernel. It may also be a later one that has just been born.
 	if err == ErrGone && exists(pid) {
 		if b, _, err = proc.readPath(path); err == ErrGone && exists(pid) {
 			err = &os.PathError{Op: "open", Path: "/proc/" + path, Err: unix.EACCES}
@@ -313,8 +313,8 @@ func exists(pid int) bool {
 	return err == nil || err == unix.EPERM
 }
 
-// readPath returns also the device that the file is on. A buffer that is smaller than
-// mostRead is for a file that fits.
+// readPath returns also the device that the file is on. A buffer that is smaller
+// than mostRead is for a file that fits.
 func (proc *procfs) readPath(path string) (b []byte, device uint64, err error) {
 	fd, err := unix.Openat(proc.fd, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -336,7 +336,8 @@ func (proc *procfs) readPath(path string) (b []byte, device uint64, err error) {
 	return proc.buf[:n], device, nil
 }
 
-// procError: the file is not there, or nothing can be read from it any more.
+// procError returns ErrGone if the file is not there, or if nothing can be read
+// from it any more.
 func procError(op, path string, err error) error {
 	if err == unix.ENOENT || err == unix.ESRCH {
 		return ErrGone
@@ -349,9 +350,9 @@ func procError(op, path string, err error) error {
 // kernel's own tick.
 const userHZ = 100
 
-// startNow returns the start time that a process has which is born now, or 0: the
-// kernel reads this clock in fork (copy_process in its kernel/fork.c), and shows it in
-// whole ticks, in the time namespace of who looks.
+// startNow returns the start time of a process that is born now, or 0 if it is not
+// known. The kernel reads this clock in fork (copy_process in its kernel/fork.c),
+// and shows it in whole ticks, in the time namespace of whoever looks.
 func startNow() uint64 {
 	var now unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {

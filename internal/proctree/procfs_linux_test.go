@@ -75,8 +75,8 @@ func init() {
 	})
 }
 
-// mounted returns a role that makes a change to its mounts, which are those of a mount
-// namespace of its own, and panics if want returns an error then.
+// mounted returns a role that makes a change to its mounts, which are those of a
+// mount namespace of its own, and panics if want returns an error then.
 func mounted(change func() error, want func() error) func() {
 	return func() {
 		if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), change(), want()); err != nil {

@@ -1,9 +1,9 @@
 // Package proctree reads the process table: which processes there are, who
 // they are, and when one of them ends.
 //
-// It imports nothing of this module but procctl and keeps no state. What differs between
-// operating systems is one unexported function per operation, in a file per
-// system; what turns bytes into values is in parse_*.go, compiled and tested
+// It imports nothing of this module but procctl and keeps no state. Each operation
+// that differs between operating systems is one unexported function, in a file per
+// system. What turns bytes into values is in parse_*.go, compiled and tested
 // everywhere.
 package proctree
 
@@ -64,8 +64,8 @@ type Process struct {
 // state Z whose other threads live is alive.
 func (p Process) Alive() bool { return p.State != Zombie || p.Threads > 1 }
 
-// Command returns Args or, where these are empty (of a zombie, of a kernel thread, or
-// where they may not be read), the short name in brackets, as ps does.
+// Command returns Args or, where these are empty (of a zombie, of a kernel thread,
+// or where they may not be read), the short name in brackets, as ps does.
 func (p Process) Command() []string {
 	if len(p.Args) > 0 {
 		return p.Args
@@ -82,10 +82,9 @@ func Usable() error {
 	return nil
 }
 
-// KeepOpen keeps open what the process table is read from, for good and for
-// everything that this package does: on Linux a descriptor of /proc, so that nothing
-// that is mounted there later is taken for it. It is for processes that belong to
-// Corral.
+// KeepOpen keeps open what the process table is read from, for good and for all
+// that this package does: on Linux a descriptor of /proc, so that nothing that is
+// mounted there later is taken for it. It is for processes that belong to Corral.
 func KeepOpen() error {
 	if err := keepOpen(); err != nil {
 		return err
@@ -123,8 +122,8 @@ func Lookup(pid int) (Process, error) {
 	return p, nil
 }
 
-// Brief is Lookup without Args. They are in the memory of the process, which can make
-// whoever reads them wait, for a page that comes from a file system of its own.
+// Brief is Lookup without Args. These are in the memory of the process, which can
+// make a reader wait for a page that comes from a file system of its own.
 func Brief(pid int) (Process, error) {
 	p, err := Process{}, ErrGone
 	if possible(pid) {
@@ -136,8 +135,8 @@ func Brief(pid int) (Process, error) {
 	return p, nil
 }
 
-// Identify returns the identity of process pid, at a fraction of what Lookup
-// costs. The error is as Lookup's.
+// Identify returns the identity of process pid, at a fraction of what Lookup costs.
+// Its errors are those of Lookup.
 func Identify(pid int) (ID, error) {
 	id, err := ID{}, ErrGone
 	if possible(pid) {
@@ -149,8 +148,8 @@ func Identify(pid int) (ID, error) {
 	return id, nil
 }
 
-// Live returns the row of process id as Brief does, and true, if the PID is still its
-// own and it is alive. It is false too if the system does not tell.
+// Live returns the row of process id as Brief does, and true, if the PID is still
+// its own and it is alive. It is false too if the system does not tell.
 func Live(id ID) (Process, bool) {
 	p, err := Brief(id.PID)
 	if err != nil || !p.stillLives(id) {
@@ -163,12 +162,12 @@ func Live(id ID) (Process, bool) {
 // alive.
 func (p Process) stillLives(id ID) bool { return p.ID == id && p.Alive() }
 
-// Same reports whether the PID of process id is still its own, as it is until it has
-// been reaped: a zombie counts. It is false too if the system does not tell.
+// Same reports whether the PID of process id is still its own, as it is until it
+// has been reaped: a zombie counts. It is false too if the system does not tell.
 func Same(id ID) bool { return stillIs(id) == nil }
 
-// stillIs returns nil if id's PID is its own, and ErrGone if it is nobody's or another
-// one's.
+// stillIs returns nil if id's PID is its own, and ErrGone if it is nobody's or
+// another one's.
 func stillIs(id ID) error {
 	now, err := ID{}, ErrGone
 	if possible(id.PID) {
@@ -187,8 +186,8 @@ type Moment struct{ start uint64 }
 func Now() Moment { return Moment{startNow()} }
 
 // Born returns the identity of a child that the caller has started since m and has
-// not reaped. If start times are so coarse that one that is born now would have
-// the same as one that was born at m, there is no need to look.
+// not reaped. It looks only if a process born now would have another start time
+// than one born at m, as start times are coarse on some systems.
 func (m Moment) Born(pid int) (ID, error) {
 	if m.start != 0 && startNow() == m.start && possible(pid) {
 		return ID{pid, m.start}, nil
@@ -196,10 +195,10 @@ func (m Moment) Born(pid int) (ID, error) {
 	return Identify(pid)
 }
 
-// Group returns the live members of the process group pgid, in no particular
-// order; none is not an error. User, Args and RSS are not necessarily filled:
-// see Detail. On Windows, which has no way to list the members of a console
-// process group, the error wraps errors.ErrUnsupported.
+// Group returns the live members of the process group pgid, in no particular order.
+// It is no error if there are none. User, Args and RSS are not necessarily filled:
+// see Detail. On Windows, which has no way to list the members of a console process
+// group, the error wraps errors.ErrUnsupported.
 func Group(pgid int) ([]Process, error) {
 	if !possible(pgid) {
 		return nil, nil
@@ -227,8 +226,8 @@ func Below(pid int) ([]Process, error) {
 	return living(pid, rows, err)
 }
 
-// BelowID is Below for the process id alone: the error wraps ErrGone if its PID is not
-// its own any more, before the look or after it.
+// BelowID is Below for the process id and no later one with its PID: the error
+// wraps ErrGone if the PID is not its own any more, before the look or after it.
 func BelowID(id ID) ([]Process, error) { return belowID(id, Below) }
 
 // BelowMainThreadID is to BelowMainThread as BelowID is to Below.
@@ -250,7 +249,7 @@ func belowID(id ID, below func(pid int) ([]Process, error)) ([]Process, error) {
 	return rows, nil
 }
 
-// living is what Below returns if the system says rows and err.
+// living returns those of rows that are alive, and wraps err.
 func living(pid int, rows []Process, err error) ([]Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("descendants of process %d: %w", pid, err)
@@ -275,8 +274,8 @@ func ChildPIDs(pid int) ([]int, error) {
 	return pids, nil
 }
 
-// verified returns the rows of the processes that list names, older ones first.
-// One that it does not name both before and after its row has been read is left
+// verified returns the rows of the processes that list names, older ones first. A
+// process that list does not name both before and after its row is read is left
 // out: the row may be that of a later process with its PID.
 func verified(list func() ([]int, error), row func(int) (Process, error)) ([]Process, error) {
 	before, err := list()
@@ -324,16 +323,16 @@ func Detail(p Process) Process {
 	return p
 }
 
-// Details returns rows with User, Args and RSS filled where Args are missing, as
-// Detail does it for one.
+// Details returns a copy of rows. Where Args are missing, User, Args and RSS are
+// filled as Detail does.
 func Details(rows []Process) []Process {
 	rows = slices.Clone(rows)
 	details(rows)
 	return rows
 }
 
-// possible keeps a number that is no PID from the system calls, which would
-// take 0 and negative ones for groups and cut off the upper half of an int.
+// possible reports whether a number can be a PID. The system calls would take 0 and
+// negative numbers for groups, and cut off the upper half of an int.
 func possible(pid int) bool { return pid > 0 && pid <= math.MaxInt32 }
 
 // Children returns the rows of table whose parent is pid, zombies included.
@@ -346,9 +345,9 @@ func Children(table []Process, pid int) []Process {
 // zombies included, each once, parents before their children. Roots are not
 // among them, not even one that descends from another.
 //
-// Where a row's parent PID can name a process that only took the number over
-// from the real parent, a child that is older than its parent does not count
-// as its child.
+// A row's parent PID may name a process that has only taken the number over from
+// the real parent. Where that can happen, a child that is older than its parent
+// does not count as its child.
 func Descendants(table []Process, roots ...int) []Process {
 	return below(table, roots, true)
 }

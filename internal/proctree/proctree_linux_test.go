@@ -61,7 +61,8 @@ func deadLeader() {
 		roles["idle"]()
 		os.Exit(0)
 	}()
-	// As a blocking call, so that the runtime takes back what belongs to the thread.
+	// As a blocking call, so that the runtime takes back what belongs to the
+	// thread.
 	unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
 }
 

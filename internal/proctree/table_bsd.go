@@ -58,8 +58,8 @@ func row(pid int) (Process, error) {
 	return table[0], nil
 }
 
-// sysctl returns the value of a sysctl, which may grow while it is read. An
-// ESRCH is returned bare.
+// sysctl returns the value of a sysctl, which may grow while it is read. It returns
+// a bare ESRCH.
 func sysctl(name string, args ...int) ([]byte, error) {
 	for attempt := 1; ; attempt++ {
 		b, err := unix.SysctlRaw(name, args...)

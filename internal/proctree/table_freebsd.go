@@ -56,8 +56,8 @@ func arguments(pid int) []string {
 	return parseCmdline(b)
 }
 
-// descendants asks the kernel for what a reaper has. The list is complete, the
-// table need not be: it is not read under a single lock.
+// descendants asks the kernel for what a reaper has. The list is complete. The
+// table need not be, as it is not read under a single lock.
 func descendants(pid int) ([]Process, error) {
 	table, err := verified(func() ([]int, error) { return procctl.Descendants(pid) }, row)
 	if errors.Is(err, unix.ESRCH) { // it is no reaper

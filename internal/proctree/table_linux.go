@@ -104,10 +104,10 @@ func lookUp(pid int, row func(*procfs, int) (Process, error)) (Process, error) {
 	return row(proc, pid)
 }
 
-// group reads /proc once for the PIDs and then asks for each. A member that ends
-// in between may have started another one, which is not among them: then, if
-// nobody else is found, another look is needed. As in descendants, a zombie
-// counts only if the look before did not have it.
+// group reads /proc once for the PIDs and then asks for each. A member that ends in
+// between may have started another one, which is not among them: if nobody else is
+// found then, another look is needed. As in descendants, a zombie counts only if
+// the look before did not have it.
 func group(pgid int) ([]Process, error) {
 	const most = 20 // on a machine where something ends all the time
 	began := time.Now()
@@ -127,9 +127,8 @@ func group(pgid int) ([]Process, error) {
 	return found, err
 }
 
-// group looks once, at the youngest first, as they are those that may be about to
-// end. moved says that a member may have been missed, and that none is alive of
-// those that were not.
+// group looks once, at the youngest first, as those may be about to end. moved says
+// that it may have missed a member, and that none of those that it found is alive.
 func (proc *procfs) group(pgid int, zombies map[int]bool) (members []Process, moved bool, err error) {
 	pids, err := proc.pids()
 	if err != nil {
@@ -169,8 +168,8 @@ func identify(pid int) (ID, error) {
 	return p.ID, err
 }
 
-// glance returns what one file says of pid, without Started and RSS. It is called
-// for every run, so it makes four system calls where stat makes ten.
+// glance returns what one file says of pid, without Started and RSS. Every run
+// calls it, so it makes four system calls where stat makes ten.
 func glance(pid int) (Process, error) {
 	path := strconv.Itoa(pid) + "/stat"
 	proc := procfs{fd: int(procKept.Load()) - 1, buf: make([]byte, 1<<10)}

@@ -56,8 +56,8 @@ func Select(pids []int) ([]Process, error) {
 	return slices.DeleteFunc(table, func(p Process) bool { return !slices.Contains(pids, p.PID) }), nil
 }
 
-// row returns the row of pid without User and Args. It looks for it among all:
-// to ask for one, the caller would have to be allowed to open it.
+// row returns the row of pid without User and Args. It looks for it among all rows:
+// to ask for one, the caller would need permission to open the process.
 func row(pid int) (Process, error) {
 	table, err := rows()
 	for _, p := range table {

@@ -31,8 +31,8 @@ func Recycle(t testing.TB, pid int) Bystander {
 	}
 	for now := started(); started() == now; {
 	}
-	// Other forks in the same PID namespace may snatch it. They are other tests' then,
-	// which end within a minute.
+	// Other forks in the same PID namespace may snatch it. They are other tests'
+	// then, which end within a minute.
 	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0)
 		if err != nil {
