@@ -1,18 +1,14 @@
 package cgroup
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/corral-run/corral/internal/wakepoll"
 )
 
 // Dir is a cgroup, held by a descriptor of its directory: it is not mistaken
@@ -35,85 +31,12 @@ type Dir struct {
 	held [files]int // descriptors of its files, -1 until one is needed or Hold is called
 }
 
-// file is one of those that a Dir keeps open, as there may be no descriptor left
-// when they are needed.
-type file int
-
-const (
-	eventsFile file = iota
-	procsFile
-	killsFile
-	entryFile // cgroup.procs, to write to
-	typeFile
-	controllersFile // those that are handed on to the cgroups in it
-	files
-)
-
-// killFile is a variable so that a test can take the file away.
-var killFile = "cgroup.kill"
-
-func (f file) name() string {
-	switch f {
-	case eventsFile:
-		return "cgroup.events"
-	case killsFile:
-		return killFile
-	case typeFile:
-		return "cgroup.type"
-	case controllersFile:
-		return "cgroup.subtree_control"
-	}
-	return "cgroup.procs"
-}
-
-func (f file) mode() int {
-	if f == killsFile || f == entryFile {
-		return unix.O_WRONLY
-	}
-	return unix.O_RDONLY
-}
-
 func newDir(fd int, path string) *Dir {
 	d := &Dir{path: path, fd: fd}
 	for f := range d.held {
 		d.held[f] = -1
 	}
 	return d
-}
-
-// Hold opens what is needed to kill the members, to list those that are in d
-// itself, and to know when there is none: from then on, this takes no new
-// descriptor. For cgroups below d, listing does.
-func (d *Dir) Hold() error { return d.hold(eventsFile, procsFile, killsFile) }
-
-// HoldEntry opens what MoveTo needs of its target.
-func (d *Dir) HoldEntry() error { return d.hold(entryFile) }
-
-// HoldState opens what Usable looks at.
-func (d *Dir) HoldState() error { return d.hold(typeFile, controllersFile) }
-
-func (d *Dir) hold(all ...file) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, f := range all {
-		if _, err := d.heldFD(f); err != nil && !errors.Is(err, unix.ENOENT) { // as some kernels have no cgroup.kill
-			return fmt.Errorf("cgroup: %w", err)
-		}
-	}
-	return nil
-}
-
-// heldFD returns the descriptor of a file of d, which stays open. Call it with mu
-// locked.
-func (d *Dir) heldFD(f file) (int, error) {
-	if d.held[f] < 0 {
-		fd, err := unix.Openat(d.fd, f.name(), f.mode()|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, d.failed("open", f.name(), err)
-		}
-		d.held[f] = fd
-	}
-	return d.held[f], nil
 }
 
 // Create makes the cgroup path. The error wraps os.ErrExist if there is one
@@ -186,16 +109,6 @@ func (d *Dir) Lock() (bool, error) {
 	}
 }
 
-// Populated reports whether there is a live member. A process counts until its
-// last thread has ended, and not as a zombie.
-func (d *Dir) Populated() (bool, error) {
-	now, err := d.status()
-	if err != nil {
-		return false, fmt.Errorf("cgroup: %w", err)
-	}
-	return now.populated, nil
-}
-
 // Pristine reports whether d can be used like a new one, as far as that shows at a
 // glance: no member, nothing below it, not frozen, not threaded, and Kill has not
 // been called. That somebody else has killed it does not show (see Kill), nor do
@@ -223,12 +136,6 @@ func (d *Dir) Pristine() (bool, error) {
 // limits are the files of every cgroup that say what may be made below it.
 var limits = []string{"cgroup.max.depth", "cgroup.max.descendants"}
 
-// says reports whether a file of d has exactly that content.
-func (d *Dir) says(name, content string) (bool, error) {
-	b, err := d.read(name)
-	return string(b) == content, err
-}
-
 // Usable returns nil if processes can be born in cgroups that are made in d, as far
 // as a glance shows. The error says what stands in the way and cannot be taken
 // away. A removed cgroup is usable: its removal shows soon enough.
@@ -247,20 +154,6 @@ func (d *Dir) Usable() error {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	return nil
-}
-
-// peek returns the beginning of a file of d that stays open.
-func (d *Dir) peek(f file, b []byte) (n int, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	fd, err := d.heldFD(f)
-	if err != nil {
-		return 0, err
-	}
-	if n, err = unix.Pread(fd, b, 0); err != nil {
-		return 0, d.failed("read", f.name(), err)
-	}
-	return n, nil
 }
 
 // Mend undoes the settings of d that keep processes from being born below it, or
@@ -299,177 +192,4 @@ func (d *Dir) Mark() error {
 func (d *Dir) Marked() bool {
 	_, err := unix.Fgetxattr(d.fd, mark, nil)
 	return err == nil
-}
-
-func (s status) empty() bool { return !s.populated }
-
-// status reads cgroup.events. It is zero for a cgroup that has been removed.
-func (d *Dir) status() (status, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	fd, err := d.heldFD(eventsFile)
-	if err != nil {
-		return status{}, d.withoutEvents(err)
-	}
-	return d.readEvents(fd)
-}
-
-// withoutEvents says what it means that cgroup.events cannot be opened: nothing, if
-// d has been removed.
-func (d *Dir) withoutEvents(err error) error {
-	switch {
-	case !errors.Is(err, unix.ENOENT):
-		return err
-	case d.removed():
-		return nil
-	}
-	return fmt.Errorf("%s: %w for the root of the hierarchy", d.path, errors.ErrUnsupported)
-}
-
-func (d *Dir) readEvents(fd int) (status, error) {
-	var b [256]byte
-	n, err := unix.Pread(fd, b[:], 0)
-	if err == unix.ENODEV {
-		return status{}, nil
-	}
-	if err != nil {
-		return status{}, d.failed("read", "cgroup.events", err)
-	}
-	now, err := parseEvents(b[:n])
-	if err != nil {
-		return status{}, fmt.Errorf("%s: %w", d.path, err)
-	}
-	return now, nil
-}
-
-// removed reports whether the directory is gone: it has no files then, while
-// every cgroup has cgroup.procs.
-func (d *Dir) removed() bool {
-	return unix.Faccessat(d.fd, "cgroup.procs", unix.F_OK, 0) == unix.ENOENT
-}
-
-// Empty returns nil when there is no live member, and the cause of ctx if that is
-// done first. Once Kill has been called, it kills whoever is still there again and
-// again.
-//
-// It blocks a thread. It may return some milliseconds late: see eventDelay.
-func (d *Dir) Empty(ctx context.Context) error {
-	err := d.await(ctx, status.empty, func() {
-		if d.killed.Load() {
-			d.kill()
-		}
-	})
-	if err != nil && !errors.Is(err, context.Cause(ctx)) {
-		return fmt.Errorf("cgroup: %w", err)
-	}
-	return err
-}
-
-// eventDelay is more than the time, in milliseconds, that the kernel holds back an
-// event after the one before: 10 ms, in whole ticks (cgroup_file_notify in
-// kernel/cgroup/cgroup.c). It forgets the event if the cgroup is removed meanwhile.
-// During this time await looks without an event: a few times at once, as a process
-// that has just been reaped may still count, then at intervals that double, and
-// when one of a few members ends.
-const eventDelay = 100
-
-// await returns nil when cgroup.events says what is wanted. If late is not nil, it
-// is called whenever the kernel has had enough time to say so and has not.
-func (d *Dir) await(ctx context.Context, reached func(status) bool, late func()) error {
-	if now, err := d.status(); err != nil || reached(now) {
-		return err
-	}
-	events, own, err := d.ownEvents()
-	if err != nil {
-		return d.withoutEvents(err)
-	}
-	if own {
-		defer unix.Close(events)
-	}
-	fds := []unix.PollFd{{Fd: int32(events), Events: unix.POLLPRI}}
-	const atOnce = 8    // looks
-	const closely = 100 // and no more, should one that has ended go on to be listed
-	for looks, polls, timeout := 0, 0, 1; ; looks++ {
-		now, err := d.readEvents(events)
-		switch {
-		case err != nil || reached(now):
-			return err
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case looks < atOnce:
-			runtime.Gosched()
-			continue
-		}
-		var members []unix.PollFd
-		if polls++; timeout > 0 && polls <= closely {
-			members = d.pidfds()
-		}
-		n, err := wakepoll.Poll(ctx, append(fds, members...), timeout)
-		for _, m := range members {
-			unix.Close(int(m.Fd))
-		}
-		switch {
-		case err != nil:
-			return err
-		case n > 0: // what comes next is delayed
-			looks, timeout = 0, 1
-			continue
-		case timeout >= 0 && timeout < eventDelay:
-			timeout *= 2
-			continue
-		}
-		if late != nil {
-			late()
-		}
-		if timeout = -1; !own || late != nil && d.killed.Load() {
-			timeout = eventDelay
-		}
-	}
-}
-
-// ownEvents returns a descriptor of cgroup.events for one that waits: the event
-// goes to the descriptor, and whoever reads from it next takes it from all others.
-// If there is none to be had, it is that of d, and the event may be missed.
-func (d *Dir) ownEvents() (fd int, own bool, err error) {
-	fd, err = unix.Openat(d.fd, eventsFile.name(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if exhausted(err) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		fd, err = d.heldFD(eventsFile)
-		return fd, false, err
-	}
-	if err != nil {
-		return -1, false, d.failed("open", eventsFile.name(), err)
-	}
-	return fd, true, nil
-}
-
-// exhausted: the process, the system or the user has as many descriptors as it may.
-func exhausted(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
-}
-
-// pidfds returns a pidfd for each member, for the caller to close, if the members
-// are few and in d itself. A member for which there is none to be had is left out.
-func (d *Dir) pidfds() (fds []unix.PollFd) {
-	const few = 8
-	pids, err := d.listed()
-	if err != nil || len(pids) > few {
-		return nil
-	}
-	for _, pid := range pids {
-		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-		}
-	}
-	return fds
-}
-
-// Pause returns after ms milliseconds, or sooner if d gets its first member or
-// loses its last.
-func (d *Dir) Pause(ms int) {
-	d.mu.Lock()
-	fd := d.held[eventsFile]
-	d.mu.Unlock()
-	wakepoll.Poll(context.Background(), []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, ms) // a negative fd is passed over
 }

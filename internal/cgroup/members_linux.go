@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 
@@ -235,80 +234,3 @@ func (d *Dir) moveTo(other *Dir) error {
 	}
 	return fmt.Errorf("there are new ones after %d passes", maxPasses)
 }
-
-// writeHeld writes to a file of d that stays open: as a whole or not at all.
-func (d *Dir) writeHeld(f file, data string) error {
-	d.mu.Lock()
-	fd, err := d.heldFD(f)
-	d.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if _, err := unix.Pwrite(fd, []byte(data), 0); err != nil {
-		return d.failed("write", f.name(), err)
-	}
-	return nil
-}
-
-// write writes to a file of d, which takes it as a whole or not at all.
-func (d *Dir) write(name, data string) error {
-	if err := writeAt(d.fd, name, data); err != nil {
-		return d.failed("write", name, err)
-	}
-	return nil
-}
-
-// read returns the content of a file of d.
-func (d *Dir) read(name string) ([]byte, error) {
-	b, err := readAt(d.fd, name)
-	if err != nil {
-		return nil, d.failed("read", name, err)
-	}
-	return b, nil
-}
-
-// failed says that the system call op failed for a file of d.
-func (d *Dir) failed(op, name string, err error) error {
-	return &os.PathError{Op: op, Path: d.path + "/" + name, Err: err}
-}
-
-func writeAt(dir int, name, data string) error {
-	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(data))
-	return err
-}
-
-func readAt(dir int, name string) ([]byte, error) {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	return readAll(fd)
-}
-
-// readAll reads a file from its beginning. Files of cgroups are not longer than
-// this allows, and those of /proc are not to be trusted with it.
-func readAll(fd int) ([]byte, error) {
-	const most = 64 << 20
-	b := make([]byte, 0, 1024)
-	for len(b) < most {
-		b = slices.Grow(b, 512)
-		n, err := unix.Pread(fd, b[len(b):cap(b)], int64(len(b)))
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
-			return b, err
-		}
-		b = b[:len(b)+n]
-	}
-	return b, unix.EFBIG
-}
-
-// gone: the file, or the cgroup that it belonged to, does not exist.
-func gone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) }
