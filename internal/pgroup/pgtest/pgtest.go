@@ -251,6 +251,7 @@ type Tree struct {
 	news   *os.File
 	life   *os.File
 	lines  *bufio.Scanner
+	early  []string // lines that have been read, for Line
 	reaped bool
 	ended  bool
 }
@@ -274,21 +275,30 @@ func Start(t testing.TB, spec Spec) *Tree {
 		fmt.Fprintln(newsEnd, "ready", tree.PID)
 	}
 	newsEnd.Close()
-	for range spec.size() {
-		var pid int
-		if line := tree.Line(t); scan(line, "ready %d", &pid) != nil {
-			t.Fatalf("a process of the tree said %q, want that it is ready", line)
-		}
-		if pid != tree.PID {
-			tree.remember(t, pid)
-		}
-	}
+	tree.awaitReady(t, spec.size())
 	return tree
 }
 
-func scan(line, format string, v ...any) error {
-	_, err := fmt.Sscanf(line, format, v...)
-	return err
+// awaitReady returns when n processes have said that they are ready. What those that
+// are first go on to say meanwhile is for Line.
+func (tree *Tree) awaitReady(t testing.TB, n int) {
+	t.Helper()
+	var early []string
+	for ready := 0; ready < n; {
+		var pid int
+		line := tree.Line(t)
+		switch _, err := fmt.Sscanf(line, "ready %d", &pid); {
+		case line == "":
+			t.Fatalf("%d of %d processes are ready, and all have ended; they said %q", ready, n, early)
+		case err != nil:
+			early = append(early, line)
+			continue
+		case pid != tree.PID:
+			tree.remember(t, pid)
+		}
+		ready++
+	}
+	tree.early = early
 }
 
 // remember notes the identity of a process of the tree, unless it has ended and is
@@ -310,6 +320,11 @@ func (tree *Tree) Cmd() *exec.Cmd { return tree.cmd }
 // is left to say any.
 func (tree *Tree) Line(t testing.TB) string {
 	t.Helper()
+	if len(tree.early) > 0 {
+		line := tree.early[0]
+		tree.early = tree.early[1:]
+		return line
+	}
 	tree.news.SetReadDeadline(time.Now().Add(patience))
 	if !tree.lines.Scan() && tree.lines.Err() != nil {
 		t.Fatal("waiting for a word of a process:", tree.lines.Err())
