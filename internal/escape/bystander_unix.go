@@ -12,8 +12,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// StartBystander starts a process in a group of its own which has nothing to do
-// with any run. The test fails if, when it ends, the process has been stopped or
+// StartBystander starts a process in a group of its own, which has nothing to do
+// with any run. When the test ends, it fails if the process has been stopped or
 // has got a signal that would end it.
 func StartBystander(t testing.TB) *os.Process {
 	t.Helper()
@@ -30,8 +30,8 @@ func StartBystander(t testing.TB) *os.Process {
 		if row.State == proctree.Stopped {
 			t.Error("the bystander was stopped")
 		}
-		// A signal that nobody else sends: the one that ends it is the one it dies of.
-		// It is not reaped before, so the PID is still its own.
+		// Nobody else sends SIGPROF: if the bystander dies of it, nothing killed it
+		// before. It has not been reaped, so the PID is still its own.
 		for _, sig := range []syscall.Signal{syscall.SIGPROF, syscall.SIGCONT} {
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Errorf("bystander: %v", err)

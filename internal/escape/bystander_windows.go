@@ -15,8 +15,8 @@ const bystander = "bystander"
 
 func init() { addRole(bystander, func(t *task) { (&process{task: *t}).stay() }) }
 
-// StartBystander starts a process in a console group of its own which has nothing
-// to do with any run. The test fails if it has ended when the test ends.
+// StartBystander starts a process in a console group of its own, which has nothing
+// to do with any run. The test fails if the process ends before it does.
 func StartBystander(t testing.TB) *os.Process {
 	t.Helper()
 	exe, args := Command(bystander)

@@ -46,14 +46,15 @@ type Child struct {
 	// leader included.
 	Members int
 
-	needs func() error // see Unavailable; nil if it needs nothing
-	args  []string     // the leader's
+	needs      func() error // see Unavailable; nil if it needs nothing
+	args       []string     // the leader's
+	mainThread []string     // the roles that need the main thread
 }
 
 // Unavailable returns why this machine or user cannot have c: it lacks what the
-// tree is made of, such as user namespaces. It is nil if c can be started. That
-// is found out once, by doing it. A child without which the test goes on counts
-// as used (see CheckUsed), so the test says that it is skipped.
+// tree is made of, such as user namespaces. It is nil if c can be started. It finds
+// out once, by trying. An unavailable child counts as used (see CheckUsed), so the
+// test has to say that it skips it.
 func (c Child) Unavailable() error {
 	if c.needs == nil {
 		return nil
@@ -66,16 +67,14 @@ func (c Child) Unavailable() error {
 	return err
 }
 
-// All returns the children that there are on this operating system, in the
-// order of their names. Some of them may be
-// Unavailable. The child of KillOwner is not among them.
+// All returns the children that there are on this operating system, sorted by
+// name. Some may be Unavailable. The child of KillOwner is not among them.
 func All() []Child { return slices.Clone(children) }
 
 var children []Child
 
-// Register makes f a role in which Command starts the test binary. args are
-// those that Command was given. It panics if the name is taken, and is to be
-// called before Main.
+// Register makes f a role in which Command starts the test binary; args are those
+// of Command. Call it before Main. It panics if the name is taken.
 func Register(name string, f func(args []string)) {
 	addRole(name, func(t *task) { f(t.args) })
 	use(name, false)
@@ -101,9 +100,9 @@ func use(name string, now bool) {
 	used[name] = now
 }
 
-// CheckUsed returns an error that names the children for which there was no
-// Probe and the registered roles that were not asked for by Command. A TestMain
-// calls it after a successful run. It is nil if the run was of selected tests.
+// CheckUsed returns an error that names the children for which there was no Probe,
+// and the registered roles that nobody asked Command for. A TestMain calls it after
+// a successful run. It is nil if the run was of selected tests.
 func CheckUsed() error {
 	for _, name := range []string{"test.run", "test.skip", "test.list"} {
 		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {
@@ -150,8 +149,8 @@ func Command(name string, args ...string) (string, []string) {
 	return exe, t.command()
 }
 
-// Main runs a role and ends the process, if the process was started for one;
-// else it does nothing. It is the first thing that a TestMain calls.
+// Main runs a role and ends the process, if the process was started for one; else
+// it does nothing. A TestMain calls it first.
 func Main() {
 	t := parse(os.Args)
 	if t == nil {

@@ -87,17 +87,16 @@ func (p *Probe) Command() (path string, args []string, files []*os.File) {
 	return p.path, p.args, p.theirs
 }
 
-// Started closes the leader's ends of the pipes. It is to be called when the
-// leader, or the owner that starts it, has been started.
+// Started closes the leader's ends of the pipes. Call it when the leader, or the
+// owner that starts it, has been started.
 func (p *Probe) Started() {
 	for _, f := range p.theirs {
 		f.Close()
 	}
 }
 
-// Ready waits until the tree is complete and returns its members, sorted by
-// role and PID. It ends the test if that does not come about before ctx is
-// done.
+// Ready waits until the tree is complete and returns its members, sorted by role
+// and PID. If ctx is done before that, it ends the test.
 func (p *Probe) Ready(ctx context.Context) []Member {
 	p.t.Helper()
 	select {
@@ -119,7 +118,7 @@ func (p *Probe) Ready(ctx context.Context) []Member {
 }
 
 // Interrupt says that the tree is going to be stopped while it may not be
-// complete. That a process cannot do its part is no failure from then on: what
+// complete. From then on it is no failure if a process cannot do its part: what
 // it has started may be gone.
 func (p *Probe) Interrupt() {
 	p.mu.Lock()
@@ -137,7 +136,7 @@ func (p *Probe) Release() {
 	}
 }
 
-// Survivors returns those who are alive of all that were ever reported.
+// Survivors returns the members that are alive, of all that were ever reported.
 func (p *Probe) Survivors() []Member {
 	p.t.Helper()
 	table, err := proctree.Snapshot()
@@ -153,10 +152,9 @@ func (p *Probe) Survivors() []Member {
 }
 
 // Gone waits until all processes are gone, but for those in the roles of
-// survivors, of which at least one each has to be alive. Its error names each
-// that is left when ctx is done, and each survivor's role in which none is. If
-// no survivors are expected, it is an error as well if a process that nobody
-// knows of is left.
+// survivors: in each of these at least one has to be alive. When ctx is done, its
+// error names each process that is left, and each of the roles in which none is.
+// If no survivors are expected, a process that nobody knows of is an error too.
 func (p *Probe) Gone(ctx context.Context, survivors ...string) error {
 	p.t.Helper()
 	_, failure := p.known()
@@ -204,7 +202,8 @@ func (p *Probe) await(ctx context.Context, survivors []string) error {
 	return errors.Join(errs...)
 }
 
-// forgotten returns who holds the oracle by Wine's fault, if that is why it is held.
+// forgotten returns the processes that hold the oracle by Wine's fault, if that is
+// why it is held.
 func (p *Probe) forgotten(survivors []string) []string {
 	if len(survivors) > 0 || p.isGone() {
 		return nil
@@ -221,8 +220,8 @@ func (p *Probe) isGone() bool {
 	}
 }
 
-// watch waits until all known members are gone, those who get known meanwhile
-// included, but for those in the roles of except.
+// watch waits until all known members are gone, but for those in the roles of
+// except. Members that get known meanwhile are included.
 func (p *Probe) watch(ctx context.Context, except []string) error {
 	w, err := proctree.NewWatch()
 	if err != nil {
@@ -260,7 +259,7 @@ func (p *Probe) known() ([]Member, error) {
 }
 
 // readReport notes what the processes say of themselves (see process.named,
-// process.fail and process.makes).
+// process.fail and process.willMake).
 func (p *Probe) readReport() {
 	ready := sync.OnceFunc(func() { close(p.ready) })
 	defer ready()
@@ -312,9 +311,9 @@ func (p *Probe) cleanup() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// Those who report others are known from the start, so after some rounds
-	// only one that reports itself can be left. Without a reader of its report it
-	// does not go on.
+	// Those that report others are known from the start, so after some rounds only
+	// one that reports itself can be left. Without a reader of its report it does
+	// not go on.
 	for round := 1; !p.isGone() && ctx.Err() == nil; round++ {
 		p.kill()
 		if round == 10 {
@@ -331,8 +330,8 @@ func (p *Probe) cleanup() {
 	}
 	p.control.Close()
 	p.oracle.Close()
-	// Those who could report are gone, so what they have said ends here, unless
-	// one of them is left.
+	// Those that could report are gone, so the report ends here, unless one of them
+	// is left.
 	p.report.SetReadDeadline(time.Now().Add(time.Second))
 	p.readers.Wait()
 	p.report.Close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,25 +21,51 @@ type process struct {
 	report, oracle, control *os.File
 }
 
-// add makes c known, whose leader is to run lead. It is called by init
-// functions.
-func add(c Child, lead func(*process)) {
-	addMember(c.Name, lead)
-	children = append(children, c)
+// parts say what a process does in each of its roles, the leader's under "leader".
+type parts map[string]func(*process)
+
+// add makes c a child of All. It returns c, so that each shape is one statement,
+// var _ = add(...), that no list has to repeat.
+func add(c Child, p parts) Child {
+	children = append(children, define(c, p))
 	slices.SortFunc(children, func(a, b Child) int { return strings.Compare(a.Name, b.Name) })
 	use(c.Name, false)
+	return c
 }
 
-// addMember makes f a role for processes of a tree.
-func addMember(name string, f func(*process)) {
-	addRole(name, func(t *task) {
+// define is add for a child that is not among All.
+func define(c Child, p parts) Child {
+	for role, play := range p {
+		if role == "leader" {
+			role = c.Name
+		}
+		addPart(role, play)
+	}
+	for _, role := range c.mainThread {
+		onMainThread(role)
+	}
+	return c
+}
+
+// addPart makes play the part of a role.
+func addPart(role string, play func(*process)) {
+	addRole(role, func(t *task) {
 		files := Inherited()
-		f(&process{*t, files[0], files[1], files[2]})
+		play(&process{*t, files[0], files[1], files[2]})
 	})
 }
 
-// named reports a process, in the form that Probe reads. Nobody reading any more
-// means that the test is over, so there is nothing to stay for.
+// onMainThread makes a role run on the main thread, if it is called while the
+// package is initialised: until then the main goroutine is on the main thread, and
+// stays there if it is locked to it.
+func onMainThread(role string) {
+	if t := parse(os.Args); t != nil && t.role == role {
+		runtime.LockOSThread()
+	}
+}
+
+// named reports a process, in the form that Probe reads. If nobody reads any more
+// the test is over, and there is nothing to stay for.
 func (p *process) named(pid int, role string) {
 	row, err := proctree.Lookup(pid)
 	if err != nil {
@@ -49,14 +76,14 @@ func (p *process) named(pid int, role string) {
 	}
 }
 
-// fail ends the process and lets the test fail.
+// fail ends the process and makes the test fail.
 func (p *process) fail(err error) {
 	fmt.Fprintf(p.report, "! %s: %s\n", p.role, strings.ReplaceAll(err.Error(), "\n", " "))
 	exit(failed)
 }
 
-// notify makes the process survive the polite signals. Unlike the ignored ones,
-// which are inherited, they have the default effect on what it starts.
+// notify makes the process survive the polite signals. They keep their default
+// effect on what it starts, unlike ignored ones, which are inherited.
 func (p *process) notify() <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, polite...)
@@ -103,17 +130,17 @@ func (p *process) waitFor(proc *os.Process) {
 	}
 }
 
-// lead reports the leader, after all that it had to do, and ends it when it is
-// released.
+// lead reports the leader, which has done all that it has to, and ends it when it
+// is released.
 func (p *process) lead() {
 	p.named(os.Getpid(), "leader")
 	p.released()
 	exit(0)
 }
 
-// cue reports the process in its role, and returns when it is released or gets
+// waitCue reports the process in its role, and returns when it is released or gets
 // one of the polite signals. It survives them from then on.
-func (p *process) cue(role string) {
+func (p *process) waitCue(role string) {
 	asked := p.notify()
 	p.named(os.Getpid(), role)
 	released := make(chan struct{})

@@ -24,9 +24,9 @@ func (p *process) files(extra []*os.File) []*os.File {
 	return append([]*os.File{nil, nil, nil, p.report, p.oracle, p.control}, extra...)
 }
 
-// settled is member for one that gets a pipe as its last descriptor, and returns
-// when it has closed that, or has ended.
-func (p *process) settled(role string, sys *syscall.SysProcAttr) *os.Process {
+// memberReady is member for a process that gets a pipe as its last descriptor. It
+// returns when the process has closed the pipe, or has ended.
+func (p *process) memberReady(role string, sys *syscall.SysProcAttr) *os.Process {
 	open, theirs, err := os.Pipe()
 	if err != nil {
 		p.fail(err)
@@ -40,7 +40,7 @@ func (p *process) settled(role string, sys *syscall.SysProcAttr) *os.Process {
 	return proc
 }
 
-// startSleep is leaf without the report. It is sleep(1), as hundreds of Go
+// startSleep is leaf without the report. It starts sleep(1), as hundreds of Go
 // programs take many seconds to start under the race detector.
 func (p *process) startSleep(attr *os.ProcAttr) *os.Process {
 	if attr == nil {
@@ -78,12 +78,14 @@ func (p *process) becomeSleep(keep ...int) {
 	p.fail(syscall.Exec(sleep, argv, os.Environ()))
 }
 
-// ignorers starts leaves that ignore the polite signals. Their parent is a
-// process which ends, as one that has ignored a signal cannot be sure to get its
+// ignorers starts leaves that ignore the polite signals. Their parent is another
+// process, which ends: one that has ignored a signal cannot be sure to get its
 // default effect back (signal.Reset does not do it after signal.Ignore).
 func (p *process) ignorers(n int) {
 	p.waitFor(p.member("ignorer-parent", nil, []string{strconv.Itoa(n)}))
 }
+
+func init() { addPart("ignorer-parent", startIgnorers) }
 
 func startIgnorers(p *process) {
 	n, err := strconv.Atoi(p.args[0])
@@ -110,15 +112,15 @@ func pgid() int {
 
 func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
-// Attach gives cmd the files of Probe.Command: as ExtraFiles here, and on Windows,
-// which has none, as the standard ones.
+// Attach gives cmd the files of Probe.Command: as ExtraFiles here, and as the
+// standard ones on Windows, which has no others.
 func Attach(cmd *exec.Cmd, files []*os.File) { cmd.ExtraFiles = files }
 
 // Inherited returns the files of Probe.Command, for a registered role that was
 // started with them and starts the leader itself.
 func Inherited() []*os.File { return inherited() }
 
-// The files are kept for good: one without references would get closed.
+// The files are kept for good: Go closes one without references.
 var inherited = sync.OnceValue(func() []*os.File {
 	var files []*os.File
 	for i, name := range []string{"report", "oracle", "control"} {

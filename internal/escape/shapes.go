@@ -11,77 +11,85 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// Both take some seconds, after which the last one stays.
-const (
-	links    = 3000
-	respawns = 50
-)
+var _ = add(Child{
+	Name:    "plain",
+	Doc:     `one "child", which does what it is told`,
+	Members: 2,
+}, parts{"leader": func(p *process) {
+	p.leaf("child", nil)
+	p.lead()
+}})
 
-func init() {
-	add(Child{
-		Name:    "plain",
-		Doc:     `one "child", which does what it is told`,
-		Members: 2,
-	}, func(p *process) {
-		p.leaf("child", nil)
-		p.lead()
-	})
-	add(Child{
-		Name:    "chain",
-		Doc:     `a "link", which soon starts the next one and ends, and so on`,
-		Members: 2,
-	}, func(p *process) {
+var _ = add(Child{
+	Name:    "chain",
+	Doc:     `a "link", which soon starts the next one and ends, and so on`,
+	Members: 2,
+}, parts{
+	"leader": func(p *process) {
 		p.member("link", nil, []string{"1"})
 		p.lead()
-	})
-	addMember("link", link)
-	add(Child{
-		Name: "respawn",
-		Doc: `a "respawner", which ignores what asks it to end, and a "worker", which does not; ` +
-			`when the worker ends the respawner starts a new one`,
-		Members: 3,
-	}, func(p *process) {
+	},
+	"link": link,
+})
+
+var _ = add(Child{
+	Name: "respawn",
+	Doc: `a "respawner", which ignores what asks it to end, and a "worker", which does not; ` +
+		`when the worker ends the respawner starts a new one`,
+	Members: 3,
+}, parts{
+	"leader": func(p *process) {
 		p.member("respawner", nil, nil)
 		p.lead()
-	})
-	addMember("respawner", respawner)
-	add(Child{
-		Name: "kill-parent",
-		Doc: `a "parricide", which kills its parent, the leader, by force when it is released ` +
-			`or asked to end`,
-		Members: 2,
-	}, func(p *process) {
+	},
+	"respawner": respawner,
+})
+
+var _ = add(Child{
+	Name: "kill-parent",
+	Doc: `a "parricide", which kills its parent, the leader, by force when it is released ` +
+		`or asked to end`,
+	Members: 2,
+}, parts{
+	"leader": func(p *process) {
 		p.member("parricide", nil, nil)
 		p.named(os.Getpid(), "leader")
 		p.stay()
-	})
-	addMember("parricide", func(p *process) { p.killParent("parricide") })
-	addMember(killOwner.Name, func(p *process) {
-		p.leaf("child", nil)
-		p.killParent("leader")
-	})
-	add(Child{
-		Name:    "wide",
-		Doc:     strconv.Itoa(width) + ` of "child", which do what they are told`,
-		Members: 1 + width,
-	}, func(p *process) {
-		for range width {
-			p.leaf("child", nil)
-		}
-		p.lead()
-	})
-}
+	},
+	"parricide": func(p *process) { p.killParent("parricide") },
+})
 
-var killOwner = Child{
-	Name:    "kill-owner",
-	Doc:     `a "child"; the leader kills its own parent by force when it is released or asked to end`,
-	Members: 2,
-}
+var _ = add(Child{
+	Name:    "wide",
+	Doc:     strconv.Itoa(width) + ` of "child", which do what they are told`,
+	Members: 1 + width,
+}, parts{"leader": func(p *process) {
+	for range width {
+		p.leaf("child", nil)
+	}
+	p.lead()
+}})
 
 // KillOwner is a child whose leader kills its parent: a keeper, or the owner.
 // It is for tests in which that parent is not the test process: the leader
 // refuses that one, and any that the test process has not started.
 func KillOwner() Child { return killOwner }
+
+var killOwner = define(Child{
+	Name:    "kill-owner",
+	Doc:     `a "child"; the leader kills its own parent by force when it is released or asked to end`,
+	Members: 2,
+}, parts{"leader": func(p *process) {
+	p.leaf("child", nil)
+	p.killParent("leader")
+}})
+
+// The chain and the respawner take some seconds, after which the last process
+// stays.
+const (
+	links    = 3000
+	respawns = 50
+)
 
 func link(p *process) {
 	n, err := strconv.Atoi(p.args[0])
@@ -117,8 +125,8 @@ func (p *process) killParent(role string) {
 	// One whose real parent has ended may have a stranger for it, such as the
 	// manager of a login session.
 	for above := parent; above.PPID != p.testPID; {
-		if init, err := proctree.Lookup(1); err == nil && above.PPID <= 1 && len(init.Args) > 0 && init.Args[0] == "corral-keeper" {
-			break // a PID namespace that Corral has made for this tree
+		if above.PPID <= 1 && inOwnNamespace() {
+			break
 		}
 		if above.PID <= 1 {
 			p.fail(fmt.Errorf("refuse to kill process %d, which is no descendant of the test", pid))
@@ -135,9 +143,16 @@ func (p *process) killParent(role string) {
 	if os.Getppid() != pid {
 		p.fail(errors.New("the parent has ended already"))
 	}
-	p.cue(role)
+	p.waitCue(role)
 	if err := h.Signal(os.Kill); err != nil && !errors.Is(err, proctree.ErrGone) {
 		p.fail(err)
 	}
 	p.stay()
+}
+
+// inOwnNamespace reports whether the process is in a PID namespace that Corral has
+// made for this tree.
+func inOwnNamespace() bool {
+	init, err := proctree.Lookup(1)
+	return err == nil && len(init.Args) > 0 && init.Args[0] == "corral-keeper"
 }

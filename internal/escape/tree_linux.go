@@ -11,24 +11,24 @@ import (
 type Node struct {
 	Session bool `json:",omitempty"` // it is in a session of its own
 	Orphan  bool `json:",omitempty"` // its parent is gone
-	Ignore  bool `json:",omitempty"` // it ignores SIGHUP, SIGINT and SIGTERM, and so do those below it
+	// It ignores SIGHUP, SIGINT and SIGTERM, and so do those below it.
+	Ignore  bool `json:",omitempty"`
 	Stopped bool `json:",omitempty"` // it has stopped itself by SIGSTOP
 	Below   []Node
 }
 
-// Tree returns a child whose leader has started nodes, which have the role
-// "node". It is not among All.
+// Tree returns a child whose leader has started nodes. Their role is "node". Tree
+// is not among All.
 func Tree(nodes ...Node) Child {
 	shape, err := json.Marshal(nodes)
 	if err != nil {
 		panic(err)
 	}
-	return Child{
-		Name:    treeRole,
-		Doc:     string(shape),
-		Members: 1 + count(nodes),
-		args:    []string{string(shape)},
-	}
+	c := trees
+	c.Doc = string(shape)
+	c.Members = 1 + count(nodes)
+	c.args = []string{string(shape)}
+	return c
 }
 
 func count(nodes []Node) int {
@@ -39,14 +39,12 @@ func count(nodes []Node) int {
 	return n
 }
 
-const treeRole = "tree"
-
-func init() {
-	addMember(treeRole, func(p *process) {
+var trees = define(Child{Name: "tree"}, parts{
+	"leader": func(p *process) {
 		p.grow()
 		p.lead()
-	})
-	addMember("node", func(p *process) {
+	},
+	"node": func(p *process) {
 		n := p.grow()[0]
 		p.named(os.Getpid(), "node")
 		if n.Stopped {
@@ -55,12 +53,12 @@ func init() {
 			}
 		}
 		p.stay()
-	})
-	addMember("node-parent", func(p *process) { p.member("node", nil, p.args) })
-}
+	},
+	"node-parent": func(p *process) { p.member("node", nil, p.args) },
+})
 
-// grow starts what is below the nodes of the arguments if the process is one of
-// them, else the nodes, and returns them.
+// grow returns the nodes of the arguments. In a node, which finds itself there, it
+// starts what is below it; in the leader it starts the nodes.
 func (p *process) grow() []Node {
 	var nodes []Node
 	if err := json.Unmarshal([]byte(p.args[0]), &nodes); err != nil {

@@ -10,54 +10,17 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/corral-run/corral/internal/proctree"
+	"golang.org/x/sys/unix"
 )
 
 func init() {
-	checks["undead"] = func(tr *tree) {
-		row := tr.row("zombie")
-		if row.State != proctree.Zombie || row.Threads < 2 || row.SID != row.PID {
-			tr.Errorf("in state %c with %d threads, in session %d", row.State, row.Threads, row.SID)
-		}
-		tr.impolite("zombie")
-		tr.leave("zombie")
-		tr.signal("zombie", syscall.SIGKILL)
-		tr.expect()
-	}
-	checks["clone-parent"] = func(tr *tree) {
-		if row := tr.row("sibling"); row.PPID != os.Getpid() || row.SID != row.PID {
-			tr.Errorf("not a child of this process in a session of its own: %+v", row)
-		}
-		tr.leave("sibling")
-		// It is a child of this process, which os/exec does not know.
-		sibling := tr.all("sibling")[0].PID
-		tr.signal("sibling", syscall.SIGKILL)
-		syscall.Wait4(sibling, nil, 0, nil)
-		tr.expect()
-	}
-	checks["fork-limit"] = func(tr *tree) {
-		table, err := proctree.Snapshot()
-		if err != nil {
-			tr.Fatal(err)
-		}
-		forked := len(proctree.Children(table, tr.row("forker").PID))
-		tr.Logf("%d processes", forked)
-		if forked < mostForks/4 || forked > mostForks {
-			tr.Errorf("%d processes, want %d to %d", forked, mostForks/4, mostForks)
-		}
-		tr.impolite("forker")
-		tr.leave("forker")
-		tr.signal("forker", syscall.SIGKILL)
-		tr.expect()
-	}
 	for name, role := range attackers {
-		checks[name] = func(tr *tree) {
-			tr.impolite(role)
-			tr.impolite("ignorer")
+		check(name, func(tr *tree) {
+			tr.sendPolite(role)
+			tr.sendPolite("ignorer")
 			tr.leave(role, "ignorer")
-		}
+		})
 	}
 }
 
@@ -65,8 +28,8 @@ var attackers = map[string]string{
 	"stop-helper": "stopper", "trace-helper": "debugger", "starve-helper": "starver", "forge": "forger", "hold-line": "robber",
 }
 
-// fakeKeeper starts a process that is the parent of p's leader, and looks like a
-// keeper. Its standard input is a socket, of which the test has the other end.
+// fakeKeeper starts a process that looks like a keeper and starts p's leader. Its
+// standard input is a socket, of which the test has the other end.
 func fakeKeeper(t *testing.T, p *Probe) (keeper *exec.Cmd, line *os.File) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -92,7 +55,7 @@ func fakeKeeper(t *testing.T, p *Probe) (keeper *exec.Cmd, line *os.File) {
 	return keeper, line
 }
 
-// TestAttacks: they do what they say to a process that defends itself by nothing.
+// TestAttacks: they do what they say to a process that does not defend itself.
 func TestAttacks(t *testing.T) {
 	limits := func(pid, resource int) (got unix.Rlimit) {
 		if err := unix.Prlimit(pid, resource, nil, &got); err != nil {
@@ -138,7 +101,8 @@ func TestAttacks(t *testing.T) {
 			keeper, line := fakeKeeper(t, p)
 			p.Ready(timeout(t, 30*time.Second))
 			check(t, keeper, line)
-			p.kill() // first: who is traced cannot be waited for before its tracer has ended
+			// First: a tracee cannot be waited for before its tracer has ended.
+			p.kill()
 		})
 	}
 }
@@ -160,22 +124,4 @@ func TestKillHelper(t *testing.T) {
 	p.Started()
 	tr.ready = tr.Ready(tr.ctx)
 	tr.leave("ignorer") // this process lives
-}
-
-// TestStorm: the chains live as long as they are to.
-func TestStorm(t *testing.T) {
-	const life = time.Second
-	began := time.Now()
-	p := NewProbe(t, Storm(2, life))
-	tr := launch(t, p)
-	p.Started()
-	tr.ready = tr.Ready(tr.ctx)
-	p.Release()
-	tr.waitLeader()
-	if err := tr.Gone(tr.ctx); err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(began); took < life || took > life+5*time.Second {
-		t.Errorf("it took %v", took)
-	}
 }

@@ -1,0 +1,72 @@
+package escape
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Storm returns a child whose leader has started chains of processes. Each process
+// forks the next one and ends, as fast as that goes, until life is over. They are
+// not reported, and block all signals. Storm is not among All.
+func Storm(chains int, life time.Duration) Child {
+	c := storms
+	c.Doc = fmt.Sprintf("%d chains for %v", chains, life)
+	c.args = []string{strconv.Itoa(chains), strconv.FormatInt(life.Milliseconds(), 10)}
+	return c
+}
+
+var storms = define(Child{Name: "storm", Members: 1}, parts{"leader": leadStorm})
+
+func leadStorm(p *process) {
+	n := p.numbers()
+	chains, life := min(n[0], 100), min(time.Duration(n[1])*time.Millisecond, Lifetime/2)
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		p.fail(err)
+	}
+	weather := &storm{until: now.Nano() + life.Nanoseconds()}
+	unblock := blockAll(p)
+	for range chains {
+		if errno := weather.fork(); errno != 0 {
+			p.fail(os.NewSyscallError("clone", errno))
+		}
+	}
+	unblock()
+	p.lead()
+}
+
+// storm is what the processes of a chain know.
+type storm struct {
+	until int64
+	now   unix.Timespec
+}
+
+// fork starts a chain. It returns in this process alone.
+//
+//go:norace
+//go:nosplit
+func (s *storm) fork() syscall.Errno {
+	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 || pid != 0 {
+		return errno
+	}
+	for {
+		syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&s.now)), 0)
+		if int64(s.now.Sec)*1e9+int64(s.now.Nsec) > s.until {
+			break
+		}
+		pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		if errno != 0 || pid != 0 {
+			break
+		}
+	}
+	for {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+}
