@@ -1,29 +1,28 @@
 // Package poor makes a process short of what programs take for granted: file
 // descriptors, processes, /proc, system calls, room on the disk. It is for the
-// tests of this module: what runs on such a machine is to work, or to say why it
-// does not.
+// tests of this module: a run on such a machine works, or says why it does not.
 package poor
 
 // Machine is what a process lacks. The zero value lacks nothing.
 type Machine struct {
 	Kind Kind
-	// Number is how many there are, of FewFiles and FewProcesses.
+	// Number is how many descriptors or processes there are.
 	Number int `json:",omitempty"`
-	// Group is the control group of version 1 that has been made for FewProcesses.
-	// Without one it is a limit of the user's, in a user namespace.
+	// Group is the control group of version 1 that NewGroup has made for
+	// FewProcesses. Without one, it is the user's limit, in a user namespace.
 	Group string `json:",omitempty"`
 }
 
 // Kind is one way to be poor.
 type Kind string
 
-// The kinds. None of them is needed for another.
+// The kinds. None of them needs another.
 const (
 	Rich         Kind = ""
 	FewFiles     Kind = "few descriptors"
 	FewProcesses Kind = "few processes"
 	NoProc       Kind = "no /proc"
-	ForeignProc  Kind = "foreign /proc" // of another PID namespace: this process is not in it
+	ForeignProc  Kind = "foreign /proc" // of a PID namespace without this process
 	FullDisk     Kind = "full disk"
 	NoSubreaper  Kind = "no subreaper"
 	NoClone3     Kind = "no clone3"

@@ -9,15 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Attr adds to attr what the process needs to call Become: namespaces of its own.
+// Attr adds to attr what a process needs to call Exec: namespaces of its own.
 func (m Machine) Attr(attr *syscall.SysProcAttr) {
 	mounts := m.Kind == NoProc || m.Kind == ForeignProc || m.Kind == FullDisk
 	if mounts {
@@ -29,7 +27,8 @@ func (m Machine) Attr(attr *syscall.SysProcAttr) {
 		}
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings, attr.GidMappings = same(os.Geteuid()), same(os.Getegid())
-		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN} // for the mounts; Become drops it
+		// For the mounts; Exec drops it.
+		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 	}
 }
 
@@ -55,7 +54,7 @@ func (m Machine) Exec(argv []string) error {
 			return err
 		}
 	case FullDisk:
-		// A directory that is there everywhere, and that nobody needs for a run.
+		// A directory that every system has, and that no run needs.
 		const dir = "/mnt"
 		if err := cover(dir, "size=16k,mode=777"); err != nil {
 			return err
@@ -95,7 +94,7 @@ func (m Machine) limit() error {
 	return os.NewSyscallError("setrlimit", unix.Setrlimit(resource, &unix.Rlimit{Cur: n, Max: n}))
 }
 
-// cover mounts an empty file system on dir, which nobody outside sees.
+// cover mounts an empty file system on dir. Nobody outside sees it.
 func cover(dir, options string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -106,8 +105,8 @@ func cover(dir, options string) error {
 	return nil
 }
 
-// replaceProc mounts the /proc of a PID namespace that has ended. The process that
-// mounts it is this program again, in that namespace.
+// replaceProc mounts the /proc of a PID namespace that has ended. A process in that
+// namespace does it: this program, started again.
 func replaceProc() error {
 	const inside = "CORRAL_POOR_INSIDE"
 	if os.Getenv(inside) != "" {
@@ -148,14 +147,14 @@ func fill(dir string) error {
 	return nil
 }
 
-// Offsets in struct seccomp_data, of what is looked at as 32 bits.
+// Offsets in struct seccomp_data. The filters read 32 bits there.
 const (
 	offsetNumber = 0
 	offsetArg0   = 16
 )
 
-// refuse makes system calls fail, for this thread and what it executes. It is for
-// programs of this architecture alone: others are none of the tests'.
+// refuse makes system calls fail, for this thread and what it executes. It holds
+// for programs of this architecture alone: the tests start no others.
 func refuse(kind Kind) error {
 	give := func(result uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: result}
@@ -200,22 +199,4 @@ func refuse(kind Kind) error {
 		return fmt.Errorf("install the seccomp filter: %w", err)
 	}
 	return nil
-}
-
-// NewGroup makes the control group for FewProcesses below parent. remove waits
-// until it is empty.
-func (m *Machine) NewGroup(parent string) (remove func() error, err error) {
-	m.Group = filepath.Join(parent, fmt.Sprintf("corral-poor-%d-%d", os.Getpid(), time.Now().UnixNano()))
-	if err := os.Mkdir(m.Group, 0o755); err != nil {
-		return nil, err
-	}
-	err = os.WriteFile(filepath.Join(m.Group, "pids.max"), []byte(strconv.Itoa(m.Number)), 0)
-	return func() error {
-		err := os.Remove(m.Group)
-		for began := time.Now(); errors.Is(err, unix.EBUSY) && time.Since(began) < 10*time.Second; {
-			time.Sleep(time.Millisecond)
-			err = os.Remove(m.Group)
-		}
-		return err
-	}, err
 }

@@ -15,8 +15,3 @@ func (m Machine) Attr(*syscall.SysProcAttr) {}
 func (m Machine) Exec([]string) error {
 	return fmt.Errorf("poor: %s: %w", m.Kind, errors.ErrUnsupported)
 }
-
-// NewGroup returns an error here.
-func (m *Machine) NewGroup(string) (func() error, error) {
-	return nil, fmt.Errorf("poor: %s: %w", m.Kind, errors.ErrUnsupported)
-}
