@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64)
+//go:build amd64 || arm64
 
 package main
 
@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// protectCgroups makes every cgroup file system read-only, for this thread and
+// protectCgroups makes every cgroup file system read-only, for this thread and for
 // what it starts.
 func protectCgroups() error {
 	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
@@ -25,9 +25,9 @@ func protectCgroups() error {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	for _, m := range cgroupMounts(string(mounts)) {
-		// With MS_BIND it is the mount that changes, not the file system of all.
+		// With MS_BIND the mount changes, not the file system that others share.
 		err := unix.Mount("", m.target, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|m.flags, "")
-		if err != nil && !errors.Is(err, unix.ENOENT) { // below another mount
+		if err != nil && !errors.Is(err, unix.ENOENT) { // another mount hides it
 			return fmt.Errorf("remount %s: %w", m.target, err)
 		}
 	}
@@ -36,11 +36,11 @@ func protectCgroups() error {
 
 type mount struct {
 	target string
-	flags  uintptr // to be kept when it is mounted again
+	flags  uintptr // a remount has to keep them
 }
 
-// cgroupMounts returns the cgroup file systems, of both versions, in the text
-// of a mountinfo file; see proc_pid_mountinfo(5).
+// cgroupMounts returns the cgroup file systems, of both versions, in the text of a
+// mountinfo file; see proc_pid_mountinfo(5).
 func cgroupMounts(mountinfo string) []mount {
 	var found []mount
 	for line := range strings.Lines(mountinfo) {

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64)
+//go:build amd64 || arm64
 
 package main
 
@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// x32 has the system call numbers of amd64's x32 ABI from here on. They come
-// with the same audit architecture, so that a filter for amd64 does not notice.
+// x32 is the first system call number of amd64's x32 ABI. It has the same audit
+// architecture, so a filter that reads only that takes x32 for amd64.
 const x32 = 0x4000_0000
 
-// namespaces are the flags of clone(2) that make a namespace. CLONE_NEWTIME is
-// not among them: its bit is one of the exit signal there.
+// namespaces are the flags of clone(2) that make a namespace. CLONE_NEWTIME is not
+// among them: in clone, its bit is one of the exit signal.
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// Offsets in struct seccomp_data. The arguments have 64 bits each; those looked
-// at here count as 32 bits, of which both architectures have the low ones first.
+// Offsets in struct seccomp_data. The arguments have 64 bits each. The filter reads
+// the low 32, which both architectures have first.
 const (
 	offsetNumber = 0
 	offsetArch   = 4
@@ -27,9 +27,9 @@ const (
 	offsetArg1   = 24
 )
 
-// filter returns the program, of the shape that seccomp(2) describes. It reads
-// the architecture first: numbers mean something else under another one, whose
-// programs are killed.
+// filter returns the program, of the shape that seccomp(2) describes. It reads the
+// architecture first: under another one the numbers mean something else, so it
+// kills programs of another one.
 func filter(noPidfdSignal bool) []unix.SockFilter {
 	native := uint32(unix.AUDIT_ARCH_X86_64)
 	if runtime.GOARCH == "arm64" {
@@ -70,7 +70,8 @@ func load(offset uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
 }
 
-// skipUnless skips n instructions if the accumulator and k do not compare.
+// skipUnless skips n instructions if the comparison of the accumulator with k
+// fails.
 func skipUnless(comparison uint16, k uint32, n int) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | comparison | unix.BPF_K, Jf: uint8(n), K: k}
 }

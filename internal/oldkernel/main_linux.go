@@ -1,7 +1,7 @@
-//go:build linux && (amd64 || arm64)
+//go:build amd64 || arm64
 
-// Oldkernel runs a command on what looks like an old kernel, or one that a
-// container's seccomp profile has locked down:
+// Oldkernel runs a command on what looks like an old kernel, or like one that the
+// seccomp profile of a container has locked down:
 //
 //	go run ./internal/oldkernel COMMAND [ARG...]
 //
@@ -11,18 +11,16 @@
 //   - ENOSYS from pidfd_open, clone3, and waitid with P_PIDFD, and with
 //     -no-pidfd-signal from pidfd_send_signal as well;
 //   - ENOTTY from ioctl TIOCGPTPEER;
-//   - EPERM from unshare and setns, and from clone if it is to make a namespace;
-//   - EROFS for every write to a cgroup file system, if started by root. A
-//     seccomp filter cannot see paths, so this is done by mounts, in a mount
-//     namespace of the command's own. What is delegated to another user remains
-//     writable for it.
+//   - EPERM from unshare and setns, and from clone with a flag for a namespace;
+//   - EROFS for every write to a cgroup file system, if root starts it. A seccomp
+//     filter cannot see paths, so mounts do this, in a mount namespace of the
+//     command's own. What is delegated to another user remains writable for it.
 //
-// The command runs with no_new_privs, so set-user-ID programs do not work for
-// it.
+// The command runs with no_new_privs, so set-user-ID programs do not work for it.
 //
-// The command replaces this process. If it cannot, there is one line on standard
-// error and the exit status is 125, or 127 if there is no such command and 126
-// if it does not start, as with env(1).
+// The command replaces this process. If it cannot, this process writes one line to
+// standard error. Its exit status is 127 if there is no such command, 126 if it
+// does not start, and else 125, as with env(1).
 package main
 
 import (
@@ -44,14 +42,14 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// run returns an exit status, if it returns.
+// run returns an exit status. If the command starts, run does not return.
 func run(args []string) int {
 	fail := func(status int, err error) int {
 		fmt.Fprintln(os.Stderr, "oldkernel:", err)
 		return status
 	}
 	flags := flag.NewFlagSet("oldkernel", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // it would add the usage
+	flags.SetOutput(io.Discard) // the flag package would add the usage
 	noPidfdSignal := flags.Bool("no-pidfd-signal", false, "refuse pidfd_send_signal too")
 	if err := flags.Parse(args); err != nil {
 		return fail(125, err)
@@ -60,7 +58,7 @@ func run(args []string) int {
 	if len(args) == 0 {
 		return fail(125, errors.New("usage: oldkernel [-no-pidfd-signal] COMMAND [ARG...]"))
 	}
-	// What follows changes one thread: the one that becomes the command's.
+	// What follows changes one thread: the one that becomes the command.
 	runtime.LockOSThread()
 	if os.Geteuid() == 0 {
 		if err := protectCgroups(); err != nil {
@@ -79,7 +77,7 @@ func run(args []string) int {
 	return fail(126, fmt.Errorf("exec %s: %w", path, syscall.Exec(path, args, os.Environ())))
 }
 
-// install makes a filter apply to this thread, and to what it executes.
+// install applies a filter to this thread, and to what it executes.
 func install(program []unix.SockFilter) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64)
+//go:build amd64 || arm64
 
 package main
 
@@ -24,7 +24,7 @@ import (
 
 const nobody = 65534
 
-// The test binary started again as one of these is that program.
+// roles are what the test binary is when it is started again with these arguments.
 var roles = map[string]func(args []string) int{
 	"role:oldkernel": run,
 	"role:probe":     probe,
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// oldkernel is a command in the role of the program. Another user may not be
-// able to reach the test binary by its path, but through /proc.
+// oldkernel is a command in the role of the program. Another user may not reach the
+// test binary by its path, but can through /proc.
 func oldkernel(args ...string) *exec.Cmd {
 	return exec.Command("/proc/self/exe", append([]string{"role:oldkernel"}, args...)...)
 }
@@ -86,9 +86,9 @@ func mountinfo(t *testing.T) string {
 	return string(text)
 }
 
-// probe prints each answer that is wrong. Its argument is what pidfd_send_signal
-// is to answer to a bad descriptor. Every call that it makes fails or does
-// nothing on a new kernel too, with another answer.
+// probe prints each answer that is wrong. Its argument is the answer that
+// pidfd_send_signal should give to a bad descriptor. Every call that it makes fails
+// or does nothing on a new kernel too, with another answer.
 func probe(args []string) int {
 	status := 0
 	wrong := func(format string, args ...any) {
@@ -205,7 +205,7 @@ func TestExitStatus(t *testing.T) {
 	for _, tt := range []struct {
 		args   []string
 		status int
-		stderr string // begins with it; else it is empty
+		stderr string // the beginning; "" if there is no output
 	}{
 		{nil, 125, "oldkernel: usage: "},
 		{[]string{"--"}, 125, "oldkernel: usage: "},
