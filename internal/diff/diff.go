@@ -1,5 +1,5 @@
 // Package diff says how two values differ, for tests. It is for the few types that
-// they compare, and keeps modules for that out of Corral's.
+// they compare, so that Corral needs no module for it.
 package diff
 
 import (
@@ -11,8 +11,8 @@ import (
 
 // Of returns one line for each part in which got differs from want, with its path,
 // and "" if they are deeply equal. It looks at unexported fields too. Nil and empty
-// slices and maps differ, as in reflect.DeepEqual; text of several lines is compared by
-// the line.
+// slices and maps differ, as in reflect.DeepEqual. It compares text of several
+// lines line by line.
 func Of(want, got any) string {
 	var found []string
 	compare(&found, "", reflect.ValueOf(&want).Elem(), reflect.ValueOf(&got).Elem())
@@ -79,7 +79,7 @@ func compare(found *[]string, path string, want, got reflect.Value) {
 	}
 }
 
-// at returns no value where the list has ended.
+// at returns an element, or no value past the end of the list.
 func at(list reflect.Value, i int) reflect.Value {
 	if i >= list.Len() {
 		return reflect.Value{}

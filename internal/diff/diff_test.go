@@ -17,7 +17,7 @@ type outer struct {
 	Any   any
 }
 
-// TestOf: every pair that differs is told from an equal one, and the path is said.
+// TestOf: it tells every pair that differs from an equal one, and says the path.
 func TestOf(t *testing.T) {
 	base := func() outer { return outer{"a", &inner{1}, []inner{{1}, {2}}, map[string]int{"x": 1, "y": 2}} }
 	changed := func(change func(*outer)) outer {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Goroutines are those of one moment, by "goroutine NUMBER".
+// Goroutines are the goroutines of one moment, by "goroutine NUMBER".
 type Goroutines map[string]bool
 
-// Now returns the goroutines that there are.
+// Now returns the goroutines that there are now.
 func Now() Goroutines {
 	now := make(Goroutines)
 	for _, trace := range traces() {
@@ -24,8 +24,8 @@ func Now() Goroutines {
 // patience is for goroutines that are about to end.
 var patience = 5 * time.Second
 
-// Since returns an error, with their traces, if there are goroutines that there were
-// not before, and which do not end soon.
+// Since returns an error with the traces of those goroutines that are new since
+// before, and do not end soon. It is nil if there are none.
 func Since(before Goroutines) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		left := slices.DeleteFunc(traces(), func(trace string) bool { return before[name(trace)] || lasting(trace) })
@@ -38,8 +38,8 @@ func Since(before Goroutines) error {
 	}
 }
 
-// lasting reports whether a goroutine is one that the standard library starts once, on
-// behalf of os/signal.
+// lasting reports whether a goroutine is one that the standard library starts once,
+// for os/signal.
 func lasting(trace string) bool {
 	return strings.Contains(trace, "\nos/signal.loop()") || strings.Contains(trace, "\nruntime.ensureSigM")
 }
@@ -49,7 +49,7 @@ func name(trace string) string {
 	return name
 }
 
-// traces returns those of all goroutines.
+// traces returns the traces of all goroutines.
 func traces() []string {
 	for size := 64 << 10; ; size *= 2 {
 		buf := make([]byte, size)

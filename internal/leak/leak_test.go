@@ -11,8 +11,8 @@ import (
 
 func leaky(end <-chan struct{}) { <-end }
 
-// TestSince: a goroutine that stays is found and shown, one that ends a little later
-// is not, nor one that was there before, nor os/signal's.
+// TestSince: it finds and shows a goroutine that stays, but not one that ends a
+// little later, one that was there before, or os/signal's.
 func TestSince(t *testing.T) {
 	end := make(chan struct{})
 	before := Now()
@@ -38,7 +38,7 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// TestManyTraces: no goroutine is missed because there are many.
+// TestManyTraces: it misses no goroutine when there are many.
 func TestManyTraces(t *testing.T) {
 	const many = 2000
 	before := Now()

@@ -8,13 +8,15 @@ package promise
 type State string
 
 const (
-	Tested    State = "tested"             // CI runs the tests of the escape package against it
-	UnderWine State = "tested under Wine"  // so does it, but not on the real system
-	NotRun    State = "built, not yet run" // compiled and vetted by CI
+	// CI runs the tests of the escape package against it.
+	Tested State = "tested"
+	// So does it here, but not on the real system.
+	UnderWine State = "tested under Wine"
+	// CI compiles and vets it.
+	NotRun State = "built, not yet run"
 )
 
-// Promise is about one containment on one system. What it says are words to go
-// into tables.
+// Promise is about one containment on one system, in words for tables.
 type Promise struct {
 	Containment string // a corral.Containment
 	OS          string // a GOOS
@@ -37,10 +39,10 @@ var all = []Promise{
 	{"group", "darwin", "nothing", "setsid, setpgid", "nothing is killed", NotRun},
 }
 
-// On returns the promises on a system, the strongest first; none if nothing is
-// known there that could hold a run.
+// On returns the promises on a system, the strongest first. There are none if no
+// containment is known there.
 func On(goos string) []Promise {
-	if goos == "android" { // for build constraints it is linux too
+	if goos == "android" { // build constraints take it for linux too
 		goos = "linux"
 	}
 	var here []Promise

@@ -21,14 +21,14 @@ var update = flag.Bool("update", false, "write the tables of doc.go and README.m
 
 const library = "../.."
 
-// systems are those with a promise, by the names that people know, and some of
-// the others that the library is built for.
+// systems are those with a promise, with the names that people know, and some of
+// the others that the library is built for, without a name.
 var systems = map[string]string{
 	"linux": "Linux", "windows": "Windows", "freebsd": "FreeBSD", "darwin": "macOS",
 	"android": "", "openbsd": "", "netbsd": "", "dragonfly": "", "solaris": "", "illumos": "", "aix": "", "plan9": "", "js": "", "wasip1": "",
 }
 
-// The tables of the documentation are what is promised.
+// TestTables: the tables of the documentation say what is promised.
 func TestTables(t *testing.T) {
 	for name, table := range map[string]struct{ prefix, text string }{
 		"doc.go":    {"//\t", commentTable()},
@@ -83,9 +83,8 @@ func markdownTable() string {
 	return b.String()
 }
 
-// Every system has the rungs that are promised for it, in this order; those that
-// are tested are what its children of the escape package are tried against, and
-// others only if they are promised.
+// TestLadders: every system has the rungs that are promised for it, in this order.
+// TestEscape tries all that are said to be tested, and none that is not promised.
 func TestLadders(t *testing.T) {
 	for goos, name := range systems {
 		var promised, ladder []string
@@ -119,8 +118,8 @@ func TestLadders(t *testing.T) {
 	}
 }
 
-// The table has every containment of the library, the strongest first, and no
-// system that this test does not know.
+// TestComplete: the table has every containment of the library, the strongest
+// first, and no system that this test does not know.
 func TestComplete(t *testing.T) {
 	var byStrength, names []string
 	for _, name := range list(t, "linux", "byStrength") {
@@ -137,9 +136,23 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// list returns what the variable of the library's that has this name on goos is
-// composed of, each as the names in it; nothing if there is no such variable.
+// list returns the elements of the library's variable of this name on goos, each as
+// the names in it. It returns nothing if there is no such variable.
 func list(t *testing.T, goos, variable string) []string {
+	t.Helper()
+	var elements []string
+	for _, file := range filesOn(t, goos) {
+		for _, value := range valuesOf(file, variable) {
+			for _, element := range value.(*ast.CompositeLit).Elts {
+				elements = append(elements, namesIn(element))
+			}
+		}
+	}
+	return elements
+}
+
+// filesOn returns the files of the library that are compiled on goos.
+func filesOn(t *testing.T, goos string) []*ast.File {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(library, "*.go"))
 	if err != nil {
@@ -147,7 +160,7 @@ func list(t *testing.T, goos, variable string) []string {
 	}
 	on := build.Default
 	on.GOOS, on.GOARCH = goos, "amd64"
-	var elements []string
+	var files []*ast.File
 	for _, path := range paths {
 		if ok, err := on.MatchFile(library, filepath.Base(path)); err != nil {
 			t.Fatal(err)
@@ -158,25 +171,25 @@ func list(t *testing.T, goos, variable string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, decl := range file.Decls {
-			gen, ok := decl.(*ast.GenDecl)
-			if !ok || gen.Tok != token.VAR {
-				continue
-			}
-			for _, spec := range gen.Specs {
-				spec := spec.(*ast.ValueSpec)
-				if spec.Names[0].Name != variable {
-					continue
-				}
-				for _, value := range spec.Values {
-					for _, element := range value.(*ast.CompositeLit).Elts {
-						elements = append(elements, namesIn(element))
-					}
-				}
+		files = append(files, file)
+	}
+	return files
+}
+
+// valuesOf returns what a file gives the variable of this name, if it has one.
+func valuesOf(file *ast.File, variable string) []ast.Expr {
+	for _, decl := range file.Decls {
+		gen, ok := decl.(*ast.GenDecl)
+		if !ok || gen.Tok != token.VAR {
+			continue
+		}
+		for _, spec := range gen.Specs {
+			if spec := spec.(*ast.ValueSpec); spec.Names[0].Name == variable {
+				return spec.Values
 			}
 		}
 	}
-	return elements
+	return nil
 }
 
 // namesIn returns the names in an expression, without those of packages.

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TempDir is t.TempDir for Wine too, where os.RemoveAll does not work
-// (it has no FileDispositionInformationEx in version 8.0).
+// TempDir is t.TempDir for Wine too, where os.RemoveAll does not work (version 8.0
+// has no FileDispositionInformationEx).
 func TempDir(t testing.TB) string {
 	t.Helper()
 	if !Detected() {
@@ -46,7 +46,7 @@ func RemoveAll(dir string) error {
 	return errors.Join(errs...)
 }
 
-// Need skips the test, or the rest of it, under Wine: why says what that lacks.
+// Need skips the test, or the rest of it, under Wine. why says what Wine lacks.
 func Need(t testing.TB, why string) {
 	t.Helper()
 	if Detected() {

@@ -17,17 +17,17 @@ func Detected() bool {
 	return windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() == nil
 }
 
-// Forgotten returns the processes of this program that Wine has ended and the system
-// still has, by their command lines. A process that is killed while it starts may wait
-// for ever for an answer of Wine's server, which has forgotten it: it has one thread
-// then, and there is one process fewer for Wine than there is for the system.
+// Forgotten returns the command lines of those processes of this program that Wine
+// has ended and the system still has. A process that is killed while it starts may
+// wait for ever for an answer of Wine's server, which has forgotten it. It has one
+// thread then, and Wine has one process fewer than the system.
 func Forgotten() []string {
 	if !Detected() {
 		return nil
 	}
 	name := strings.ToLower(filepath.Base(os.Args[0]))
 	found, looks := stuck(name), 20
-	for range looks { // one that starts, or ends, is not that for long
+	for range looks { // one that starts or ends looks like that, but not for long
 		time.Sleep(100 * time.Millisecond)
 		again := stuck(name)
 		found = slices.DeleteFunc(found, func(line string) bool { return !slices.Contains(again, line) })
@@ -35,8 +35,8 @@ func Forgotten() []string {
 	return found
 }
 
-// stuck returns the command lines of the processes with one thread, if the system has
-// more with that name than Wine has.
+// stuck returns the command lines of the processes of that name with one thread, if
+// the system has more of that name than Wine has.
 func stuck(name string) []string {
 	var lines []string
 	count := 0
@@ -59,11 +59,11 @@ func stuck(name string) []string {
 	return lines
 }
 
-// known returns how many processes with that name there are for Wine.
+// known returns how many processes of that name Wine has.
 func known(name string) int {
 	snapshot, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
 	if err != nil {
-		return 1 << 20 // nothing is said without knowing it
+		return 1 << 20 // who does not know says nothing
 	}
 	defer windows.CloseHandle(snapshot)
 	n := 0

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestForgotten: a process that only the system has is found, and nobody that Wine has.
+// TestForgotten: it finds a process that only the system has, and none that Wine
+// has.
 func TestForgotten(t *testing.T) {
 	if !Detected() {
 		t.Skip("SKIPPED: this is about Wine")
