@@ -26,7 +26,8 @@ var (
 	procSetConsoleCtrlHandler = kernel32.NewProc("SetConsoleCtrlHandler")
 )
 
-// Free takes the calling process off its console. It is no error if it has none.
+// Free detaches the calling process from its console. It is no error if it has
+// none.
 func Free() error {
 	if ok, _, err := procFreeConsole.Call(); ok == 0 {
 		if shared, _ := Processes(); shared == nil {
@@ -37,7 +38,8 @@ func Free() error {
 	return nil
 }
 
-// Attach puts the calling process, which has no console, on that of process pid.
+// Attach attaches the calling process, which has no console, to that of process
+// pid.
 func Attach(pid int) error {
 	if ok, _, err := procAttachConsole.Call(uintptr(pid)); ok == 0 {
 		return os.NewSyscallError("AttachConsole", err)
@@ -45,7 +47,7 @@ func Attach(pid int) error {
 	return nil
 }
 
-// Ignore makes the calling process go on whatever event it is sent, for good.
+// Ignore makes the calling process ignore every event, for good.
 func Ignore() error {
 	handled := syscall.NewCallback(func(uintptr) uintptr { return 1 })
 	if ok, _, err := procSetConsoleCtrlHandler.Call(handled, 1); ok == 0 {
@@ -77,8 +79,8 @@ func Processes() ([]int, error) {
 // SendAll sends an event to all processes that share the caller's console.
 func SendAll(event Event) error { return send(event, 0) }
 
-// Break sends CtrlBreak to the console group, if one of members is known to be in
-// it and to share the caller's console.
+// Break sends CtrlBreak to the console group, if it knows that one of members is in
+// it and shares the caller's console.
 //
 // GenerateConsoleCtrlEvent does not say whether there is such a group: for the
 // number of a process that shares the console but leads no group, it sends the
@@ -103,10 +105,10 @@ func send(event Event, group int) error {
 	return os.NewSyscallError("GenerateConsoleCtrlEvent", windows.GenerateConsoleCtrlEvent(uint32(event), uint32(group)))
 }
 
-// inGroup reports whether process pid is in the console group. A process keeps
-// the number in its own memory, which is where consoles have it from. Wine
-// before version 8.3 does not set it: then the leader is taken for what the caller
-// says it is, which is safe there, as an event for no group goes nowhere.
+// inGroup reports whether process pid is in the console group. A process keeps the
+// number in its own memory, from where consoles have it. Wine before version 8.3
+// does not set it. Then inGroup believes the caller about the leader, which is safe
+// there, as an event for no group goes nowhere.
 func inGroup(pid, group int) bool {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_INFORMATION|windows.PROCESS_VM_READ, false, uint32(pid))
 	if err != nil {

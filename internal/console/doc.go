@@ -1,3 +1,3 @@
-// Package console has what Windows offers to send events to the processes of a
-// console; it is empty on other systems.
+// Package console sends events to the processes of a Windows console. It is empty
+// on other systems.
 package console

@@ -17,34 +17,35 @@ func set(sig syscall.Signal, handler uintptr) {
 	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 }
 
-// Ignore ignores sig without the runtime getting to know, which gives programs
-// that are started from here the default back. (os/signal.Notify would do as
-// well, but takes its time.)
+// Ignore ignores sig without telling the runtime, which gives the default back to
+// programs that are started from here. (os/signal.Notify would do as well, but
+// takes its time.)
 func Ignore(sig syscall.Signal) { set(sig, sigIgn) }
 
-// Ignored reports whether this process ignores sig, and a program started from
-// it would. A signal that the runtime has had a handler for from the start is not
-// ignored, whatever it was before: that is the case for each whose default is to
-// end the process, but for SIGHUP and SIGINT.
+// Ignored reports whether this process ignores sig, and so would a program started
+// from it. A signal for which the runtime has had a handler from the start is not
+// ignored, whatever it was before. The runtime has one for each signal whose
+// default is to end the process, but for SIGHUP and SIGINT.
 func Ignored(sig syscall.Signal) bool {
 	var now [8]uintptr // as above
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
 	return errno == 0 && now[0] == sigIgn
 }
 
-// Default has the kernel do about sig what it does by default. Unlike after
-// signal.Reset, the runtime has no part in it, which prints a trace for some.
+// Default makes the kernel do its default for sig. Unlike after signal.Reset, the
+// runtime, which prints a trace for some signals, has no part in it.
 func Default(sig syscall.Signal) { set(sig, sigDfl) }
 
-// EndLike ends the process the way status says that another one has ended, so
-// that whoever waits for this one gets to know. There is no second core dump.
+// EndLike ends the process the way status says that another one has ended, so that
+// whoever waits for this one learns it. It dumps no second core.
 func EndLike(status syscall.WaitStatus) {
 	if !status.Signaled() {
 		syscall.Exit(status.ExitStatus())
 	}
 	sig := status.Signal()
 	if os.Getpid() == 1 {
-		syscall.Exit(128 + int(sig)) // the init of a PID namespace does not die of its own signals
+		// The init of a PID namespace does not die of its own signals.
+		syscall.Exit(128 + int(sig))
 	}
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)

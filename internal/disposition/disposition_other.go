@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Ignore has sig do nothing; a program that is started from here gets the
-// default back.
+// Ignore makes sig do nothing. A program that is started from here gets the default
+// back.
 func Ignore(sig syscall.Signal) { signal.Notify(make(chan os.Signal, 1), sig) }
 
 // Ignored reports what the Go runtime knows of: SIGHUP and SIGINT.
@@ -20,9 +20,9 @@ func Ignored(sig syscall.Signal) bool { return signal.Ignored(sig) }
 // Default is signal.Reset.
 func Default(sig syscall.Signal) { signal.Reset(sig) }
 
-// EndLike ends the process the way status says that another one has ended. Only
-// SIGHUP, SIGINT, SIGTERM and SIGKILL are repeated: for others, Go's runtime
-// does nothing, or prints a trace, and the exit status is a shell's, 128+n.
+// EndLike ends the process the way status says that another one has ended. It
+// repeats only SIGHUP, SIGINT, SIGTERM and SIGKILL: for others, Go's runtime does
+// nothing or prints a trace, so the exit status is a shell's, 128+n.
 func EndLike(status syscall.WaitStatus) {
 	if !status.Signaled() {
 		syscall.Exit(status.ExitStatus())

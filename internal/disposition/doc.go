@@ -1,3 +1,3 @@
-// Package disposition is for what os/signal cannot do: how the kernel, rather
-// than Go's runtime, has this process take signals, and how it ends by one.
+// Package disposition is for what os/signal cannot do: to set what the kernel,
+// rather than Go's runtime, does with a signal, and to end the process by one.
 package disposition

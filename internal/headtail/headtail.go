@@ -1,4 +1,5 @@
-// Package headtail cuts what is too long: it keeps the beginning and the end.
+// Package headtail cuts output that is too long: it keeps the beginning and the
+// end.
 package headtail
 
 import (
@@ -6,14 +7,14 @@ import (
 	"io"
 )
 
-// Writer passes on the first half of Limit bytes to To at once, and keeps the
-// last half of what comes after it until Flush. However much is written, it
-// holds no more than that half, and a buffer.
+// Writer writes the first half of Limit bytes to To at once, and keeps the last
+// half of what comes after it until Flush. However much is written, it holds no
+// more than that half, and a buffer.
 type Writer struct {
 	To    io.Writer
 	Limit int64
-	// Gone, if not nil, is asked now and then for an error that To would return: what is
-	// left out is not written, so that nobody would notice otherwise.
+	// Gone, if not nil, returns an error if To would. ReadFrom asks it now and
+	// then: what is left out is not written, so nobody would notice otherwise.
 	Gone func() error
 
 	passed  int64
@@ -22,7 +23,7 @@ type Writer struct {
 	dropped int64
 }
 
-// Dropped is how many bytes have been left out so far.
+// Dropped returns how many bytes have been left out so far.
 func (w *Writer) Dropped() int64 { return w.dropped }
 
 func (w *Writer) Write(p []byte) (int, error) {
@@ -52,9 +53,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadFrom makes io.Copy read in pieces as large as a pipe, and most of it to
-// where it is kept, without another copy. r must leave alone what it does not
-// fill of a buffer, as files do.
+// ReadFrom makes io.Copy read in pieces as large as a pipe, most of them to where
+// they are kept, without another copy. r must not touch the part of a buffer that
+// it does not fill. Files do not.
 func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	const piece = 64 << 10
 	buf := make([]byte, piece)
@@ -90,8 +91,8 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// Flush passes on the tail, after a line that says how much is missing before
-// it, if anything is. It is called once, when all has been written.
+// Flush writes the tail to To, after a line that says how much is missing before
+// it, if anything is. Call it once, when all has been written.
 func (w *Writer) Flush() error {
 	var b []byte
 	if w.dropped > 0 {

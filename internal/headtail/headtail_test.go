@@ -10,7 +10,7 @@ import (
 	"testing/iotest"
 )
 
-// model is what is to come out: the first and the last half, and the count.
+// model is what should come out: the first and the last half, and the count.
 func model(limit int, in []byte) string {
 	head, tail := limit-limit/2, limit/2
 	if len(in) <= limit {
@@ -81,7 +81,7 @@ type odd struct{ io.Reader }
 
 func (o odd) Read(b []byte) (int, error) { return o.Reader.Read(b[:min(len(b), 1+len(b)*2/3)]) }
 
-// TestTo: an error of the writer below is the caller's.
+// TestTo: the caller gets an error of the writer below.
 func TestTo(t *testing.T) {
 	r, to := io.Pipe()
 	r.Close()

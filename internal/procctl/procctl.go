@@ -3,8 +3,8 @@
 // Package procctl is what FreeBSD has in procctl(2): reapers, which get the
 // orphans of their descendants, and parent-death signals.
 //
-// Numbers and structures are those of FreeBSD's sys/procctl.h, on amd64 and
-// arm64. What is made of them is compiled and tested on every Unix.
+// Numbers and structures are those of FreeBSD's sys/procctl.h, on amd64 and arm64.
+// The code that reads them is compiled and tested on every Unix.
 package procctl
 
 import (
@@ -24,7 +24,8 @@ type status struct {
 	_           [15]uint32
 }
 
-const statusOwned = 1 // REAPER_STATUS_OWNED: the process asked about is a reaper itself
+// statusOwned is REAPER_STATUS_OWNED: the process asked about is a reaper itself.
+const statusOwned = 1
 
 // pidInfo is struct procctl_reaper_pidinfo.
 type pidInfo struct {
@@ -38,7 +39,7 @@ type pidInfo struct {
 const (
 	infoValid  = 1 // the kernel has filled it in
 	infoChild  = 2 // of the reaper asked about
-	infoReaper = 4 // itself: its descendants are not in the list
+	infoReaper = 4 // a reaper itself: its descendants are not in the list
 )
 
 // killing is struct procctl_reaper_kill.
@@ -51,7 +52,7 @@ type killing struct {
 	_       [15]uint32
 }
 
-// The kernel copies that many bytes from and to them.
+// The kernel copies this many bytes from and to the structures.
 const (
 	_ = uint(unsafe.Sizeof(status{})) - 80
 	_ = 80 - uint(unsafe.Sizeof(status{}))
@@ -67,7 +68,8 @@ const (
 	_ = 12 - uint(unsafe.Offsetof(killing{}.killed))
 )
 
-// kernel is what the system tells of the reaper that process id is, or else has.
+// kernel is what the system tells of the reaper id: the process itself if it is
+// one, else the reaper that it has.
 type kernel interface {
 	status(id int) (status, error)
 	// pids fills list as far as it goes.
@@ -79,13 +81,13 @@ func listed(k kernel, id int) ([]pidInfo, error) {
 	s, err := k.status(id)
 	for err == nil {
 		if s.flags&statusOwned == 0 {
-			return nil, syscall.ESRCH // the list would be somebody else's
+			return nil, syscall.ESRCH // the list would be that of another reaper
 		}
 		list := make([]pidInfo, 2*s.descendants+16)
 		if err = k.pids(id, list); err != nil {
 			break
 		}
-		// A list that is full may be cut off: there have been forks since.
+		// A full list may be cut off: there may have been forks since.
 		if got := filled(list); len(got) < len(list) {
 			return got, nil
 		}
@@ -94,7 +96,7 @@ func listed(k kernel, id int) ([]pidInfo, error) {
 	return nil, err
 }
 
-// filled returns the entries up to the first that the kernel has not filled in.
+// filled returns the entries before the first that the kernel has not filled in.
 func filled(list []pidInfo) []pidInfo {
 	end := slices.IndexFunc(list, func(p pidInfo) bool { return p.flags&infoValid == 0 })
 	if end < 0 {
@@ -111,7 +113,9 @@ func descendants(k kernel, id int) ([]int, error) {
 	for queue := []int{id}; len(queue) > 0; queue = queue[1:] {
 		list, err := listed(k, queue[0])
 		if queue[0] != id && errors.Is(err, syscall.ESRCH) {
-			continue // it has ended, or is a reaper no more: those below it are above by now
+			// It has ended, or is no reaper any more: its descendants are in the
+			// lists of those above it by now.
+			continue
 		}
 		if err != nil {
 			return nil, err

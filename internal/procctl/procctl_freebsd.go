@@ -35,7 +35,7 @@ const (
 // self is the calling process: "id zero is a shortcut" (procctl(2)).
 const self = 0
 
-// call is procctl(2) about the process id.
+// call is procctl(2) for the process id.
 func call(id, request int, data unsafe.Pointer) error {
 	const byPID = 0 // P_PID, sys/wait.h
 	var errno syscall.Errno
@@ -57,27 +57,27 @@ func SetParentDeathSignal(sig syscall.Signal) error {
 	return call(self, pdeathsigCtl, unsafe.Pointer(&number))
 }
 
-// Acquire makes the calling process a reaper: what is forked from now on, by it
-// or below it, becomes its child when the parent ends. The error is EBUSY if it
-// is one already.
+// Acquire makes the calling process a reaper: a process that it or a descendant
+// forks from now on becomes its child when the parent ends. The error is EBUSY if
+// it is a reaper already.
 func Acquire() error { return call(self, reapAcquire, nil) }
 
 // Sweep calls reap for the children of the calling process, a reaper, but for
-// spare, and returns how many processes are below it then: spare and zombies count
-// until they have been reaped, those below another reaper do not. While one of
-// those lives, that reaper does too, or has left them to this one.
+// spare. It returns how many processes are below it then: spare and zombies count
+// until they have been reaped, those below another reaper do not count. While one
+// of those lives, that reaper lives too, or has left them to this one.
 func Sweep(spare int, reap func(pid int) bool) (left int, err error) {
 	return sweep(system{}, self, spare, reap)
 }
 
-// Descendants returns the PIDs of all processes below the reaper id, zombies and
-// those below other reapers included. The error is ESRCH if there is no such
-// process, or it is no reaper.
+// Descendants returns the PIDs of all processes below the reaper id. It includes
+// zombies, and those below other reapers. The error is ESRCH if there is no such
+// process, or if it is no reaper.
 func Descendants(id int) ([]int, error) { return descendants(system{}, id) }
 
-// Kill sends sig to all processes below the calling one, a reaper, those below
-// other reapers included, and to those that they are forking. The error is ESRCH
-// if there is none, and EPERM if none may be signalled.
+// Kill sends sig to all processes below the calling one, a reaper, and to those
+// that they are forking. It includes those below other reapers. The error is ESRCH
+// if there is none, and EPERM if it may signal none.
 func Kill(sig syscall.Signal) error {
 	return call(self, reapKill, unsafe.Pointer(&killing{signal: int32(sig)}))
 }

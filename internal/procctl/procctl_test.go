@@ -20,7 +20,7 @@ func record(pid, subtree int32, flags uint32) []byte {
 	return b
 }
 
-// TestLayout: what the kernel writes is what is read.
+// TestLayout: the structures read what the kernel writes.
 func TestLayout(t *testing.T) {
 	list := make([]pidInfo, 3)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&list[0])), 3*72)
@@ -49,10 +49,10 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// tree is a kernel: the reapers, and what each of them has.
+// tree is a kernel that has reapers with these lists.
 type tree struct {
 	reapers map[int][]pidInfo
-	// grow is how many more there are each time the list is asked for.
+	// grow is how many entries more there are each time the list is read.
 	grow int
 }
 
@@ -77,7 +77,8 @@ func TestDescendants(t *testing.T) {
 	r := &tree{reapers: map[int][]pidInfo{
 		100: {{pid: 101, flags: infoValid | infoChild}, {pid: 102, flags: infoValid | infoReaper}, {pid: 103, flags: infoValid | infoReaper}},
 		102: {{pid: 104, flags: infoValid}, {pid: 105, flags: infoValid | infoReaper}},
-		105: {{pid: 106, flags: infoValid}, {pid: 100, flags: infoValid}}, // nobody is below itself
+		// Nobody is below itself.
+		105: {{pid: 106, flags: infoValid}, {pid: 100, flags: infoValid}},
 		// 103 has ended since.
 	}}
 	got, err := descendants(r, 100)
@@ -89,7 +90,7 @@ func TestDescendants(t *testing.T) {
 	}
 }
 
-// TestListGrows: a list that was too short when it was read is read again.
+// TestListGrows: it reads a list again that was too short.
 func TestListGrows(t *testing.T) {
 	r := &tree{reapers: map[int][]pidInfo{100: {{pid: 101, flags: infoValid}}}, grow: 100}
 	got, err := descendants(r, 100)
@@ -116,14 +117,16 @@ func TestSweep(t *testing.T) {
 		r.reapers[100] = slices.DeleteFunc(r.reapers[100], func(p pidInfo) bool { return int(p.pid) == pid })
 		return true
 	}
-	if left, err := sweep(r, 100, 101, reap); left != 3 || err != nil { // 101, 103, 104
+	// Left are 101, 103, 104.
+	if left, err := sweep(r, 100, 101, reap); left != 3 || err != nil {
 		t.Errorf("%d left, %v", left, err)
 	}
 	// 103 ends, and leaves 105 to 100.
 	delete(r.reapers, 103)
 	zombies[103] = true
 	r.reapers[100] = append(r.reapers[100], pidInfo{pid: 105, flags: infoValid})
-	if left, err := sweep(r, 100, 101, reap); left != 3 || err != nil { // 101, 104, 105
+	// Left are 101, 104, 105.
+	if left, err := sweep(r, 100, 101, reap); left != 3 || err != nil {
 		t.Errorf("%d left, %v", left, err)
 	}
 	r.reapers[100] = r.reapers[100][:1]

@@ -1,5 +1,5 @@
-// Package release makes a module proxy of directories, for tests of what others get:
-// somebody whose go.mod requires Corral, or who installs the command.
+// Package release makes a module proxy of directories. It is for tests of what
+// those get whose go.mod requires Corral, or who install the command.
 package release
 
 import (
@@ -13,19 +13,20 @@ import (
 	"testing"
 )
 
-// Version is that of all modules which are published.
+// Version is the version of all published modules.
 const Version = "v0.0.0"
 
-// Proxy is a directory that the go command takes modules from.
+// Proxy is a directory from which the go command takes modules.
 type Proxy struct {
 	dir string
 	env []string
 }
 
-// NewProxy returns an empty proxy. The test is skipped where there is no go command.
+// NewProxy returns an empty proxy. It skips the test where there is no go command.
 func NewProxy(t testing.TB) *Proxy {
 	t.Helper()
-	// The modules that Corral requires are in the cache, as the test has been built.
+	// The modules that Corral requires are in the cache, as the test has been
+	// built.
 	out, err := exec.Command("go", "env", "GOMODCACHE", "GOPROXY").Output()
 	if err != nil {
 		t.Skip("SKIPPED, needs the go command: ", err)
@@ -38,8 +39,8 @@ func NewProxy(t testing.TB) *Proxy {
 	return p
 }
 
-// Publish makes a version of the module in a directory, as it is there: without the
-// modules below it, as the go command does it.
+// Publish publishes a version of the module in a directory, as it is there: without
+// the modules below it, as the go command does it.
 func (p *Proxy) Publish(t testing.TB, dir, module string) {
 	t.Helper()
 	to := filepath.Join(p.dir, filepath.FromSlash(module), "@v")
@@ -107,7 +108,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Setenv changes the environment of Go.
+// Setenv sets a variable in the environment of Go.
 func (p *Proxy) Setenv(name, value string) { p.env = append(p.env, name+"="+value) }
 
 // Go runs the go command in a directory, with modules from the proxy, and returns

@@ -4,8 +4,8 @@
 // macOS, whose orphans go to launchd. It is the best that can be done there, and
 // not enough for a process that does not want to be found: see Tracker.
 //
-// Only the process table itself is the system's; what is made of it is compiled
-// and tested everywhere.
+// Only the process table belongs to the system. The rest is compiled and tested on
+// every Unix.
 package track
 
 import (
@@ -21,36 +21,36 @@ import (
 // Table is the process table.
 type Table interface {
 	// Rows returns the processes, in any order and with what proctree.Group fills.
-	// One that is ending may be a zombie in it already, but has to be in it as long
-	// as others have it for their parent.
+	// A process that is ending may be a zombie already, but has to be among them as
+	// long as others have it as their parent.
 	Rows() ([]proctree.Process, error)
 	// Follow arranges for a look when the process forks, executes a program or
 	// ends. The error is proctree.ErrGone if it has ended.
 	Follow(proctree.ID) error
-	// Birth returns the numbers that a process and the one that has forked it have
-	// had from their births on, and no others have: 0 where it cannot be told.
+	// Birth returns the numbers that a process and the one that forked it have had
+	// from birth, and no others have. Each is 0 where it is not known.
 	Birth(pid int) (own, parent uint64)
 }
 
 // A Tracker knows the members of one run: the leader, and
 //
-//   - the children of members, also such as have lost their parent before they
-//     were seen: a member keeps being one whatever session or group it moves to;
+//   - the children of members, also those that lost their parent before they were
+//     seen. A member stays one, whatever session or group it moves to;
 //   - orphans in a session that a member has made, or in a process group that one
-//     leads or has led. The session and the group that the leader was started in
-//     are those of others, too, so an orphan in them is not a member by that.
+//     leads or has led. Others share the session and the group that the leader was
+//     started in, so an orphan in them is not a member for that reason.
 //
-// What it cannot know is an orphan whose parent has come and gone between two
-// looks, unless a session or a group gives it away: a double fork in the group
-// that the leader was started in, or with a setsid(2). There is a look after each
-// fork, exec and end of a member, so the parent must have been quick.
+// It cannot know an orphan whose parent has come and gone between two looks, unless
+// a session or a group gives it away: a double fork in the group that the leader
+// was started in, or with a setsid(2). There is a look after each fork, exec and
+// end of a member, so the parent must have been quick.
 type Tracker struct {
 	table  Table
 	home   int // the session that the leader was started in
-	self   int // the PID of who tracks, never a member
+	self   int // the PID of the process that tracks, never a member
 	mu     sync.Mutex
 	known  map[proctree.ID]member // those last seen
-	ours   map[int]bool           // the sessions and groups of the run, both by their number
+	ours   map[int]bool           // the run's sessions and groups, by number
 	missed bool
 }
 
@@ -72,10 +72,10 @@ func New(table Table, leader proctree.ID, home, self int) *Tracker {
 	}
 }
 
-// Look returns the live members, older ones first. It looks until two looks
-// agree, the last one of the Look before counting as one, or gives up on that: a
-// run that forks all the time never comes to rest. It may be called by several
-// goroutines.
+// Look returns the live members, older ones first. It looks until two looks agree,
+// where the last one of the Look before counts. After some looks it gives up on
+// that: a run that forks all the time never comes to rest. Several goroutines may
+// call it.
 func (t *Tracker) Look() ([]proctree.Process, error) {
 	const most = 20
 	t.mu.Lock()
@@ -88,16 +88,15 @@ func (t *Tracker) Look() ([]proctree.Process, error) {
 	}
 }
 
-// Missed reports whether a member could not be followed when Look was called
-// last: nothing will say that it forks or ends.
+// Missed reports whether the last Look could not follow a member: nothing will say
+// that it forks or ends.
 func (t *Tracker) Missed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.missed
 }
 
-// look looks once. changed says that the members are not those of the look
-// before.
+// look looks once. changed means that the members are not those of the look before.
 func (t *Tracker) look() (members []proctree.Process, changed bool, err error) {
 	rows, err := t.table.Rows()
 	if err != nil {
@@ -115,7 +114,7 @@ func (t *Tracker) look() (members []proctree.Process, changed bool, err error) {
 		if !m.followed {
 			err := t.table.Follow(row.ID)
 			m.followed = err == nil
-			// What it did before is known only by another look.
+			// Only another look can tell what it did before.
 			changed = changed || m.followed
 			t.missed = t.missed || !m.followed && !errors.Is(err, proctree.ErrGone)
 		}
@@ -126,13 +125,12 @@ func (t *Tracker) look() (members []proctree.Process, changed bool, err error) {
 	return members, changed, nil
 }
 
-// find returns the rows that are live members', and takes down their sessions
-// and groups.
+// find returns the rows of the live members, and notes their sessions and groups.
 func (t *Tracker) find(rows []proctree.Process) []proctree.Process {
 	t.forget(rows)
 	var members []proctree.Process
 	is := make(map[int]bool)        // by PID
-	births := make(map[uint64]bool) // of members, those included that have ended since the last look
+	births := make(map[uint64]bool) // of members, and of those that have just ended
 	for _, m := range t.known {
 		births[m.birth] = true
 	}
@@ -179,9 +177,10 @@ func (t *Tracker) find(rows []proctree.Process) []proctree.Process {
 	return members
 }
 
-// forget drops the sessions and groups that are not the run's any more. A PID is
-// not given out anew while a session or a group has it for its number, so one is
-// gone if no live process is in it, or if one that is no member leads it.
+// forget drops the sessions and groups that are no longer the run's. The kernel
+// does not give out a PID anew while a session or a group has it as its number. So
+// a session or group is gone if no live process is in it, or if a process that is
+// no member leads it.
 func (t *Tracker) forget(rows []proctree.Process) {
 	used := make(map[int]bool)
 	taken := make(map[int]bool)
@@ -201,10 +200,9 @@ func (t *Tracker) forget(rows []proctree.Process) {
 	}
 }
 
-// Kill kills all members. Before that it stops them (SIGSTOP), and looks until
-// all have been seen stopped and nobody else has turned up: a child whose parent
-// is killed is lost if it has not been seen. Those that do not stop are not waited
-// for forever.
+// Kill kills all members. Before that it stops them (SIGSTOP), and looks until all
+// have stopped and no others have turned up: a child that has not been seen is lost
+// when its parent is killed. It does not wait forever for those that do not stop.
 func (t *Tracker) Kill(stop, kill func(proctree.ID)) error {
 	const most = 20
 	sent := make(map[proctree.ID]bool)

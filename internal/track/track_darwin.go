@@ -10,8 +10,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// System is the process table of macOS, with a kqueue(2) for its news. It is
-// there until the calling process ends.
+// System is the process table of macOS, with a kqueue(2) for its news. It stays
+// until the calling process ends.
 type System struct {
 	fd    int
 	child proctree.ID
@@ -38,8 +38,8 @@ func Open() (*System, error) {
 	return s, nil
 }
 
-// FollowChild is Follow for the one child of the calling process of which Ended
-// is to be known.
+// FollowChild is Follow for the one child of the calling process that Ended is
+// about.
 func (s *System) FollowChild(child proctree.ID) error {
 	s.mu.Lock()
 	s.child = child
@@ -47,10 +47,11 @@ func (s *System) FollowChild(child proctree.ID) error {
 	return s.Follow(child)
 }
 
-// News receives when a followed process has forked, executed a program or ended.
+// News returns a channel that receives a value when a followed process has forked,
+// executed a program or ended.
 func (s *System) News() <-chan struct{} { return s.news }
 
-// Ended returns how the child has ended, as wait4(2) would say it, if it has.
+// Ended returns the status of the child as wait4(2) has it, if the child has ended.
 func (s *System) Ended() (status uint32, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,10 +90,10 @@ func (s *System) Follow(id proctree.ID) error {
 	switch {
 	case err == unix.ESRCH:
 		return proctree.ErrGone
-	case err != nil && err != unix.EINTR: // that one has made the change
+	case err != nil && err != unix.EINTR: // with EINTR the change is made
 		return os.NewSyscallError("kevent", err)
 	}
-	// Only now, as the PID may have been taken over before.
+	// Only now: before, another process may have taken over the PID.
 	if now, err := proctree.Identify(id.PID); err != nil || now != id {
 		return proctree.ErrGone
 	}
@@ -100,7 +101,7 @@ func (s *System) Follow(id proctree.ID) error {
 	return nil
 }
 
-// Birth is proc_pidinfo of libproc, by the system call below it.
+// Birth is libproc's proc_pidinfo, by its system call.
 func (s *System) Birth(pid int) (own, parent uint64) {
 	const (
 		pidInfo    = 2  // PROC_INFO_CALL_PIDINFO

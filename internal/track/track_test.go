@@ -12,20 +12,20 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// fake is a process table of people's own making. Before each look, what is due
-// then happens.
+// fake is a process table in which the tests make the processes. What is due at a
+// look happens before it.
 type fake struct {
 	rows     map[int]proctree.Process
 	looks    int
 	at       map[int]func() // by the number of looks that came before
 	always   func()
 	followed []int
-	parents  map[int]uint64 // the birth numbers of those who have forked, nil if they are not told
+	parents  map[int]uint64 // the birth numbers of the parents, nil if not known
 	refuse   map[int]error
 	fail     error
 }
 
-// Who is always there: launchd, a daemon, the shell, the owner in the group and
+// These are always there: launchd, a daemon, the shell, the owner in the group and
 // the session of the shell's job, and the keeper.
 const (
 	shell  = 100
@@ -120,7 +120,8 @@ func want(t *testing.T, tr *Tracker, pids ...int) {
 	}
 }
 
-// TestMembers: who is a member, and who is not though it looks like one.
+// TestMembers: which process is a member, and which is not though it looks like
+// one.
 func TestMembers(t *testing.T) {
 	for name, test := range map[string]struct {
 		then func(*fake) // after a look at the leader, 401 and 402 below it
@@ -160,7 +161,7 @@ func TestMembers(t *testing.T) {
 			f.add(501, 500, owner, shell)
 			f.end(50, 500)
 		}, []int{leader, 401, 402}},
-		// The escape that the documentation tells of.
+		// The documentation tells of this escape.
 		"a double fork between looks, in the owner's group": {func(f *fake) {
 			f.add(410, 401, owner, shell)
 			f.add(411, 410, owner, shell)
@@ -184,8 +185,8 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// TestGivenAway: orphans whose parent nobody has seen, in a session or a group
-// that a member has made.
+// TestGivenAway: an orphan whose parent nobody has seen is a member by the session
+// or the group that a member has made, for as long as the run has the number.
 func TestGivenAway(t *testing.T) {
 	for name, place := range map[string]struct{ pgid, sid int }{
 		"session":              {402, 402},
@@ -215,6 +216,30 @@ func TestGivenAway(t *testing.T) {
 			want(t, tr, leader, 412)
 		})
 	}
+}
+
+// TestGivenAwayByLeader: the session or the group may be the leader's own.
+func TestGivenAwayByLeader(t *testing.T) {
+	t.Run("ended after a look", func(t *testing.T) {
+		f := newFake()
+		f.change(leader, func(p *proctree.Process) { p.PGID, p.SID = leader, leader })
+		tr := f.tracker()
+		want(t, tr, leader)
+		f.add(411, 1, leader, leader)
+		f.end(leader)
+		want(t, tr, 411)
+	})
+	t.Run("ended before the first look", func(t *testing.T) {
+		f := newFake()
+		f.add(411, 1, leader, shell)
+		f.end(leader)
+		want(t, New(f, proctree.ID{PID: leader, Start: 1400}, shell, keeper), 411)
+	})
+}
+
+// TestNotGivenAway: another process has taken over the number, or has joined, or is
+// in a session that is not told.
+func TestNotGivenAway(t *testing.T) {
 	t.Run("taken over between two looks", func(t *testing.T) {
 		f := newFake()
 		f.add(402, leader, 402, 402)
@@ -224,32 +249,6 @@ func TestGivenAway(t *testing.T) {
 		f.addAt(9999, 402, 50, 402, 402)
 		f.addAt(9999, 414, 1, 402, 402)
 		want(t, tr, leader)
-	})
-	t.Run("the leader's own", func(t *testing.T) {
-		f := newFake()
-		f.change(leader, func(p *proctree.Process) { p.PGID, p.SID = leader, leader })
-		tr := f.tracker()
-		want(t, tr, leader)
-		f.add(411, 1, leader, leader)
-		f.end(leader)
-		want(t, tr, 411)
-	})
-	t.Run("births are not told", func(t *testing.T) {
-		f := newFake()
-		f.parents = nil
-		f.add(402, leader, 402, shell)
-		tr := f.tracker()
-		want(t, tr, leader, 402)
-		f.add(403, 402, 402, shell)
-		f.add(404, 402, owner, shell)
-		f.end(402)
-		want(t, tr, leader, 403)
-	})
-	t.Run("the leader's own, and it has ended before the first look", func(t *testing.T) {
-		f := newFake()
-		f.add(411, 1, leader, shell)
-		f.end(leader)
-		want(t, New(f, proctree.ID{PID: leader, Start: 1400}, shell, keeper), 411)
 	})
 	t.Run("a session that is not told", func(t *testing.T) {
 		f := newFake()
@@ -269,8 +268,22 @@ func TestGivenAway(t *testing.T) {
 	})
 }
 
-// TestKeeperIsNone: not even when it has lost its parent, in a session that is
-// the run's.
+// TestGivenAwayWithoutBirths: where the births are not known, the group still gives
+// an orphan away.
+func TestGivenAwayWithoutBirths(t *testing.T) {
+	f := newFake()
+	f.parents = nil
+	f.add(402, leader, 402, shell)
+	tr := f.tracker()
+	want(t, tr, leader, 402)
+	f.add(403, 402, 402, shell)
+	f.add(404, 402, owner, shell)
+	f.end(402)
+	want(t, tr, leader, 403)
+}
+
+// TestKeeperIsNone: the keeper is no member, not even when it has lost its parent
+// and is in a session of the run's.
 func TestKeeperIsNone(t *testing.T) {
 	f := newFake()
 	f.change(leader, func(p *proctree.Process) { p.PGID, p.SID = leader, leader })
@@ -280,7 +293,7 @@ func TestKeeperIsNone(t *testing.T) {
 	want(t, tr, leader)
 }
 
-// TestEnding: children of a member that is about to be a zombie are still its.
+// TestEnding: a member that is about to be a zombie still has its children.
 func TestEnding(t *testing.T) {
 	f := newFake()
 	f.add(401, leader, owner, shell)
@@ -309,7 +322,7 @@ func TestLooksAgree(t *testing.T) {
 		t.Errorf("%v are followed", f.followed)
 	}
 	want(t, tr, leader)
-	if f.looks != 7 { // it agrees with the last one of the Look before
+	if f.looks != 7 { // it agrees with the last look before
 		t.Errorf("%d looks", f.looks)
 	}
 
@@ -322,8 +335,8 @@ func TestLooksAgree(t *testing.T) {
 	}
 }
 
-// TestNotFollowed: who cannot be followed is a member, and said to be missed
-// until it can be.
+// TestNotFollowed: a process that cannot be followed is a member, and counts as
+// missed until it can be.
 func TestNotFollowed(t *testing.T) {
 	f := newFake()
 	f.add(401, leader, owner, shell)
@@ -354,7 +367,7 @@ func TestNotFollowed(t *testing.T) {
 	}
 }
 
-// TestKill: members are stopped, all of them, before one is killed.
+// TestKill: it stops all members before it kills one.
 func TestKill(t *testing.T) {
 	f := newFake()
 	f.add(401, leader, owner, shell)
@@ -365,7 +378,7 @@ func TestKill(t *testing.T) {
 		sent = append(sent, -id.PID)
 		switch id.PID {
 		case 403: // may not be signalled
-		case leader: // in the middle of a fork, whose child is there two looks later
+		case leader: // it is in a fork, whose child is there two looks later
 			f.at[f.looks+2] = func() {
 				f.add(402, leader, owner, shell)
 				f.add(403, 402, owner, shell)
@@ -405,8 +418,8 @@ func TestParseBirth(t *testing.T) {
 	}
 }
 
-// TestParentEnds: the last thing that a member does is to fork, and nobody has
-// looked at it since.
+// TestParentEnds: the last thing that a member does is to fork, and there has been
+// no look since.
 func TestParentEnds(t *testing.T) {
 	f := newFake()
 	tr := f.tracker()

@@ -16,9 +16,10 @@ func newWake() (wake, error) {
 
 func (w wake) close() { unix.Close(w.in) }
 
-// pollMore is poll(2) for more descriptors than the process may have now, which poll(2)
-// refuses: somebody may have lowered the limit by prlimit(2). It is select(2), which goes by what is
-// open. Descriptors that are too large for that, from 1024 on, are never ready.
+// pollMore is poll(2) for more descriptors than the process may have now, which
+// poll(2) refuses: another process may have lowered the limit by prlimit(2). It is
+// select(2), which goes by what is open. Descriptors from 1024 on are too large for
+// that, and are never ready.
 func pollMore(fds []unix.PollFd, timeout int) (n int, err error) {
 	const most = 1024
 	var in, pri unix.FdSet

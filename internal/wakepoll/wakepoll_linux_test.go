@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestNoDescriptor: the context ends the wait also where there is no descriptor for that,
-// and so does what is waited for.
+// TestNoDescriptor: without a descriptor for the wake-up, the context still ends
+// the wait, and so do the descriptors waited for, and the timeout.
 func TestNoDescriptor(t *testing.T) {
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {

@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd
 
-// Package wakepoll waits for descriptors in a thread, and for a context.
+// Package wakepoll waits for descriptors, and for a context, in one thread.
 package wakepoll
 
 import (
@@ -10,10 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Poll is poll(2), which ctx being done ends as well: with 0, and no error. The
+// Poll is poll(2), which also returns, with 0 and no error, when ctx is done. The
 // timeout is in milliseconds; negative is none. It blocks a thread.
 //
-// To be woken takes a descriptor. Until there is one to be had, it looks at ctx again and again.
+// ctx wakes it by a descriptor. As long as there is none to be had, Poll looks at
+// ctx again and again.
 func Poll(ctx context.Context, fds []unix.PollFd, timeout int) (n int, err error) {
 	if ctx.Done() == nil {
 		return poll(fds, timeout)
@@ -48,7 +49,7 @@ func (w wake) poll(ctx context.Context, fds []unix.PollFd, timeout int) (n int, 
 	})
 	defer func() {
 		if !stop() {
-			<-woken // it may be about to write to the descriptor
+			<-woken // the function may be about to write to the descriptor
 		}
 	}()
 	all := append(fds[:len(fds):len(fds)], unix.PollFd{Fd: int32(w.out), Events: unix.POLLIN})
