@@ -12,7 +12,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// perRun compares what runs take in an owner with what they take in one that
+// perRun compares what runs take in an owner with what they take in an owner that
 // uses os/exec.
 func perRun(o owner, rounds int) (result, error) {
 	var ours, theirs []usage
@@ -55,11 +55,11 @@ func idling(o owner, idle time.Duration) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	more, err := settle(append(helpers, cmd.Process.Pid), idle)
+	more, err := idleSwitches(append(helpers, cmd.Process.Pid), idle)
 	return result{reached: strconv.Itoa(more)}, err
 }
 
-// helpersOf are the keepers, or the guard, of an owner.
+// helpersOf returns the keepers, or the guard, of an owner.
 func helpersOf(pid int) ([]int, error) {
 	children, err := proctree.ChildPIDs(pid)
 	if err != nil {
@@ -78,7 +78,7 @@ func helpersOf(pid int) ([]int, error) {
 	return helpers, nil
 }
 
-// switches is how often a thread of the processes has been given a processor.
+// switches returns how often a thread of the processes has been given a processor.
 func switches(pids []int) (sum int, err error) {
 	err = eachThread(pids, "status", func(status string) {
 		for line := range strings.Lines(status) {
@@ -91,10 +91,10 @@ func switches(pids []int) (sum int, err error) {
 	return sum, err
 }
 
-// settle is how often threads of the processes are given a processor in a time
-// when nothing happens. A runtime that has just started has this and that to do,
-// so the first such time with none counts, or the last one within a minute.
-func settle(pids []int, idle time.Duration) (more int, err error) {
+// idleSwitches returns how often threads of the processes are given a processor in
+// a time when nothing happens. A runtime that has just started has this and that to
+// do, so the first such time with none counts, or the last one within a minute.
+func idleSwitches(pids []int, idle time.Duration) (more int, err error) {
 	deadline := time.Now().Add(time.Minute)
 	before, err := switches(pids)
 	for err == nil {
@@ -126,8 +126,8 @@ func eachThread(pids []int, file string, f func(string)) error {
 	return nil
 }
 
-// helper is what a keeper or a guard takes when its run has just started. It is
-// this program once more, as it would be any owner.
+// helper measures what a keeper or a guard takes when its run has just started. It
+// is this program once more, as it is any owner's.
 func helper(o owner, rounds int) (result, error) {
 	var rss []float64
 	var cpu []time.Duration
@@ -159,7 +159,8 @@ func helperOnce(ownerPID int) (rss float64, cpu time.Duration, err error) {
 	if len(helpers) != 1 {
 		return 0, 0, fmt.Errorf("%d helpers; want one", len(helpers))
 	}
-	if _, err := settle(helpers, 100*time.Millisecond); err != nil { // nobody waits for a guard to be ready
+	// Nobody waits for a guard to be ready.
+	if _, err := idleSwitches(helpers, 100*time.Millisecond); err != nil {
 		return 0, 0, err
 	}
 	p, err := proctree.Lookup(helpers[0])

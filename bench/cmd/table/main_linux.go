@@ -1,5 +1,5 @@
-// Command table measures Corral against what a user would pick instead and
-// prints a Markdown table: see docs/performance.md. It is for Linux.
+// Command table measures Corral against what a user would pick instead, and prints
+// a Markdown table: see docs/performance.md. It is for Linux.
 package main
 
 import (
@@ -19,15 +19,15 @@ import (
 
 // effort is how much is measured.
 type effort struct {
-	rounds int // of what takes milliseconds
+	rounds int // of a row that takes milliseconds
 	short  bool
 	heavy  bool
 }
 
-// few are the rounds of what takes a good part of a second.
+// few are the rounds of a row that takes a good part of a second.
 func (e effort) few() int { return max(e.rounds/20, 1) }
 
-// size is one of what a row is about, or the small one of -short.
+// size is how much a row is about: full, or short with -short.
 func (e effort) size(full, short int) int {
 	if e.short {
 		return short
@@ -65,8 +65,7 @@ func main() {
 	}
 }
 
-// table measures and prints row by row; a row that fails does not stop the
-// others.
+// table measures and prints row by row. A row that fails does not stop the others.
 func table(e effort, wanted *regexp.Regexp) error {
 	dir, err := os.MkdirTemp("", "corral-bench-")
 	if err != nil {
@@ -103,7 +102,7 @@ func table(e effort, wanted *regexp.Regexp) error {
 	return nil
 }
 
-// cannot is why a row cannot be measured here, nil if it can.
+// cannot returns why a row cannot be measured here, nil if it can.
 func (r row) cannot(missing map[corral.Containment]error) error {
 	if err := missing[r.containment]; err != nil {
 		return err
@@ -116,8 +115,8 @@ func (r row) cannot(missing map[corral.Containment]error) error {
 	return nil
 }
 
-// machine says where this runs, and fills in the containments that are not to
-// be had.
+// machine describes where this runs, and fills in the containments that are missing
+// there.
 func machine(missing map[corral.Containment]error) string {
 	var u unix.Utsname
 	unix.Uname(&u)
@@ -133,7 +132,7 @@ func machine(missing map[corral.Containment]error) string {
 		runtime.GOARCH, processor(), runtime.NumCPU(), runtime.Version(), strings.Join(can, ", "))
 }
 
-// processor is the name that the kernel has for it, which not all have.
+// processor returns the name that the kernel has for the processor, if it has one.
 func processor() string {
 	b, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(b)) {

@@ -15,15 +15,15 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// An owner that is measured is this program once more, in one of these roles,
-// so that rows do not weigh on one another. Its argument is an owner, as JSON.
+// An owner that is measured is this program once more, in one of these roles, so
+// that rows do not weigh on one another. Its argument is an owner, as JSON.
 var roles = map[string]func(arg string) error{
 	"owner:turns": as(runTurns),
 	"owner:many":  as(runMany),
 	"owner:hold":  as(runHold),
 }
 
-// owner is what is measured in an owner.
+// owner is what an owner does while it is measured.
 type owner struct {
 	Containment corral.Containment // empty is os/exec
 	Rounds      int
@@ -109,7 +109,7 @@ func runTurns(o owner) error {
 	return json.NewEncoder(os.Stdout).Encode(pairs)
 }
 
-// atOnce runs n commands and returns when the last one is over.
+// atOnce runs n commands at once and returns when the last one has ended.
 func atOnce(n int, command func() runner) error {
 	if n == 1 {
 		return startWait(command())
@@ -128,9 +128,11 @@ func atOnce(n int, command func() runner) error {
 // usage is what an owner takes.
 type usage struct{ Memory, Descriptors, Goroutines float64 }
 
+// used returns what this process takes now.
 func used() (usage, error) {
 	debug.FreeOSMemory()
-	b, err := os.ReadFile("/proc/self/statm") // proc_pid_statm(5): the second field is resident pages
+	// proc_pid_statm(5): the second field is resident pages.
+	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return usage{}, err
 	}
@@ -142,15 +144,15 @@ func used() (usage, error) {
 	return usage{float64(pages * os.Getpagesize()), float64(len(fds)), float64(runtime.NumGoroutine())}, err
 }
 
-// runMany writes what one of many runs takes that go on at the same time. Wait
-// has not been called yet: where it is called from is the owner's affair.
+// runMany writes what one of many runs takes that go on at the same time. Nobody
+// has called Wait yet: an owner may call it from wherever it likes.
 func runMany(o owner) error {
 	life, end, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer life.Close()
-	defer end.Close() // should this fail, the commands end with it
+	defer end.Close() // if this fails, the commands end with it
 	command := func(stdin *os.File) runner {
 		if o.Containment == "" {
 			c := exec.Command("cat")
@@ -166,7 +168,8 @@ func runMany(o owner) error {
 		return err
 	}
 	defer null.Close()
-	if err := startWait(command(null)); err != nil { // what an owner has once, such as a guard, is no run's
+	// Before that, what an owner has once, such as a guard, which is no run's.
+	if err := startWait(command(null)); err != nil {
 		return err
 	}
 	before, err := used()

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -12,46 +13,96 @@ import (
 // row is one line of the table.
 type row struct {
 	figure, goal string
-	containment  corral.Containment // needed
-	tool         *tool              // needed, nil if none
+	containment  corral.Containment // which the row needs, "" if none
+	tool         *tool              // which the row needs, nil if none
 	measure      func() (result, error)
 }
 
 type result struct{ reached, spread, peer string }
 
-// noGrace asks once and kills at once.
+// noGrace sends SIGTERM and kills at once.
 var noGrace = corral.StopPlan{{Signal: syscall.SIGTERM}}
 
 var osExec = "os/exec, " + runtime.Version()
 
-// rows are all lines. What they need is built in the directory.
-func rows(e effort, dir string) (all []row) {
-	corralProgram := &program{module: "github.com/corral-run/corral", name: "corral", to: dir}
-	nothing := &program{module: "github.com/corral-run/corral/bench", name: "nothing", to: dir}
-	add := func(cont corral.Containment, figure, goal string, measure func() (result, error)) {
-		all = append(all, row{figure: fmt.Sprintf("%s, %s", figure, cont), goal: goal, containment: cont, measure: measure})
-	}
-	everyone := []corral.Containment{corral.Group, corral.Cgroup, corral.Keeper, corral.PIDNS}
-	held := []corral.Containment{corral.Cgroup, corral.Keeper, corral.PIDNS} // of which nothing escapes
+var (
+	everyone = []corral.Containment{corral.Group, corral.Cgroup, corral.Keeper, corral.PIDNS}
+	// Nothing escapes from these.
+	held = []corral.Containment{corral.Cgroup, corral.Keeper, corral.PIDNS}
+)
 
-	all = append(all, row{
+// rows are all lines. What they need is built in dir.
+func rows(e effort, dir string) []row {
+	return slices.Concat(
+		nothingRows(e, dir),
+		libraryRows(e),
+		heapRows(e),
+		commandRows(e, dir),
+		lastWordRows(e),
+		stopRows(e),
+		flatRows(e),
+		memoryRows(e),
+		orphanRows(e),
+		idleRows(e),
+		helperRows(e),
+	)
+}
+
+// rowOf is a row about a containment.
+func rowOf(cont corral.Containment, figure, goal string, measure func() (result, error)) row {
+	return row{
+		figure:      fmt.Sprintf("%s, %s", figure, cont),
+		goal:        goal,
+		containment: cont,
+		measure:     measure,
+	}
+}
+
+// rowsOf are the same row for each of the containments.
+func rowsOf(conts []corral.Containment, figure, goal string,
+	measure func(corral.Containment) (result, error)) (all []row) {
+	for _, cont := range conts {
+		all = append(all, rowOf(cont, figure, goal, func() (result, error) { return measure(cont) }))
+	}
+	return all
+}
+
+func nothingRows(e effort, dir string) []row {
+	nothing := &program{module: "github.com/corral-run/corral/bench", name: "nothing", to: dir}
+	return []row{{
 		figure:  "for comparison: a Go program that does nothing, whole process",
 		measure: func() (result, error) { return nothing.overTrue(e.rounds) },
-	})
-	goals := map[corral.Containment]string{corral.Group: "1.03x", corral.Cgroup: "1.05x", corral.Keeper: "3x"}
+	}}
+}
+
+// The goals of a run of /bin/true by the library.
+var libraryGoals = map[corral.Containment]string{corral.Group: "1.03x", corral.Cgroup: "1.05x", corral.Keeper: "3x"}
+
+func libraryRows(e effort) (all []row) {
 	for _, atOnce := range []int{1, 2, 16} {
 		for _, cont := range everyone {
-			add(cont, fmt.Sprintf("library: /bin/true, %d at once", atOnce), goals[cont], func() (result, error) {
+			figure := fmt.Sprintf("library: /bin/true, %d at once", atOnce)
+			all = append(all, rowOf(cont, figure, libraryGoals[cont], func() (result, error) {
 				return library(owner{Containment: cont, Rounds: e.rounds, Runs: atOnce})
-			})
+			}))
 		}
 	}
+	return all
+}
+
+func heapRows(e effort) (all []row) {
 	heap := e.size(1<<30, 64<<20)
+	figure := fmt.Sprintf("library: /bin/true, owner with %d MiB heap and 1,000 goroutines", heap>>20)
 	for _, cont := range everyone {
-		add(cont, fmt.Sprintf("library: /bin/true, owner with %d MiB heap and 1,000 goroutines", heap>>20), goals[cont], func() (result, error) {
+		all = append(all, rowOf(cont, figure, libraryGoals[cont], func() (result, error) {
 			return library(owner{Containment: cont, Rounds: e.rounds, Runs: 1, Heap: heap, Goroutines: 1000})
-		})
+		}))
 	}
+	return all
+}
+
+func commandRows(e effort, dir string) (all []row) {
+	corralProgram := &program{module: "github.com/corral-run/corral", name: "corral", to: dir}
 	for _, cli := range []struct {
 		containment corral.Containment
 		peer        *tool
@@ -65,63 +116,82 @@ func rows(e effort, dir string) (all []row) {
 		{corral.Cgroup, &tini, ""},
 		{corral.Cgroup, &dumbInit, ""},
 	} {
-		add(cli.containment, "command: /bin/true, whole process over "+cli.peer.argv[0], cli.goal, func() (result, error) {
+		figure := "command: /bin/true, whole process over " + cli.peer.argv[0]
+		r := rowOf(cli.containment, figure, cli.goal, func() (result, error) {
 			return corralProgram.over(cli.peer, cli.containment, e.rounds)
 		})
-		all[len(all)-1].tool = cli.peer
-	}
-	for _, cont := range held {
-		add(cont, "the leader's last word to Wait returning", "1 ms, p99 5 ms", func() (result, error) {
-			return lastWord(cont, e.rounds)
-		})
-		add(cont, "a leftover's last word to Wait returning", "1 ms, p99 5 ms", func() (result, error) {
-			return lastLeftover(cont, e.rounds)
-		})
-	}
-	members := e.size(1000, 50)
-	add(corral.Cgroup, fmt.Sprintf("stop of %d TERM-ignoring members", members), "1.5x", func() (result, error) {
-		return stopOver("bare cgroup.kill", corral.Cgroup, members, e.few(), bareCgroup)
-	})
-	for _, cont := range []corral.Containment{corral.Keeper, corral.PIDNS} {
-		goal := ""
-		if cont == corral.Keeper {
-			goal = "1.5x"
-		}
-		add(cont, fmt.Sprintf("stop of %d TERM-ignoring members", members), goal, func() (result, error) {
-			return stopOver("kill loop", cont, members, e.few(), killLoop)
-		})
-	}
-	many := e.size(1000, 200)
-	if e.heavy {
-		many = 10000
-	}
-	for _, cont := range held {
-		add(cont, fmt.Sprintf("stop of %d members, time per member over that of 100", many), "1.0x", func() (result, error) {
-			return flat(cont, many, e.few())
-		})
-	}
-	runs := e.size(1000, 20)
-	for _, cont := range everyone {
-		add(cont, fmt.Sprintf("%d runs at once: owner's memory, descriptors, goroutines per run", runs), "40 KiB; 3; 2", func() (result, error) {
-			return perRun(owner{Containment: cont, Runs: runs}, min(e.few(), 3))
-		})
-	}
-	killed := e.size(100, 5)
-	for _, cont := range held {
-		add(cont, fmt.Sprintf("owner of %d runs of 10 members SIGKILLed, until nothing is left", killed), "100 ms", func() (result, error) {
-			return orphaned(owner{Containment: cont, Runs: killed, Members: 10}, e.few())
-		})
-	}
-	idle := time.Duration(e.size(5, 1)) * time.Second
-	for _, cont := range everyone {
-		add(cont, fmt.Sprintf("idle for %v: times that owner or helper woke up", idle), "0", func() (result, error) {
-			return idling(owner{Containment: cont, Runs: 1, Members: 1}, idle)
-		})
-	}
-	for _, cont := range held {
-		add(cont, "helper: resident memory, start-up CPU", "6 MiB, 2 ms", func() (result, error) {
-			return helper(owner{Containment: cont, Runs: 1, Members: 1}, e.few())
-		})
+		r.tool = cli.peer
+		all = append(all, r)
 	}
 	return all
+}
+
+func lastWordRows(e effort) (all []row) {
+	const goal = "1 ms, p99 5 ms"
+	for _, cont := range held {
+		all = append(all,
+			rowOf(cont, "the leader's last word to Wait returning", goal, func() (result, error) {
+				return lastWord(cont, e.rounds)
+			}),
+			rowOf(cont, "a leftover's last word to Wait returning", goal, func() (result, error) {
+				return lastLeftover(cont, e.rounds)
+			}))
+	}
+	return all
+}
+
+func stopRows(e effort) []row {
+	members := e.size(1000, 50)
+	figure := fmt.Sprintf("stop of %d TERM-ignoring members", members)
+	loop := func(cont corral.Containment) func() (result, error) {
+		return func() (result, error) { return stopOver("kill loop", cont, members, e.few(), killLoop) }
+	}
+	return []row{
+		rowOf(corral.Cgroup, figure, "1.5x", func() (result, error) {
+			return stopOver("bare cgroup.kill", corral.Cgroup, members, e.few(), bareCgroup)
+		}),
+		rowOf(corral.Keeper, figure, "1.5x", loop(corral.Keeper)),
+		rowOf(corral.PIDNS, figure, "", loop(corral.PIDNS)),
+	}
+}
+
+func flatRows(e effort) []row {
+	members := e.size(1000, 200)
+	if e.heavy {
+		members = 10000
+	}
+	figure := fmt.Sprintf("stop of %d members, time per member over that of 100", members)
+	return rowsOf(held, figure, "1.0x", func(cont corral.Containment) (result, error) {
+		return flat(cont, members, e.few())
+	})
+}
+
+func memoryRows(e effort) []row {
+	runs := e.size(1000, 20)
+	figure := fmt.Sprintf("%d runs at once: owner's memory, descriptors, goroutines per run", runs)
+	return rowsOf(everyone, figure, "40 KiB; 3; 2", func(cont corral.Containment) (result, error) {
+		return perRun(owner{Containment: cont, Runs: runs}, min(e.few(), 3))
+	})
+}
+
+func orphanRows(e effort) []row {
+	runs := e.size(100, 5)
+	figure := fmt.Sprintf("owner of %d runs of 10 members SIGKILLed, until nothing is left", runs)
+	return rowsOf(held, figure, "100 ms", func(cont corral.Containment) (result, error) {
+		return orphaned(owner{Containment: cont, Runs: runs, Members: 10}, e.few())
+	})
+}
+
+func idleRows(e effort) []row {
+	idle := time.Duration(e.size(5, 1)) * time.Second
+	figure := fmt.Sprintf("idle for %v: times that owner or helper woke up", idle)
+	return rowsOf(everyone, figure, "0", func(cont corral.Containment) (result, error) {
+		return idling(owner{Containment: cont, Runs: 1, Members: 1}, idle)
+	})
+}
+
+func helperRows(e effort) []row {
+	return rowsOf(held, "helper: resident memory, start-up CPU", "6 MiB, 2 ms", func(cont corral.Containment) (result, error) {
+		return helper(owner{Containment: cont, Runs: 1, Members: 1}, e.few())
+	})
 }

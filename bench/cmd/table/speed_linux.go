@@ -35,7 +35,7 @@ var (
 	dumbInit = tool{[]string{"dumb-init", "--"}, "dumb-init"}
 )
 
-// version is the first line of what it says of itself.
+// version returns the first line of what the tool says of itself.
 func (t *tool) version() string {
 	out, err := exec.Command(t.argv[0], "--version").CombinedOutput()
 	if line, _, _ := strings.Cut(string(out), "\n"); err == nil {
@@ -52,6 +52,7 @@ type program struct {
 	err          error
 }
 
+// path returns where the program is, which it builds if that has not been done.
 func (p *program) path() (string, error) {
 	path := filepath.Join(p.to, p.name)
 	p.built.Do(func() {
@@ -63,14 +64,16 @@ func (p *program) path() (string, error) {
 		linked := path + ".linked"
 		build := exec.Command("go", "build", "-trimpath", "-o", linked, "./cmd/"+p.name)
 		build.Dir = strings.TrimSpace(string(root))
-		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as docs/containers.md builds it
+		// As docs/containers.md builds it.
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		var out []byte
 		if out, p.err = build.CombinedOutput(); p.err != nil {
 			p.err = fmt.Errorf("%w: %s", p.err, out)
 			return
 		}
-		// As an installation does it. A file that the linker has written, page by page,
-		// is in the cache in pages, and starts a tenth slower than one written at once.
+		// As an installation does it. A file that the linker has written, page by
+		// page, is in the cache in pages, and starts a tenth slower than one
+		// written at once.
 		var b []byte
 		if b, p.err = os.ReadFile(linked); p.err == nil {
 			p.err = os.WriteFile(path, b, 0o755)
@@ -79,6 +82,7 @@ func (p *program) path() (string, error) {
 	return path, p.err
 }
 
+// over compares the program with a peer, as what starts /bin/true.
 func (p *program) over(peer *tool, cont corral.Containment, rounds int) (result, error) {
 	path, err := p.path()
 	if err != nil {
@@ -94,7 +98,7 @@ func (p *program) over(peer *tool, cont corral.Containment, rounds int) (result,
 	return ratio(pairs, peer.version()), nil
 }
 
-// whole is a process from fork to exit.
+// whole measures a process from fork to exit.
 func whole(argv []string) func() (time.Duration, error) {
 	return timed(func() error {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
@@ -104,7 +108,7 @@ func whole(argv []string) func() (time.Duration, error) {
 	})
 }
 
-// overTrue is the program over /bin/true, without arguments.
+// overTrue compares the program, without arguments, with /bin/true.
 func (p *program) overTrue(rounds int) (result, error) {
 	path, err := p.path()
 	if err != nil {
@@ -117,8 +121,8 @@ func (p *program) overTrue(rounds int) (result, error) {
 	return ratio(pairs, "/bin/true"), nil
 }
 
-// lastWord measures from when a leader wrote down what time it is, and so had
-// still to exit, until Wait returned: an upper bound.
+// lastWord measures from when a leader wrote down the time until Wait returned. The
+// leader still had to exit, so this is an upper bound.
 func lastWord(cont corral.Containment, rounds int) (result, error) {
 	pairs, err := turns(rounds,
 		func() (time.Duration, error) {
@@ -135,7 +139,7 @@ func lastWord(cont corral.Containment, rounds int) (result, error) {
 	return beside(pairs, osExec, withTail), nil
 }
 
-// lastLeftover is lastWord of a process that outlives its leader.
+// lastLeftover is lastWord for a process that outlives its leader.
 func lastLeftover(cont corral.Containment, rounds int) (result, error) {
 	var all []time.Duration
 	for range rounds {
@@ -150,7 +154,8 @@ func lastLeftover(cont corral.Containment, rounds int) (result, error) {
 	return withTail(all), nil
 }
 
-// sinceWord runs a command that writes the time.
+// sinceWord runs a command that writes the time, and returns how long ago that was
+// when Wait has returned.
 func sinceWord(c runner, stdout *io.Writer) (time.Duration, error) {
 	r, w, err := os.Pipe() // a file, so that Wait has nothing to copy
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 // pair is one turn: the peer and Corral, one right after the other.
 type pair struct{ Theirs, Ours time.Duration }
 
-// turns measures both n times, the one that comes first in turns, so that
-// whatever else the machine does weighs on both. One turn before is not counted.
+// turns measures both n times. Which comes first alternates, so that whatever else
+// the machine does weighs on both. The turn before the first does not count.
 func turns(n int, theirs, ours func() (time.Duration, error)) ([]pair, error) {
 	var pairs []pair
 	for i := range n + 1 {
@@ -65,6 +65,7 @@ func plain(all []time.Duration) result {
 	}
 }
 
+// withTail is plain with the 99th percentile.
 func withTail(all []time.Duration) result {
 	res := plain(all)
 	res.reached += ", p99 " + milliseconds(quantile(all, 0.99))
@@ -82,13 +83,13 @@ func beside(pairs []pair, peer string, in func([]time.Duration) result) result {
 	return res
 }
 
-// quantile is the value that a part q of all values does not exceed.
+// quantile returns the value that a part q of all values does not exceed.
 func quantile[T float64 | time.Duration](values []T, q float64) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-// milliseconds is how durations are printed, as a cell is compared with its goal.
+// milliseconds formats a duration as the goals are written.
 func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.3g ms", d.Seconds()*1000)
 }

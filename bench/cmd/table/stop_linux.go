@@ -19,7 +19,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// stopped is how long Stop takes for that many members.
+// stopped returns how long Stop takes for that many members.
 func stopped(cont corral.Containment, members int) (time.Duration, error) {
 	argv, lines := treeArgv(members)
 	c := contained(cont, argv[0], argv[1:]...)
@@ -39,10 +39,10 @@ func stopped(cont corral.Containment, members int) (time.Duration, error) {
 	if err := killed(c.Wait()); err != nil {
 		return 0, err
 	}
-	return d, t.gone()
+	return d, t.waitGone()
 }
 
-// killed is nil if a command has failed as one that was killed.
+// killed returns nil if err says that a command was killed.
 func killed(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
@@ -51,7 +51,7 @@ func killed(err error) error {
 	return fmt.Errorf("not killed: %w", err)
 }
 
-// stopOver compares Stop with what does no more than to kill, until all are gone.
+// stopOver compares Stop with bare, which only kills until all are gone.
 func stopOver(peer string, cont corral.Containment, members, rounds int,
 	bare func(leader *exec.Cmd, lines int) (time.Duration, error)) (result, error) {
 	argv, lines := treeArgv(members)
@@ -72,8 +72,8 @@ func growAs(cmd *exec.Cmd, lines int) (*trees, error) {
 	})
 }
 
-// bareCgroup writes to cgroup.kill and waits for the one event, which is what a
-// C program would do: write(2) and poll(2).
+// bareCgroup writes to cgroup.kill and waits for the one event, as a C program
+// would by write(2) and poll(2).
 func bareCgroup(cmd *exec.Cmd, lines int) (time.Duration, error) {
 	own, err := cgroup.Own()
 	if err != nil {
@@ -92,41 +92,53 @@ func bareCgroup(cmd *exec.Cmd, lines int) (time.Duration, error) {
 		return 0, err
 	}
 	defer t.close()
-	d, err := timed(func() error {
-		if err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0); err != nil {
-			return err
-		}
-		events, err := os.Open(filepath.Join(path, "cgroup.events"))
-		if err != nil {
-			return err
-		}
-		defer events.Close()
-		buf := make([]byte, 256)
-		for {
-			n, err := events.ReadAt(buf, 0)
-			if err != nil && err != io.EOF {
-				return err
-			}
-			if strings.Contains(string(buf[:n]), "populated 0") {
-				return nil
-			}
-			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}, -1); err != nil && err != unix.EINTR {
-				return err
-			}
-		}
-	})()
+	d, err := timed(func() error { return killCgroup(path) })()
 	if err != nil {
 		return 0, err
 	}
 	if err := killed(cmd.Wait()); err != nil {
 		return 0, err
 	}
-	return d, t.gone()
+	return d, t.waitGone()
 }
 
-// killLoop kills one after the other all that are below the leader, and waits
-// until the pipe that they have is closed. It looks once, as these do not fork
-// any more.
+// killCgroup kills what is in a cgroup and returns when the cgroup is empty.
+func killCgroup(path string) error {
+	if err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0); err != nil {
+		return err
+	}
+	events, err := os.Open(filepath.Join(path, "cgroup.events"))
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	buf := make([]byte, 256)
+	for {
+		n, err := events.ReadAt(buf, 0)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if strings.Contains(string(buf[:n]), "populated 0") {
+			return nil
+		}
+		if err := poll(int(events.Fd()), unix.POLLPRI); err != nil {
+			return err
+		}
+	}
+}
+
+// poll waits for an event on a descriptor.
+func poll(fd int, event int16) error {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: event}}, -1)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// killLoop kills all processes below the leader, one after the other, and waits
+// until all have closed their pipe. It looks once, as they do not fork any more.
 func killLoop(cmd *exec.Cmd, lines int) (time.Duration, error) {
 	t, err := growAs(cmd, lines)
 	if err != nil {
@@ -139,7 +151,8 @@ func killLoop(cmd *exec.Cmd, lines int) (time.Duration, error) {
 			return err
 		}
 		for _, m := range members {
-			// Its parent, which would reap it, waits for the end of its standard input.
+			// Its parent, which would reap it, waits for the end of its standard
+			// input.
 			if err := unix.Kill(m.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
 				return err
 			}
@@ -147,7 +160,7 @@ func killLoop(cmd *exec.Cmd, lines int) (time.Duration, error) {
 		if err := cmd.Process.Kill(); err != nil {
 			return err
 		}
-		return t.gone()
+		return t.waitGone()
 	})()
 	if err != nil {
 		return 0, err
@@ -171,8 +184,8 @@ func flat(cont corral.Containment, members, rounds int) (result, error) {
 	return ratio(pairs, "itself"), nil
 }
 
-// orphaned measures until no member holds the pipe any more, and no child of
-// the owner, helpers included, is there.
+// orphaned measures from the SIGKILL of the owner until no member holds the pipe
+// any more, and no child of the owner, helpers included, is left.
 func orphaned(o owner, rounds int) (result, error) {
 	argv, lines := treeArgv(o.Runs * o.Members)
 	pairs, err := turns(rounds,
@@ -212,18 +225,12 @@ func orphanedOnce(o owner) (time.Duration, error) {
 		if err := cmd.Process.Kill(); err != nil {
 			return err
 		}
-		if err := t.gone(); err != nil {
+		if err := t.waitGone(); err != nil {
 			return err
 		}
 		for _, fd := range handles {
-			for {
-				_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
-				if err == nil {
-					break
-				}
-				if err != unix.EINTR {
-					return err
-				}
+			if err := poll(fd, unix.POLLIN); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// treeScript is a command of many members that ignore SIGTERM, $1 groups of $2.
-// They are shells that wait for the end of the standard input, so that they end
-// with this program however it does. Each group says by a line that it is
-// there; the leader's own line is the last one it writes.
+// treeScript is a command of many members that ignore SIGTERM: $1 groups of $2.
+// They are shells that wait for the end of the standard input, so they end with
+// this program, however it ends. Each group writes a line when it is there. The
+// leader's own line is the last one that it writes.
 const treeScript = `
 trap "" TERM
 exec 3<&0
@@ -33,7 +33,8 @@ read x <&3
 wait
 `
 
-// treeArgv is a command with n members, and the number of lines that it writes.
+// treeArgv returns a command with n members, and the number of lines that it
+// writes.
 func treeArgv(n int) (argv []string, lines int) {
 	groups, members := 1, n-1
 	switch {
@@ -45,13 +46,14 @@ func treeArgv(n int) (argv []string, lines int) {
 	return []string{"sh", "-c", treeScript, "sh", strconv.Itoa(groups), strconv.Itoa(members)}, groups + 1
 }
 
-// trees are processes that have been started and are there.
+// trees are processes that have all been started.
 type trees struct {
 	life *os.File // its end ends them
 	out  *os.File // its end says that all are gone
 }
 
-// grow calls start and waits for the lines.
+// grow calls start, and waits for the lines by which the processes say that they
+// are there.
 func grow(lines int, start func(stdin, stdout *os.File) error) (*trees, error) {
 	stdin, life, err := os.Pipe()
 	if err != nil {
@@ -82,8 +84,8 @@ func grow(lines int, start func(stdin, stdout *os.File) error) (*trees, error) {
 	return t, nil
 }
 
-// gone returns when no process is left.
-func (t *trees) gone() error {
+// waitGone returns when no process is left.
+func (t *trees) waitGone() error {
 	_, err := io.Copy(io.Discard, t.out)
 	return err
 }
