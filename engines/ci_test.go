@@ -21,28 +21,28 @@ import (
 	"github.com/corral-run/corral/internal/escape"
 )
 
-// The CI systems are not to be had here, but how they start the script of a job
-// and what they do to cancel it is known: docs/ci.md has the sources. This is the
-// same, in a fraction of the time.
+// The CI systems are not here, but how they start the script of a job and cancel it
+// is known: docs/ci.md has the sources. These tests do the same, in a fraction of
+// the time.
 
-// faster divides what the runners of CI systems wait for.
+// faster divides the time that the runners of CI systems wait.
 const faster = 3
 
-// longest is what they wait for at most, but for GitLab, and short is well below
-// what any of them does.
+// longest is how long they wait at most, but for GitLab; short is well below what
+// any of them waits.
 const (
 	longest = 10 * time.Second
 	short   = 200 * time.Millisecond
 )
 
-// runners are by the name of the CI system.
+// runners has the runners by the names of the CI systems.
 var runners = map[string]struct {
 	// start starts the shell. dir is for files. The terminal is nil if it has none.
 	start func(dir, script string) (shell *exec.Cmd, terminal *os.File, err error)
 	// cancel returns when nothing more is done about the job.
 	cancel func(*step)
 }{
-	// The standard input is closed. The signals are for the shell alone.
+	// The standard input is closed. Only the shell gets the signals.
 	"GitHub Actions": {
 		func(dir, script string) (*exec.Cmd, *os.File, error) {
 			file := filepath.Join(dir, "step.sh")
@@ -58,7 +58,7 @@ var runners = map[string]struct {
 				s.signal(s.pid, syscall.SIGKILL, 0)
 		},
 	},
-	// The shell reads what is to be done, and the commands get an empty input.
+	// The shell reads what to do, and the commands get an empty input.
 	"GitLab shell": {
 		func(_, script string) (*exec.Cmd, *os.File, error) {
 			shell := exec.Command("bash", "-l")
@@ -91,12 +91,12 @@ var runners = map[string]struct {
 type step struct {
 	pid      int
 	terminal *os.File
-	ended    chan struct{} // closed when the shell has ended, which nobody has reaped
+	ended    chan struct{} // closed when the shell has ended; it is not reaped then
 }
 
 func startStep(t *testing.T, runner, script string) *step {
 	t.Helper()
-	// Whoever runs the tests may have ignored it, which is inherited.
+	// Whoever runs the tests may ignore SIGINT, which the shell would inherit.
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, syscall.SIGINT)
 	shell, terminal, err := runners[runner].start(t.TempDir(), script)
@@ -133,36 +133,46 @@ func (s *step) signal(pid int, sig syscall.Signal, wait time.Duration) bool {
 	}
 }
 
+// cancellation is a job that a runner cancels.
+type cancellation struct {
+	runner, name string
+	before       string          // before the command line, in the script
+	deaf         bool            // to SIGINT
+	flags        []string        // corral's; nil: without corral
+	grace        time.Duration   // 0: something is left
+	endings      []corral.Ending // one of these; none: corral is killed before
+}
+
+// The command gets a group's signal too, and may end of it first.
+var either = []corral.Ending{corral.Stopped, corral.Exited}
+
+var cancellations = []cancellation{
+	{runner: "GitHub Actions", name: "without corral"},
+	{runner: "GitHub Actions", name: "exec without corral", before: "exec "},
+	// The runner tells the shell alone.
+	{runner: "GitHub Actions", name: "corral", flags: []string{}},
+	{runner: "GitHub Actions", name: "corral --lifeline parent", flags: []string{"--lifeline", "parent"},
+		grace: grace, endings: []corral.Ending{corral.LifelineLost}},
+	// The first signal is the command's, which ends.
+	{runner: "GitHub Actions", name: "exec corral", before: "exec ", flags: []string{},
+		grace: short, endings: []corral.Ending{corral.Exited}},
+	{runner: "GitHub Actions", name: "exec corral with SIGINT ignored", before: "exec ", deaf: true, flags: []string{},
+		grace: short, endings: []corral.Ending{corral.Stopped}},
+	{runner: "GitHub Actions", name: "exec corral with too long a grace period", before: "exec ", deaf: true, flags: []string{},
+		grace: 2 * time.Second},
+
+	{runner: "GitLab shell", name: "without corral"},
+	{runner: "GitLab shell", name: "corral", flags: []string{}, grace: grace, endings: either},
+
+	{runner: "Buildkite", name: "without corral"},
+	{runner: "Buildkite", name: "corral", flags: []string{}, grace: short, endings: either},
+	{runner: "Buildkite", name: "corral with too long a grace period", flags: []string{}, grace: 4 * time.Second},
+}
+
 // TestCICancelled: a job is cancelled.
 func TestCICancelled(t *testing.T) {
 	need(t, "bash")
-	// The command gets a group's signal too, and may end of it first.
-	either := []corral.Ending{corral.Stopped, corral.Exited}
-	for _, tt := range []struct {
-		runner, name string
-		before       string // before the command line, in the script
-		deaf         bool
-		flags        []string        // corral's; nil: without corral
-		grace        time.Duration   // 0: something is left
-		endings      []corral.Ending // one of these; none: corral is killed before it can say so
-	}{
-		{runner: "GitHub Actions", name: "without corral"},
-		{runner: "GitHub Actions", name: "exec without corral", before: "exec "},
-		// The shell alone is told.
-		{runner: "GitHub Actions", name: "corral", flags: []string{}},
-		{runner: "GitHub Actions", name: "corral --lifeline parent", flags: []string{"--lifeline", "parent"}, grace: grace, endings: []corral.Ending{corral.LifelineLost}},
-		// The first signal is the command's, which ends.
-		{runner: "GitHub Actions", name: "exec corral", before: "exec ", flags: []string{}, grace: short, endings: []corral.Ending{corral.Exited}},
-		{runner: "GitHub Actions", name: "exec corral with SIGINT ignored", before: "exec ", deaf: true, flags: []string{}, grace: short, endings: []corral.Ending{corral.Stopped}},
-		{runner: "GitHub Actions", name: "exec corral with too long a grace period", before: "exec ", deaf: true, flags: []string{}, grace: 2 * time.Second},
-
-		{runner: "GitLab shell", name: "without corral"},
-		{runner: "GitLab shell", name: "corral", flags: []string{}, grace: grace, endings: either},
-
-		{runner: "Buildkite", name: "without corral"},
-		{runner: "Buildkite", name: "corral", flags: []string{}, grace: short, endings: either},
-		{runner: "Buildkite", name: "corral with too long a grace period", flags: []string{}, grace: 4 * time.Second},
-	} {
+	for _, tt := range cancellations {
 		t.Run(tt.runner+"/"+tt.name, func(t *testing.T) {
 			t.Parallel()
 			job := newJob(t)
@@ -201,7 +211,7 @@ func TestCICancelled(t *testing.T) {
 
 const runnerRole = "runner"
 
-// A runner that is a process of its own, to be killed.
+// This runner is a process of its own, for the test to kill.
 func init() {
 	escape.Register(runnerRole, func(args []string) {
 		runner, dir, script := args[0], args[1], args[2]
@@ -213,7 +223,7 @@ func init() {
 	})
 }
 
-// TestCIRunnerKilled: nobody is left to cancel the job.
+// TestCIRunnerKilled: the runner is gone, and nobody cancels the job.
 func TestCIRunnerKilled(t *testing.T) {
 	need(t, "bash")
 	for name := range runners {

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package engines has tests alone. They run the command corral under what starts
-// commands on other machines, in containers and in CI, and take that away from
-// it. Each has a control: the same without corral, which leaves something behind.
-// What is not installed is skipped.
+// Package engines has only tests. They run the command corral under what starts
+// commands on other machines, in containers and in CI, and take that away from it.
+// Each has a control: the same without corral, which leaves something behind. They
+// skip what is not installed.
 package engines_test
 
 import (
@@ -24,22 +24,22 @@ import (
 	"github.com/corral-run/corral/internal/escape"
 )
 
-// grace is what corral gives the members to obey SIGTERM. One of them does not,
-// so that it takes that long until all are gone.
+// grace is what corral gives the members to obey SIGTERM. One of them does not, so
+// it takes that long until all are gone.
 const grace = time.Second
 
-// limit is the time in which nothing may be left, from the moment at which the
-// connection is lost.
+// limit is how long after the loss of the connection something may be left.
 var limit time.Duration
 
 func init() {
-	flag.DurationVar(&limit, "limit", grace+time.Second, "the time in which nothing may be left, for machines that are emulated")
+	flag.DurationVar(&limit, "limit", grace+time.Second, "how long after the loss of the connection something may be left, for machines that are emulated")
 }
 
-// patience is for what is to happen at once.
+// patience is for what should happen at once.
 const patience = 20 * time.Second
 
-var home string // a directory for all tests, which everybody may read
+// home is a directory for all tests, which everybody may read.
+var home string
 
 func TestMain(m *testing.M) {
 	escape.Main()
@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// program is the path of the command corral, built for the tests. A machine
+// program returns the path of the command corral, built for the tests. A machine
 // without Go has it in PATH.
 var program = sync.OnceValues(func() (string, error) {
 	if _, err := exec.LookPath("go"); err != nil {
@@ -72,10 +72,10 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// job is a command that an engine is given to run, as a test sees it: a tree of
-// processes, one of which is in a session of its own, and one in another that
-// ignores SIGHUP, SIGINT and SIGTERM. The parents of both are gone. What is left
-// of it when the test ends is killed.
+// job is a command that an engine runs, as a test sees it: a tree of processes. One
+// of them is in a session of its own; another one is in another session and ignores
+// SIGHUP, SIGINT and SIGTERM. The parents of both are gone. When the test ends it
+// kills what is left.
 type job struct {
 	*escape.Probe
 	t      *testing.T
@@ -99,8 +99,8 @@ func newJobOf(t *testing.T, tree escape.Child) *job {
 	return &job{escape.NewProbe(t, tree), t, filepath.Join(t.TempDir(), "report")}
 }
 
-// alone is the command line of the tree. It needs no descriptors of the test, and
-// runs in whatever sees the processes of the test and has its user.
+// alone returns the command line of the tree. It needs no descriptors of the test.
+// It works wherever the test's processes are visible and the user is the test's.
 func (j *job) alone() []string {
 	path, args, files := j.Command()
 	script := `exec "$0" "$@"`
@@ -110,8 +110,8 @@ func (j *job) alone() []string {
 	return append([]string{"sh", "-c", script, path}, args...)
 }
 
-// corralled is the command line of corral with more flags and a command, which
-// is the tree for the most part.
+// corralled returns the command line of corral with more flags and a command, in
+// most cases the tree.
 func (j *job) corralled(command []string, flags ...string) []string {
 	j.t.Helper()
 	path, err := program()
@@ -131,7 +131,7 @@ func (j *job) complete() {
 	j.Started()
 }
 
-// goneBy sees that nothing is left of the tree in time.
+// goneBy checks that nothing is left of the tree in time.
 func (j *job) goneBy(since time.Time, limit time.Duration) {
 	j.t.Helper()
 	ctx, cancel := context.WithDeadline(j.t.Context(), since.Add(limit))
@@ -142,8 +142,8 @@ func (j *job) goneBy(since time.Time, limit time.Duration) {
 	j.t.Logf("all gone after %v", time.Since(since).Round(10*time.Millisecond))
 }
 
-// stays is the control of goneBy: some of the tree is left at the end of the
-// time. That nobody is going to stop them has no event.
+// stays is the control of goneBy: it checks that some of the tree is left at the
+// end of the time. That nobody is going to stop it has no event.
 func (j *job) stays(since time.Time, limit time.Duration) {
 	j.t.Helper()
 	time.Sleep(time.Until(since.Add(limit)))
@@ -154,7 +154,7 @@ func (j *job) stays(since time.Time, limit time.Duration) {
 	}
 }
 
-// ended reads corral's report when it has been written.
+// ended waits for corral's report and returns it.
 func (j *job) ended() *corral.Report {
 	j.t.Helper()
 	r := new(corral.Report)
@@ -168,7 +168,7 @@ func (j *job) ended() *corral.Report {
 	return r
 }
 
-// eventually waits for what has no event.
+// eventually waits until check succeeds, for what has no event.
 func eventually(t *testing.T, otherwise string, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -181,7 +181,7 @@ func eventually(t *testing.T, otherwise string, check func() error) {
 	}
 }
 
-// quoted is the command line for a shell.
+// quoted returns the command line for a shell.
 func quoted(args []string) string {
 	var words []string
 	for _, arg := range args {
@@ -190,7 +190,7 @@ func quoted(args []string) string {
 	return strings.Join(words, " ")
 }
 
-// need skips the test if a program is not there, and returns its path. Daemons
+// need returns the path of a program, and skips the test if there is none. Daemons
 // may be in directories that are not in the PATH of ordinary users.
 func need(t *testing.T, name string) string {
 	t.Helper()

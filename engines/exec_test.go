@@ -21,10 +21,10 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// There is no container engine here. A container is a process which is PID 1 of a
+// There is no container engine here. A container is a process that is PID 1 of a
 // namespace, and has a /proc for that. `docker exec -i` and its like start a
-// process in the namespaces, for which the test uses nsenter, and a client copies
-// its own input to that one, for which it uses cat.
+// process in the namespaces, and a client copies its own input to it. The test uses
+// nsenter and cat for that.
 
 const containerRole = "container"
 
@@ -46,10 +46,10 @@ func init() {
 type container struct {
 	t    *testing.T
 	init *exec.Cmd
-	own  []proctree.Process // those that it has of itself
+	own  []proctree.Process // what it runs by itself
 }
 
-// startContainer starts a container whose main process is sleep. command is that,
+// startContainer starts a container whose main process is sleep. command is sleep,
 // or the init that starts it.
 func startContainer(t *testing.T, command ...string) *container {
 	t.Helper()
@@ -64,7 +64,7 @@ func startContainer(t *testing.T, command ...string) *container {
 		t.Skip("SKIPPED: no PID namespaces here: ", err)
 	}
 	t.Cleanup(func() {
-		c.init.Process.Kill() // and the kernel the others
+		c.init.Process.Kill() // the kernel kills the others
 		c.init.Wait()
 	})
 	eventually(t, "the container does not come up", func() error {
@@ -77,8 +77,8 @@ func startContainer(t *testing.T, command ...string) *container {
 	return c
 }
 
-// processes returns those in the container, also if somebody outside has started
-// them. Zombies are among them.
+// processes returns the processes in the container, also those that somebody
+// outside has started. Zombies are among them.
 func (c *container) processes() []proctree.Process {
 	c.t.Helper()
 	table, err := proctree.Snapshot()
@@ -115,7 +115,7 @@ func (c *container) exec(files []*os.File, command ...string) (kill func()) {
 	}
 	client := exec.Command("cat")
 	client.Stdout = input
-	typing, err := client.StdinPipe() // nobody does
+	typing, err := client.StdinPipe() // nobody types
 	if err := errors.Join(err, client.Start(), input.Close()); err != nil {
 		c.t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestExecLost(t *testing.T) {
 	sleep := sleep(t)
 	for name, main := range map[string][]string{
 		"sleep": sleep,
-		// As in most containers, it has no control groups. It could not remove one
+		// As in most containers, it has no control groups: it could not remove one
 		// after itself.
 		"corral init": append([]string{path, "init", "--containment", "keeper", "--"}, sleep...),
 	} {
@@ -169,7 +169,7 @@ func TestExecLost(t *testing.T) {
 			})
 		}
 		run("without corral", func(_ *job, tree []string) []string { return tree }, func(j *job, c *container, since time.Time) {
-			// The job knows the PIDs that they have inside.
+			// The job knows only the PIDs that they have inside.
 			time.Sleep(time.Until(since.Add(limit)))
 			left := slices.DeleteFunc(without(c.processes(), c.own), func(p proctree.Process) bool { return !p.Alive() })
 			if len(left) < tree.Members {
@@ -185,7 +185,8 @@ func TestExecLost(t *testing.T) {
 					j.t.Errorf("corral's report: %s", r.Ending)
 				}
 				eventually(j.t, "corral or a zombie is left", func() error {
-					// The guard of control groups outlives corral, and sleep reaps nobody.
+					// The guard of control groups outlives corral, and sleep reaps
+					// nobody.
 					left := slices.DeleteFunc(without(c.processes(), c.own), func(p proctree.Process) bool {
 						return name == "sleep" && p.Name == "corral-guard" && !p.Alive()
 					})
@@ -203,7 +204,7 @@ func TestExecLost(t *testing.T) {
 }
 
 // TestExecRefused: a second command has no parent in the container, and without -i
-// no input that could end.
+// it has no input that could end.
 func TestExecRefused(t *testing.T) {
 	path, err := program()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,11 +16,11 @@ import (
 	"time"
 )
 
-// hosts is how many there are in a fleet. All are this machine.
+// hosts is how many hosts a fleet has. All are this machine.
 const hosts = 8
 
-// fleet runs a line of the shell on every host at once. HOST is another word on
-// each, a number from 0.
+// fleet runs a line of the shell on every host at once. In it, HOST is the number
+// of the host, from 0.
 type fleet func(line string) *exec.Cmd
 
 var fleets = map[string]func(*testing.T) fleet{
@@ -32,7 +33,7 @@ var fleets = map[string]func(*testing.T) fleet{
 	},
 	"parallel": func(t *testing.T) fleet {
 		parallel := need(t, "parallel")
-		// It is one server with eight addresses, 127.0.0.1 and the next.
+		// One server has eight addresses, from 127.0.0.1 on.
 		s := startServer(t, &route{address: "0.0.0.0", port: loopback(t).port})
 		ssh := s.ssh(nil).Args
 		ssh = ssh[:len(ssh)-2] // the host, and the command
@@ -50,7 +51,7 @@ var fleets = map[string]func(*testing.T) fleet{
 	},
 }
 
-// TestFleet: one command on all hosts, to its end; what it costs is in the log.
+// TestFleet: one command on all hosts, to its end. The log says what it costs.
 func TestFleet(t *testing.T) {
 	corral, err := program()
 	if err != nil {
@@ -108,81 +109,56 @@ func TestFleet(t *testing.T) {
 	}
 }
 
+// fleetLoss is a way to lose what starts the commands: it is killed, or its input
+// ends.
+type fleetLoss struct {
+	fleet string
+	input bool     // the input ends
+	under bool     // corral runs the front end, too
+	flags []string // of corral on the hosts; nil: without corral
+	stays bool
+}
+
+// name is that of the test.
+func (l fleetLoss) name() string {
+	lost := "killed"
+	if l.input {
+		lost = "input ends"
+	}
+	words := []string{l.fleet}
+	if l.under {
+		words = []string{"corral", l.fleet}
+	}
+	if l.flags != nil {
+		words = append(append(words, "corral"), l.flags...)
+	}
+	return lost + "/" + strings.Join(words, " ")
+}
+
 // TestFleetLost: what starts the commands is killed, or its input ends, as when
 // the connection to it is lost.
 func TestFleetLost(t *testing.T) {
-	for _, tt := range []struct {
-		fleet string
-		input bool     // it is the input
-		under bool     // the front end is run by corral, too
-		flags []string // of corral on the hosts; nil: without corral
-		stays bool
-	}{
+	for _, l := range []fleetLoss{
 		{fleet: "srun", stays: true},
 		{fleet: "srun", flags: []string{}},
 		{fleet: "srun", input: true, flags: []string{}, stays: true},
 		{fleet: "srun", input: true, flags: []string{"--lifeline", "stdin"}},
 		{fleet: "parallel", stays: true},
-		// Its clients go on, and keep their connections.
+		// The clients of parallel go on, and keep their connections.
 		{fleet: "parallel", flags: []string{"--lifeline", "parent"}, stays: true},
 		{fleet: "parallel", under: true, flags: []string{"--lifeline", "parent"}},
 	} {
-		lost := "killed"
-		if tt.input {
-			lost = "input ends"
-		}
-		words := []string{tt.fleet}
-		if tt.under {
-			words = []string{"corral", tt.fleet}
-		}
-		if tt.flags != nil {
-			words = append(append(words, "corral"), tt.flags...)
-		}
-		t.Run(lost+"/"+strings.Join(words, " "), func(t *testing.T) {
+		t.Run(l.name(), func(t *testing.T) {
 			t.Parallel()
-			run := fleets[tt.fleet](t)
-			dir := t.TempDir()
-			jobs := make([]*job, hosts)
-			for i := range jobs {
-				jobs[i] = newJob(t)
-				line := jobs[i].alone()
-				if tt.flags != nil {
-					line = jobs[i].corralled(line, tt.flags...)
-				}
-				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte("exec "+quoted(line)), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			front := run("exec sh " + dir + "/$HOST")
-			if tt.under {
-				path, err := program()
-				if err != nil {
-					t.Fatal(err)
-				}
-				env := front.Env
-				front = exec.Command(path, append([]string{"--grace", grace.String(), "--"}, front.Args...)...)
-				front.Env = env
-			}
-			front.Stderr = os.Stderr
-			input, err := front.StdinPipe()
-			if err := errors.Join(err, front.Start()); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				front.Process.Kill()
-				front.Wait()
-			})
-			for _, job := range jobs {
-				job.complete()
-			}
+			jobs, front, input := l.start(t)
 			since := time.Now()
-			if tt.input {
+			if l.input {
 				input.Close()
 			} else {
 				front.Process.Kill()
 			}
 			for _, job := range jobs {
-				if tt.stays {
+				if l.stays {
 					job.stays(since, killWait+limit)
 				} else {
 					job.goneBy(since, patience)
@@ -190,4 +166,45 @@ func TestFleetLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// start starts a job on each host, and returns when all of them are there.
+func (l fleetLoss) start(t *testing.T) (jobs []*job, front *exec.Cmd, input io.Closer) {
+	t.Helper()
+	run := fleets[l.fleet](t)
+	dir := t.TempDir()
+	for i := range hosts {
+		job := newJob(t)
+		line := job.alone()
+		if l.flags != nil {
+			line = job.corralled(line, l.flags...)
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte("exec "+quoted(line)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		jobs = append(jobs, job)
+	}
+	front = run("exec sh " + dir + "/$HOST")
+	if l.under {
+		path, err := program()
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := front.Env
+		front = exec.Command(path, append([]string{"--grace", grace.String(), "--"}, front.Args...)...)
+		front.Env = env
+	}
+	front.Stderr = os.Stderr
+	input, err := front.StdinPipe()
+	if err := errors.Join(err, front.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		front.Process.Kill()
+		front.Wait()
+	})
+	for _, job := range jobs {
+		job.complete()
+	}
+	return jobs, front, input
 }

@@ -26,10 +26,10 @@ import (
 
 const (
 	// killWait is how long Slurm waits between its SIGTERM and its SIGKILL. It is
-	// longer than corral's grace, so that corral is the first.
+	// longer than corral's grace, so that corral kills first.
 	killWait = 5 * time.Second
 	// inactive is when Slurm gives up a job whose srun does not answer, with the
-	// shortest InactiveLimit: there are MessageTimeout, which is 10 s, and more.
+	// shortest InactiveLimit: MessageTimeout, which is 10 s, and more come on top.
 	inactive = 13 * time.Second
 	// period is how often the controller looks at that, and at time limits.
 	period = 30 * time.Second
@@ -37,17 +37,17 @@ const (
 	freezer = "/sys/fs/cgroup/freezer"
 )
 
-// tracks are the ways in which Slurm can know what there is of a job. The last
-// one is Slurm's default: it sees all, needs root, and here version 1 of control
-// groups.
+// tracks are the ways in which Slurm can know the processes of a job. The last one
+// is Slurm's default: it sees all of them. It needs root, and here version 1 of
+// control groups.
 var tracks = []string{"pgid", "linuxproc", "cgroup"}
 
-// cluster is a Slurm of the test's own, all nodes of which are this machine.
+// cluster is a Slurm of the test's own. All its nodes are this machine.
 type cluster struct {
 	t     *testing.T
 	dir   string
 	nodes int
-	used  atomic.Int32 // nodes
+	used  atomic.Int32 // how many of the nodes
 }
 
 func startCluster(t *testing.T, track string, nodes int) *cluster {
@@ -58,15 +58,41 @@ func startCluster(t *testing.T, track string, nodes int) *cluster {
 	if track == "cgroup" && unix.Access(freezer, unix.W_OK) != nil {
 		t.Skipf("SKIPPED: %s is not to be had", freezer)
 	}
-	me, err1 := user.Current()
-	host, err2 := os.Hostname()
-	dir, err3 := os.MkdirTemp(home, "s-") // short: a socket in it has twice the name of a node, and 107 bytes at most
-	if err := errors.Join(err1, err2, err3, os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "state"), 0o755)); err != nil {
+	// The name is short: a socket in it has twice the name of a node, and 107 bytes
+	// at most.
+	dir, err := os.MkdirTemp(home, "s-")
+	if err != nil {
 		t.Fatal(err)
 	}
-	host, _, _ = strings.Cut(host, ".")
 	c := &cluster{t: t, dir: dir, nodes: nodes}
-	config := fmt.Sprintf(`
+	c.configure(track)
+	t.Cleanup(c.removeFreezers)
+	c.startDaemons()
+	return c
+}
+
+// configure writes what the daemons read.
+func (c *cluster) configure(track string) {
+	c.t.Helper()
+	me, err1 := user.Current()
+	host, err2 := os.Hostname()
+	if err := errors.Join(err1, err2, os.Chmod(c.dir, 0o755), os.Mkdir(c.in("state"), 0o755)); err != nil {
+		c.t.Fatal(err)
+	}
+	host, _, _ = strings.Cut(host, ".")
+	config := fmt.Sprintf(slurmConf, host, freePort(c.t), me.Username, c.dir, killWait.Seconds(), track)
+	for i := range c.nodes {
+		config += fmt.Sprintf("NodeName=%s NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=64\n", c.node(i), host, freePort(c.t))
+	}
+	key := strings.Repeat("a key that is none. ", 10)
+	if err := errors.Join(os.WriteFile(c.in("key"), []byte(key), 0o600),
+		os.WriteFile(c.in("slurm.conf"), []byte(config), 0o644),
+		os.WriteFile(c.in("cgroup.conf"), []byte("CgroupPlugin=cgroup/v1\n"), 0o644)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+const slurmConf = `
 ClusterName=corral
 SlurmctldHost=%s(127.0.0.1)
 SlurmctldPort=%d
@@ -93,43 +119,42 @@ ReturnToService=2
 KillWait=%.0[5]f
 InactiveLimit=1
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-`, host, freePort(t), me.Username, dir, killWait.Seconds(), track)
-	for i := range nodes {
-		config += fmt.Sprintf("NodeName=%s NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=64\n", c.node(i), host, freePort(t))
-	}
-	key := strings.Repeat("a key that is none. ", 10)
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "key"), []byte(key), 0o600),
-		os.WriteFile(filepath.Join(dir, "slurm.conf"), []byte(config), 0o644),
-		os.WriteFile(filepath.Join(dir, "cgroup.conf"), []byte("CgroupPlugin=cgroup/v1\n"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		// Slurm leaves its directories.
-		mine, _ := filepath.Glob(filepath.Join(freezer, "slurm_"+c.node(0)[:len(c.node(0))-1]+"*"))
-		for _, dir := range mine {
-			exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
-		}
+`
+
+// startDaemons returns when all nodes can run a job.
+func (c *cluster) startDaemons() {
+	c.t.Helper()
+	c.daemon("munged", "--foreground", "--force", "--key-file="+c.in("key"), "--socket="+c.in("munge"),
+		"--pid-file="+c.in("munged.pid"), "--seed-file="+c.in("munge.seed"), "--log-file="+c.in("munge.log"))
+	eventually(c.t, "munged does not answer", func() error {
+		return exec.Command("munge", "-n", "-S", c.in("munge"), "-o", "/dev/null").Run()
 	})
-	in := func(name string) string { return filepath.Join(dir, name) }
-	c.daemon("munged", "--foreground", "--force", "--key-file="+in("key"), "--socket="+in("munge"), "--pid-file="+in("munged.pid"),
-		"--seed-file="+in("munge.seed"), "--log-file="+in("munge.log"))
-	eventually(t, "munged does not answer", func() error { return exec.Command("munge", "-n", "-S", in("munge"), "-o", "/dev/null").Run() })
 	c.daemon("slurmctld", "-D")
-	for i := range nodes {
+	for i := range c.nodes {
 		c.daemon("slurmd", "-D", "-N", c.node(i))
 	}
-	eventually(t, "slurmctld does not answer", func() error { return c.command("scontrol", "ping").Run() })
-	// It waits for the nodes.
-	if err := c.command("srun", "--quiet", fmt.Sprint("--nodes=", nodes), "true").Run(); err != nil {
-		t.Fatal(err)
+	eventually(c.t, "slurmctld does not answer", func() error { return c.command("scontrol", "ping").Run() })
+	// This waits for the nodes.
+	if err := c.command("srun", "--quiet", fmt.Sprint("--nodes=", c.nodes), "true").Run(); err != nil {
+		c.t.Fatal(err)
 	}
-	return c
 }
+
+// removeFreezers removes the directories that Slurm leaves.
+func (c *cluster) removeFreezers() {
+	mine, _ := filepath.Glob(filepath.Join(freezer, "slurm_"+c.node(0)[:len(c.node(0))-1]+"*"))
+	for _, dir := range mine {
+		exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
+	}
+}
+
+// in returns the path of a file of the cluster's.
+func (c *cluster) in(name string) string { return filepath.Join(c.dir, name) }
 
 var lastPort atomic.Int32
 
-// freePort returns a port that it returns once, and which is none of those that
-// clients get: a node of Slurm is long in coming.
+// freePort returns each port only once, and none that a client could get: a node of
+// Slurm takes long to come up.
 func freePort(t *testing.T) int {
 	t.Helper()
 	lastPort.CompareAndSwap(0, 16000)
@@ -144,8 +169,8 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// daemon starts one. With all that it has started it is stopped when the test
-// ends: what is left of a job without corral is left of it as well.
+// daemon starts a daemon of Slurm's. The test stops it when it ends, with all that
+// it has started, such as what is left of a job without corral.
 func (c *cluster) daemon(name string, args ...string) {
 	c.t.Helper()
 	log, err := os.CreateTemp(c.dir, name+"-")
@@ -169,7 +194,7 @@ func (c *cluster) daemon(name string, args ...string) {
 	})
 }
 
-// command is one of Slurm's, for this cluster.
+// command returns a command of Slurm's, for this cluster.
 func (c *cluster) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(need(c.t, name), args...)
 	cmd.Env = append(os.Environ(), "SLURM_CONF="+filepath.Join(c.dir, "slurm.conf"))
@@ -177,10 +202,10 @@ func (c *cluster) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// node is the name of a node. No other cluster of this machine has it.
+// node returns the name of a node. No other cluster of this machine has it.
 func (c *cluster) node(i int) string { return fmt.Sprintf("%s-%d", filepath.Base(c.dir), i) }
 
-// on says that a job is to run on a node that no other job has used.
+// on returns the flag for a node that no other job has used.
 func (c *cluster) on(t *testing.T) string {
 	t.Helper()
 	n := int(c.used.Add(1)) - 1
@@ -190,7 +215,7 @@ func (c *cluster) on(t *testing.T) string {
 	return "--nodelist=" + c.node(n)
 }
 
-// over waits until Slurm has done with a job all that it is going to do, and the
+// over waits until Slurm has done all that it is going to do with a job, and the
 // node is free.
 func (c *cluster) over(t *testing.T, name string, within time.Duration) {
 	t.Helper()
@@ -207,89 +232,103 @@ func (c *cluster) over(t *testing.T, name string, within time.Duration) {
 	}
 }
 
-// TestSlurm: a job is taken away.
+// slurmLoss is a way to take a job away from srun.
+type slurmLoss struct {
+	name   string
+	flags  []string // corral's
+	end    func(c *cluster, t *testing.T, srun *exec.Cmd, name string)
+	within time.Duration // until Slurm sees it
+	killed bool          // by SIGKILL at once
+	slow   bool
+}
+
+var slurmLosses = []slurmLoss{
+	{name: "cancelled", end: (*cluster).cancel},
+	// srun has a process that ends the job when srun is gone.
+	{name: "srun killed", killed: true, end: func(_ *cluster, _ *testing.T, srun *exec.Cmd, _ string) {
+		srun.Process.Kill()
+	}},
+	// As if the machine of srun were gone. The standard input of the command stays
+	// open.
+	{name: "srun and its own killed", slow: true, within: inactive + period, flags: []string{"--lifeline", "stdin"},
+		end: func(_ *cluster, _ *testing.T, srun *exec.Cmd, _ string) {
+			syscall.Kill(-srun.Process.Pid, syscall.SIGKILL)
+		}},
+	// The shortest limit is a minute, and the tree does not live for that: the test
+	// brings the end forward.
+	{name: "time limit", slow: true, within: period, end: func(c *cluster, t *testing.T, _ *exec.Cmd, name string) {
+		eventually(t, "the job keeps its end", func() error {
+			return c.command("scontrol", "update", "JobName="+name, "EndTime=now").Run()
+		})
+	}},
+}
+
+// TestSlurm: a job is taken away from srun.
 func TestSlurm(t *testing.T) {
 	for _, track := range tracks {
 		t.Run(track, func(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, track, 8)
-			for _, tt := range []struct {
-				name   string
-				flags  []string // corral's
-				end    func(*testing.T, *exec.Cmd, string)
-				within time.Duration // until Slurm sees it
-				killed bool          // by SIGKILL at once
-				slow   bool
-			}{
-				{name: "cancelled", end: c.cancel},
-				// srun has a process that ends the job when srun is gone.
-				{name: "srun killed", killed: true, end: func(_ *testing.T, srun *exec.Cmd, _ string) {
-					srun.Process.Kill()
-				}},
-				// As if the machine of srun were gone. The standard input of the command
-				// stays open.
-				{name: "srun and its own killed", slow: true, within: inactive + period, flags: []string{"--lifeline", "stdin"}, end: func(_ *testing.T, srun *exec.Cmd, _ string) {
-					syscall.Kill(-srun.Process.Pid, syscall.SIGKILL)
-				}},
-				// The shortest is a minute, which the tree does not live for: the end is
-				// brought forward.
-				{name: "time limit", slow: true, within: period, end: func(t *testing.T, _ *exec.Cmd, name string) {
-					eventually(t, "the job keeps its end", func() error {
-						return c.command("scontrol", "update", "JobName="+name, "EndTime=now").Run()
-					})
-				}},
-			} {
-				t.Run(tt.name, func(t *testing.T) {
-					if tt.slow && (testing.Short() || track != tracks[0]) {
+			for _, l := range slurmLosses {
+				t.Run(l.name, func(t *testing.T) {
+					if l.slow && (testing.Short() || track != tracks[0]) {
 						t.Skip("it takes its time")
 					}
 					t.Parallel()
-					// start returns when all of the tree is there.
-					start := func(t *testing.T, job *job, line []string) (srun *exec.Cmd, name string) {
-						name = strings.ReplaceAll(t.Name(), " ", "-")
-						srun = c.command("srun", append([]string{"--quiet", c.on(t), "--time=1", "--job-name=" + name}, line...)...)
-						srun.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-						open(t, srun)
-						t.Cleanup(func() {
-							srun.Process.Kill()
-							srun.Wait()
-						})
-						job.complete()
-						return srun, name
-					}
-					t.Run("corral", func(t *testing.T) {
-						t.Parallel()
-						job := newJob(t)
-						srun, name := start(t, job, job.corralled(job.alone(), tt.flags...))
-						since := time.Now()
-						tt.end(t, srun, name)
-						job.goneBy(since, tt.within+limit)
-						c.over(t, name, patience)
-						if tt.killed {
-							return
-						}
-						obeyed(t, job.ended())
-						if srun.Wait(); srun.ProcessState.ExitCode() >= 0 && srun.ProcessState.ExitCode() != 143 {
-							t.Errorf("srun ends with %v; want 143, of SIGTERM", srun.ProcessState)
-						}
-					})
-					t.Run("alone", func(t *testing.T) {
-						t.Parallel()
-						job := newJob(t)
-						srun, name := start(t, job, job.alone())
-						since := time.Now()
-						tt.end(t, srun, name)
-						if track == "cgroup" {
-							job.goneBy(since, tt.within+killWait+time.Second)
-							return
-						}
-						c.over(t, name, tt.within+killWait+patience)
-						job.stays(time.Now(), 0)
-					})
+					t.Run("corral", func(t *testing.T) { t.Parallel(); c.loseCorral(t, l) })
+					t.Run("alone", func(t *testing.T) { t.Parallel(); c.loseAlone(t, l, track) })
 				})
 			}
 		})
 	}
+}
+
+// loseCorral takes a job away that corral runs: nothing is left of it.
+func (c *cluster) loseCorral(t *testing.T, l slurmLoss) {
+	job := newJob(t)
+	srun, name := c.srun(t, job, job.corralled(job.alone(), l.flags...))
+	since := time.Now()
+	l.end(c, t, srun, name)
+	job.goneBy(since, l.within+limit)
+	c.over(t, name, patience)
+	if l.killed {
+		return
+	}
+	obeyed(t, job.ended())
+	if srun.Wait(); srun.ProcessState.ExitCode() >= 0 && srun.ProcessState.ExitCode() != 143 {
+		t.Errorf("srun ends with %v; want 143, of SIGTERM", srun.ProcessState)
+	}
+}
+
+// loseAlone takes a job away that runs without corral: something is left of it,
+// unless Slurm tracks it by control groups.
+func (c *cluster) loseAlone(t *testing.T, l slurmLoss, track string) {
+	job := newJob(t)
+	srun, name := c.srun(t, job, job.alone())
+	since := time.Now()
+	l.end(c, t, srun, name)
+	if track == "cgroup" {
+		job.goneBy(since, l.within+killWait+time.Second)
+		return
+	}
+	c.over(t, name, l.within+killWait+patience)
+	job.stays(time.Now(), 0)
+}
+
+// srun starts a job on a node of its own, and returns when all of its tree is
+// there.
+func (c *cluster) srun(t *testing.T, job *job, line []string) (srun *exec.Cmd, name string) {
+	t.Helper()
+	name = strings.ReplaceAll(t.Name(), " ", "-")
+	srun = c.command("srun", append([]string{"--quiet", c.on(t), "--time=1", "--job-name=" + name}, line...)...)
+	srun.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	open(t, srun)
+	t.Cleanup(func() {
+		srun.Process.Kill()
+		srun.Wait()
+	})
+	job.complete()
+	return srun, name
 }
 
 // TestSlurmArray: 50 jobs at once, each on its own.
@@ -305,27 +344,7 @@ func TestSlurmArray(t *testing.T) {
 		{"alone", "exec ", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			jobs := make([]*job, 50)
-			dir := t.TempDir()
-			for i := range jobs {
-				jobs[i] = newJob(t)
-				line := jobs[i].alone()
-				if tt.corral {
-					line = jobs[i].corralled(line)
-				}
-				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(tt.before+quoted(line)+"\nexit\n"), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			name := strings.ReplaceAll(t.Name(), " ", "-")
-			batch := c.command("sbatch", "--quiet", c.on(t), "--job-name="+name, fmt.Sprintf("--array=0-%d", len(jobs)-1), "--output=/dev/null")
-			batch.Stdin = strings.NewReader("#!/bin/sh\nexec sh " + dir + "/$SLURM_ARRAY_TASK_ID\n")
-			if err := batch.Run(); err != nil {
-				t.Fatal(err)
-			}
-			for _, job := range jobs {
-				job.complete()
-			}
+			jobs, name := c.array(t, 50, tt.before, tt.corral)
 			since := time.Now()
 			c.cancel(t, nil, name)
 			if !tt.corral {
@@ -356,7 +375,35 @@ func TestSlurmArray(t *testing.T) {
 	}
 }
 
-// TestSlurmStatus: what Slurm is told of how the command has ended.
+// array submits an array of n jobs, and returns when all of them are there. before
+// comes before the command line in the script of each.
+func (c *cluster) array(t *testing.T, n int, before string, corral bool) (jobs []*job, name string) {
+	t.Helper()
+	dir := t.TempDir()
+	for i := range n {
+		job := newJob(t)
+		line := job.alone()
+		if corral {
+			line = job.corralled(line)
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(before+quoted(line)+"\nexit\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		jobs = append(jobs, job)
+	}
+	name = strings.ReplaceAll(t.Name(), " ", "-")
+	batch := c.command("sbatch", "--quiet", c.on(t), "--job-name="+name, fmt.Sprintf("--array=0-%d", n-1), "--output=/dev/null")
+	batch.Stdin = strings.NewReader("#!/bin/sh\nexec sh " + dir + "/$SLURM_ARRAY_TASK_ID\n")
+	if err := batch.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, job := range jobs {
+		job.complete()
+	}
+	return jobs, name
+}
+
+// TestSlurmStatus: Slurm learns how the command has ended.
 func TestSlurmStatus(t *testing.T) {
 	c := startCluster(t, "pgid", 1)
 	for _, tt := range []struct {
@@ -394,10 +441,10 @@ func (c *cluster) cancel(t *testing.T, _ *exec.Cmd, name string) {
 	}
 }
 
-// obeyed says that the whole grace was given: who obeys SIGTERM has ended by it,
-// and only who does not was killed, by corral, before Slurm did it. Slurm sends
-// its SIGTERM to whom it knows as well: they may have ended by the time that
-// corral looks.
+// obeyed checks that the members had the whole grace: those that obey SIGTERM have
+// ended by it, and corral has killed the one that does not, before Slurm did. Slurm
+// too sends its SIGTERM to those that it knows: they may have ended before corral
+// looks.
 func obeyed(t *testing.T, r *corral.Report) {
 	t.Helper()
 	fates := make(map[corral.Fate]int)

@@ -25,12 +25,12 @@ import (
 	"github.com/corral-run/corral/internal/escape"
 )
 
-// route is between a client and its server.
+// route is the way between a client and its server.
 type route struct {
 	address        string // the server's
 	port           int
 	server, client []string // what precedes the command lines of the two
-	cut            func()   // nil if it cannot be cut
+	cut            func()   // cuts the route; nil if that is not possible
 }
 
 func loopback(t *testing.T) *route {
@@ -39,7 +39,7 @@ func loopback(t *testing.T) *route {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() // so that the port is free, for whoever is the first
+	defer l.Close() // frees the port, for whoever comes first
 	return &route{address: "127.0.0.1", port: l.Addr().(*net.TCPAddr).Port}
 }
 
@@ -50,7 +50,7 @@ func network(t *testing.T) *route {
 		t.Skip("SKIPPED: only root can make a network")
 	}
 	ip, unshare, nsenter := need(t, "ip"), need(t, "unshare"), need(t, "nsenter")
-	// Each namespace is there as long as a process is in it.
+	// A namespace lives as long as a process is in it.
 	machine := func() (pid string, enter []string) {
 		t.Helper()
 		cmd := exec.Command(unshare, "--net", "sh", "-c", "echo; exec cat")
@@ -103,7 +103,7 @@ func startServer(t *testing.T, r *route) *server {
 	t.Helper()
 	sshd, keygen := need(t, "sshd"), need(t, "ssh-keygen")
 	// A server that may not read the passwords takes an account for locked, unless
-	// PAM says what it is.
+	// PAM knows better.
 	pam := "yes"
 	if me, err := user.Current(); err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func (s *server) says(text string) {
 	}
 }
 
-// ssh returns a client which runs the command line on the server.
+// ssh returns a client that runs the command line on the server.
 func (s *server) ssh(flags []string, line ...string) *exec.Cmd {
 	s.t.Helper()
 	if slices.Contains(flags, "-tt") && os.Geteuid() != 0 {
@@ -189,46 +189,49 @@ func (s *server) ssh(flags []string, line ...string) *exec.Cmd {
 	return command(s.client, append(append(args, flags...), s.address, quoted(line))...)
 }
 
+// connectionLosses are ways to lose the connection of a client.
+var connectionLosses = []struct {
+	name  string
+	route func(*testing.T) *route
+	// start starts the client. What it returns loses the connection, and says from
+	// when on the time counts.
+	start func(*server, *exec.Cmd) (lose func() time.Time)
+}{
+	{"client killed", loopback, func(s *server, client *exec.Cmd) func() time.Time {
+		open(s.t, client)
+		return func() time.Time {
+			now := time.Now()
+			client.Process.Kill()
+			return now
+		}
+	}},
+	{"terminal closed", loopback, func(s *server, client *exec.Cmd) func() time.Time {
+		terminal, err := pty.Start(client)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return func() time.Time {
+			now := time.Now()
+			terminal.Close()
+			return now
+		}
+	}},
+	{"network cut", network, func(s *server, client *exec.Cmd) func() time.Time {
+		open(s.t, client)
+		return func() time.Time {
+			cut := time.Now()
+			s.cut()
+			// The server asks the client each second, and twice.
+			s.says("Timeout, client not responding")
+			s.t.Logf("noticed after %v", time.Since(cut).Round(10*time.Millisecond))
+			return time.Now()
+		}
+	}},
+}
+
 // TestSSHLost: the connection of a command is lost.
 func TestSSHLost(t *testing.T) {
-	for _, lost := range []struct {
-		name  string
-		route func(*testing.T) *route
-		// start starts the client. What it returns loses the connection, and says
-		// from when on the time counts.
-		start func(*server, *exec.Cmd) (lose func() time.Time)
-	}{
-		{"client killed", loopback, func(s *server, client *exec.Cmd) func() time.Time {
-			open(s.t, client)
-			return func() time.Time {
-				now := time.Now()
-				client.Process.Kill()
-				return now
-			}
-		}},
-		{"terminal closed", loopback, func(s *server, client *exec.Cmd) func() time.Time {
-			terminal, err := pty.Start(client)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			return func() time.Time {
-				now := time.Now()
-				terminal.Close()
-				return now
-			}
-		}},
-		{"network cut", network, func(s *server, client *exec.Cmd) func() time.Time {
-			open(s.t, client)
-			return func() time.Time {
-				cut := time.Now()
-				s.cut()
-				// It asks the client each second, and twice.
-				s.says("Timeout, client not responding")
-				s.t.Logf("noticed after %v", time.Since(cut).Round(10*time.Millisecond))
-				return time.Now()
-			}
-		}},
-	} {
+	for _, lost := range connectionLosses {
 		for _, tt := range []struct {
 			ssh   []string
 			flags []string // corral's; nil: without corral
@@ -270,7 +273,7 @@ func TestSSHLost(t *testing.T) {
 	}
 }
 
-// name is that of a test with these flags of ssh and corral.
+// name returns the name of a test with these flags of ssh and corral.
 func name(ssh, corral []string) string {
 	words := append([]string{"ssh"}, ssh...)
 	if corral != nil {
@@ -290,7 +293,7 @@ func open(t *testing.T, cmd *exec.Cmd) {
 	t.Cleanup(func() { stdin.Close() })
 }
 
-// TestSSHEnds: the command ends, and something that it has started still holds the
+// TestSSHEnds: the command ends, but a process that it has started still holds the
 // output.
 func TestSSHEnds(t *testing.T) {
 	all := escape.All()
