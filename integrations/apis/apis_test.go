@@ -1,8 +1,8 @@
 //go:build linux
 
 // Package apis shows what to write where another module's function wants an
-// *exec.Cmd: docs/migrate.md has the same lines. In each test the command
-// leaves something behind, which has to be gone in the end.
+// *exec.Cmd: docs/migrate.md has the same lines. In each test the command leaves
+// something behind, which has to be gone in the end.
 package apis
 
 import (
@@ -81,8 +81,8 @@ func leave() {
 	held.Close()
 }
 
-// holder makes a FIFO for what is left behind to hold open. The check that is
-// returned fails the test if somebody still does.
+// holder makes a FIFO, which what is left behind holds open. The test fails in gone
+// if something still does.
 func holder(t *testing.T) (path string, gone func()) {
 	path = filepath.Join(t.TempDir(), "held")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -142,8 +142,8 @@ func TestPTY(t *testing.T) {
 	gone()
 }
 
-// tea.ExecProcess: tea.Exec takes an interface, which a corral.Cmd has but for
-// three lines.
+// tea.ExecProcess: tea.Exec takes an interface, which a corral.Cmd satisfies with
+// three more lines.
 
 type teaCommand struct{ *corral.Cmd }
 

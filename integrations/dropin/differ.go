@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// again is how often a test that differs is run again, on both sides.
+// again is how often dropin runs a test again that differs, on both sides.
 const again = 3
 
-// differences prints each test that has ended otherwise. One that passed before
-// and does not now has to be explained, or is run again: if it then passes always,
-// or fails before as well, it is unsteady by itself.
+// differences prints each test that has ended otherwise than before. One that
+// passed before and does not now has an explanation, or it runs again: if it then
+// always passes, or fails before the change as well, it is unsteady by itself.
 func (d *dropin) differences(p project, before, after string, w way, old, now *result) error {
 	var worse []string
 	for _, name := range union(old.tests, now.tests) {

@@ -3,8 +3,8 @@
 // Dropin runs the tests of real projects as they are, and again with the import
 // "os/exec" replaced by Corral, and prints what differs.
 //
-// As root it moves into PID and mount namespaces of its own first, so that a
-// wrong signal cannot reach anything outside, and nothing is left behind.
+// As root it first moves into PID and mount namespaces of its own, so that a wrong
+// signal cannot reach anything outside, and nothing is left behind.
 package main
 
 import (
@@ -76,8 +76,8 @@ func moveIn() error {
 	return syscall.Exec(unshare, argv, append(os.Environ(), inside+"=1"))
 }
 
-// becomeNobody executes the test binary argv[0] as nobody. The directory that
-// the go command has built it in is closed to others.
+// becomeNobody executes the test binary argv[0] as nobody. It opens the directory
+// in which the go command has built it, which is closed to others.
 func becomeNobody(argv []string) error {
 	home := os.Getenv("DROPIN_NOBODY")
 	return errors.Join(
@@ -87,7 +87,7 @@ func becomeNobody(argv []string) error {
 		syscall.Exec(argv[0], argv, os.Environ()))
 }
 
-// way is a way to run tests: as whom, and with which wish.
+// way is a way to run tests: as which user, and with which wish for a containment.
 type way struct {
 	name   string
 	nobody bool
@@ -136,7 +136,7 @@ func (d *dropin) all() (ok bool, err error) {
 	fmt.Printf("%-28s %-8s %-8s %-24s %-24s\n", "project", "as", "held by", "os/exec", "corral")
 	for _, p := range projects {
 		if d.wanted(p) {
-			if err := d.project(p); err != nil {
+			if err := d.compare(p); err != nil {
 				return false, fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
@@ -189,8 +189,8 @@ func main() {
 }
 `
 
-// probe finds out which ways there are here, by a program that does one run. As
-// it is not of the library, what it needs is what every importer needs.
+// probe finds out which ways there are here, by a program that does one run. As the
+// program does not belong to the library, it needs what every importer needs.
 func (d *dropin) probe() error {
 	dir := filepath.Join(d.work, "probe")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -235,7 +235,7 @@ func (d *dropin) probe() error {
 	return nil
 }
 
-// prefix is what a program is started with to run in this way.
+// prefix returns what comes before a command line to run it in this way.
 func (d *dropin) prefix(w way) []string {
 	if !w.nobody {
 		return nil
@@ -244,8 +244,8 @@ func (d *dropin) prefix(w way) []string {
 	return []string{self, asUser}
 }
 
-// environ is the environment of all that is started here: nothing of the
-// caller's home is read or written, but for the go command's caches.
+// environ returns the environment of all that this program starts. They read and
+// write nothing of the caller's home, but for the go command's caches.
 func (d *dropin) environ(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "CORRAL_") || strings.HasPrefix(v, "GO111MODULE=")

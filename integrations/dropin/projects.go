@@ -2,21 +2,21 @@
 
 package main
 
-// project is a module of other people's, at a fixed version.
+// project is another project's module, at a fixed version.
 type project struct {
 	name     string // short, for people
 	module   string
 	version  string
-	packages []string // what is tested: those that start commands
-	skip     string   // tests that are not run, before or after, as a -skip pattern
+	packages []string // the tested ones, which start commands
+	skip     string   // a -skip pattern of tests that do not run, before or after
 	short    bool     // also run with -short
 	explain  []explanation
 }
 
-// explanation is why a test that passes with os/exec does not with Corral.
+// explanation is why a test that passes with os/exec does not pass with Corral.
 type explanation struct {
 	test string // a regular expression for package and test
-	held string // the containment that it happens under; empty is any
+	held string // the containment under which that happens; empty is any
 	why  string
 }
 

@@ -1,5 +1,5 @@
-// Package vet finds, in programs that run commands, the few idioms of os/exec
-// that are different with Corral: docs/migrate.md has the list.
+// Package vet finds, in programs that run commands, the few idioms of os/exec that
+// are different with Corral: docs/migrate.md has the list.
 package vet
 
 import (
@@ -13,12 +13,12 @@ import (
 
 const doc = `find idioms of os/exec that are different with Corral
 
-Reported of a corral.Cmd, with -osexec also of an exec.Cmd, are Process.Wait,
-Process.Release, and a kill of the process group -cmd.Process.Pid. Reported of the
-error of a corral.Cmd with Timeout, Lifelines or FailOnLeftovers, which may be a joined one,
-are a type assertion to *ExitError and a comparison with an error of package context.`
+For a corral.Cmd, and with -osexec also for an exec.Cmd, it reports Process.Wait,
+Process.Release, and a kill of the process group -cmd.Process.Pid. For the error of a
+corral.Cmd with Timeout, Lifelines or FailOnLeftovers, which may be a joined one, it
+reports a type assertion to *ExitError and a comparison with an error of package context.`
 
-// Analyzer is the whole of it.
+// Analyzer reports these idioms.
 var Analyzer = &analysis.Analyzer{
 	Name: "corral",
 	Doc:  doc,
@@ -46,8 +46,8 @@ func run(pass *analysis.Pass) (any, error) {
 	return nil, nil
 }
 
-// function is what is looked at as one: a value is followed through its
-// variables, closures included, and not into other functions.
+// function is one function, closures included. The analyzer follows a value through
+// its variables, and not into other functions.
 type function struct {
 	*analysis.Pass
 	body *ast.BlockStmt
@@ -125,8 +125,8 @@ func (f function) compared(err, with ast.Expr) {
 	}
 }
 
-// origin returns what e has been set to by the last assignment before it in the
-// text, if it is a variable of this function, or else e.
+// origin returns what the last assignment before e in the text has set e to, if e
+// is a variable of this function, or else e.
 func (f function) origin(e ast.Expr) ast.Expr {
 	e = ast.Unparen(e)
 	id, ok := e.(*ast.Ident)
@@ -230,13 +230,13 @@ func (f function) mayBeJoined(err ast.Expr) bool {
 	}
 	switch sel.Sel.Name {
 	case "Wait", "Run", "Output", "CombinedOutput":
-		return f.set(sel.X, f.joins)
+		return f.mayBeSet(sel.X, f.joins)
 	}
 	return false
 }
 
-// joins reports whether a field of a corral.Cmd that is set to value has errors of its own:
-// see Cmd.Wait.
+// joins reports whether a field of a corral.Cmd, set to value, has errors of its
+// own: see Cmd.Wait.
 func (f function) joins(field string, value ast.Expr) bool {
 	switch field {
 	case "Timeout", "Lifelines":
@@ -248,8 +248,8 @@ func (f function) joins(field string, value ast.Expr) bool {
 	return false
 }
 
-// detached reports whether this function says already that the Cmd of a process is to live
-// on.
+// detached reports whether this function already says that the Cmd of a process
+// lives on.
 func (f function) detached(process ast.Expr) bool {
 	sel, ok := f.origin(process).(*ast.SelectorExpr)
 	if !ok {
@@ -280,9 +280,9 @@ func (f function) constant(e ast.Expr) string {
 	return ""
 }
 
-// set reports whether a field of cmd is set as wanted: by this function, if it has made
-// cmd by Command or CommandContext, or else anywhere in the package.
-func (f function) set(cmd ast.Expr, wanted func(field string, value ast.Expr) bool) bool {
+// mayBeSet reports whether a field of cmd may be set as wanted: by this function,
+// if it has made cmd by Command or CommandContext, or else anywhere in the package.
+func (f function) mayBeSet(cmd ast.Expr, wanted func(field string, value ast.Expr) bool) bool {
 	if made, ok := f.origin(cmd).(*ast.CallExpr); ok {
 		callee := typeutil.StaticCallee(f.TypesInfo, made)
 		if callee != nil && (callee.FullName() == library+".Command" || callee.FullName() == library+".CommandContext") {
@@ -298,8 +298,8 @@ func (f function) set(cmd ast.Expr, wanted func(field string, value ast.Expr) bo
 	return false
 }
 
-// sets reports whether a field is set as wanted below n, of a given variable or, if
-// that is nil, of any corral.Cmd.
+// sets reports whether something below n sets a field as wanted, of the variable of
+// or, if that is nil, of any corral.Cmd.
 func (f function) sets(n ast.Node, of types.Object, wanted func(field string, value ast.Expr) bool) (found bool) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {

@@ -22,7 +22,7 @@ func TestOSExec(t *testing.T) {
 	analysistest.Run(t, analysistest.TestData(), Analyzer, "migrates")
 }
 
-// TestVettool has the go command run the analyzer.
+// TestVettool: the go command runs the analyzer.
 func TestVettool(t *testing.T) {
 	dir := t.TempDir()
 	tool := filepath.Join(dir, "corral-vet")

@@ -1,10 +1,10 @@
-// Corral-vet finds what a program that uses Corral in place of os/exec should
-// say otherwise. It is run by itself or by the go command:
+// Corral-vet finds what a program that uses Corral in place of os/exec should say
+// otherwise. Run it by itself or by the go command:
 //
 //	corral-vet ./...
 //	go vet -vettool=$(which corral-vet) ./...
 //
-// With -osexec it looks at a program that uses os/exec still.
+// With -osexec it looks at a program that still uses os/exec.
 package main
 
 import (
