@@ -1,11 +1,11 @@
 //go:build linux
 
-// Init is process 1 of the virtual machine that .ci/microvm boots. It mounts
-// what a Linux system has, runs each test binary as every kind of caller there
-// is, says in its last line what came of it, and turns the machine off.
+// Init is process 1 of the virtual machine that .ci/microvm boots. It mounts what a
+// Linux system has, runs each test binary as every kind of caller, prints the
+// verdict as its last line, and turns the machine off.
 //
-// The test binaries are /corral/PACKAGE/test; /corral/packages lists the
-// packages, /corral/flags the arguments, one a line.
+// The test binaries are /corral/PACKAGE/test. /corral/packages lists the packages,
+// /corral/flags the arguments, one a line.
 package main
 
 import (
@@ -30,9 +30,9 @@ const (
 	nobody   = 65534
 )
 
-// caller is whom the tests run as. Each has a cgroup of its own, with all
-// controllers, whose parent is the root: a caller can only make cgroups, or
-// enable controllers, in what has been delegated to it.
+// caller is the user that runs the tests. Each caller has a cgroup of its own, with
+// all controllers, below the root cgroup: it can only make cgroups, or enable
+// controllers, in what has been delegated to it.
 type caller struct {
 	name      string
 	uid       int
@@ -77,8 +77,8 @@ func run() error {
 	}
 	fmt.Printf("Linux %s", kernel)
 
-	// A pipe as under go test, not the console: a test binary is not to see a
-	// terminal, nor be able to change ours.
+	// A pipe as under go test, not the console: a test binary must not see a terminal,
+	// nor be able to change ours.
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func lines(name string) ([]string, error) {
 func (c caller) cgroup() string { return filepath.Join(cgroupfs, c.name) }
 func (c caller) tmp() string    { return filepath.Join("/tmp", c.name) }
 
-// prepare makes the caller's cgroup and its directory for temporary files.
+// prepare makes the caller's cgroup, and its directory for temporary files.
 func (c caller) prepare() error {
 	if err := os.Mkdir(c.tmp(), 0o755); err != nil {
 		return err
@@ -204,8 +204,8 @@ func (c caller) test(pkg string, flags []string, output *os.File) error {
 	return errors.Join(reapUntil(cmd.Process.Pid), leftovers())
 }
 
-// reapUntil reaps every child that ends, as an init does, until the one with
-// the PID has ended. It returns an error if that did not succeed.
+// reapUntil reaps every child that ends, as an init does, until the one with the PID
+// has ended. It returns an error if that one has failed.
 func reapUntil(pid int) error {
 	for {
 		var status unix.WaitStatus
@@ -225,13 +225,12 @@ func reapUntil(pid int) error {
 	}
 }
 
-// leftovers returns an error that names the processes and the cgroup directories
-// which the tests have left, and removes them. Processes that have been killed
-// are given a while to die.
+// leftovers removes the processes and the cgroup directories that the tests have left,
+// and returns an error that names them. Killed processes get a while to die.
 func leftovers() error {
 	var left []string
 	for range 50 {
-		for { // they have become ours
+		for { // orphans have become our children
 			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 && err != unix.EINTR {
 				break
 			}
@@ -259,8 +258,8 @@ func leftovers() error {
 	return nil
 }
 
-// processes returns all processes but this one, by their command lines, which
-// zombies and kernel threads have not.
+// processes returns the command lines of all processes but this one. Zombies and
+// kernel threads have none, and are not among them.
 func processes() (found []string) {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range files {
@@ -274,7 +273,7 @@ func processes() (found []string) {
 	return found
 }
 
-// cgroups returns the cgroups that nobody has prepared, parents first.
+// cgroups returns the cgroups that prepare has not made, parents first.
 func cgroups() (found []string) {
 	known := []string{cgroupfs}
 	for _, c := range callers {

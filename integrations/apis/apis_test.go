@@ -81,8 +81,8 @@ func leave() {
 	held.Close()
 }
 
-// holder makes a FIFO, which what is left behind holds open. The test fails in gone
-// if something still does.
+// holder makes a FIFO for what is left behind to hold open. gone fails the test if
+// something still holds it.
 func holder(t *testing.T) (path string, gone func()) {
 	path = filepath.Join(t.TempDir(), "held")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

@@ -24,7 +24,7 @@ import (
 
 const (
 	inside  = "CORRAL_DROPIN_INSIDE" // set in the namespaces
-	asUser  = "as-nobody"            // the first argument of this program as go test -exec
+	asUser  = "as-nobody"            // the first argument under go test -exec
 	nobody  = 65534
 	library = "github.com/corral-run/corral"
 )
@@ -244,8 +244,8 @@ func (d *dropin) prefix(w way) []string {
 	return []string{self, asUser}
 }
 
-// environ returns the environment of all that this program starts. They read and
-// write nothing of the caller's home, but for the go command's caches.
+// environ returns the environment of all that this program starts. It keeps them
+// from the caller's home, but for the go command's caches.
 func (d *dropin) environ(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "CORRAL_") || strings.HasPrefix(v, "GO111MODULE=")
