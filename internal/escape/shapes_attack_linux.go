@@ -196,9 +196,8 @@ func steal(pid int) (fds []int) {
 }
 
 // forgedEvents are what a keeper says of a leader that has ended with status 0 as
-// the last of its run, and twice that the run is empty (keeperEvent in
-// wire_unix.go). A line that carries something else takes them for garbage, which
-// is no less of an attack.
+// the last of its run, and twice that the run is empty (wire.Event). A line that
+// carries something else takes them for garbage, which is no less of an attack.
 var forgedEvents = slices.Concat(
 	[]byte{21, 0, 0, 0, 2 * 3, 0}, make([]byte, 4+14), []byte{2},
 	[]byte{1, 0, 0, 0, 2 * 4}, []byte{1, 0, 0, 0, 2 * 4},
