@@ -59,7 +59,7 @@ func (p Process) String() string {
 // describe turns rows that may lack details into what callers see, ordered by PID.
 func describe(rows []proctree.Process) []Process {
 	var members []Process
-	for _, row := range stop.Detailed(rows) {
+	for _, row := range stop.WithDetails(rows) {
 		members = append(members, Process{PID: row.PID, Start: row.Start, Command: row.Command()})
 	}
 	slices.SortFunc(members, func(a, b Process) int { return a.PID - b.PID })
@@ -215,7 +215,7 @@ func leftoversOf(records []stop.Leftover) []Leftover {
 
 // stopError is what the callers of Stop and Wait get once the stop is done.
 func stopError(s *stop.Stopper) error {
-	return survivorError(survivors(leftoversOf(s.Leftovers)), s.Unknown)
+	return survivorError(survivors(leftoversOf(s.Leftovers)), s.LookErr)
 }
 
 // survivorError is nil if nothing is left.

@@ -113,7 +113,7 @@ func (r *run) prepare() (err error) {
 	}
 	r.cont, err = choose(c.Containment, c.Require, hold.Request{
 		Attr: c.SysProcAttr, Plan: r.plan.internal(), Log: r.log, HelperPath: HelperPath,
-		Keep: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers, Wait: c.Leftovers == WaitForLeftovers,
+		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers, WaitForLeftovers: c.Leftovers == WaitForLeftovers,
 	})
 	if err != nil {
 		return err
@@ -292,7 +292,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 			switch {
 			case s.LeaderAlive:
 				r.giveUp()
-			case s.Unknown != nil: // the leader may be alive; if it is not, there is an event for that
+			case s.LookErr != nil: // the leader may be alive; if it is not, there is an event for that
 				time.AfterFunc(stop.LastLookPatience, r.giveUp)
 			}
 		}()
@@ -406,7 +406,7 @@ func (r *run) left() ([]proctree.Process, error) {
 	if err != nil || len(left) == 0 {
 		return left, err
 	}
-	left = stop.Detailed(left)
+	left = stop.WithDetails(left)
 	if slices.ContainsFunc(left, func(p proctree.Process) bool { return !helper.Is(p) }) {
 		return left, nil
 	}
@@ -509,7 +509,7 @@ func (r *run) closeContainment() {
 	}
 	closed := make(chan struct{})
 	go func() {
-		r.stop.Busy.Wait()
+		r.stop.WaitIdle()
 		r.cont.Close()
 		close(closed)
 	}()
@@ -627,11 +627,11 @@ func (r *run) reportLeftovers(rep *Report) {
 	unknown := r.unknown
 	rep.Leftovers = r.kept
 	if s := r.stop; s != nil {
-		rep.Leftovers, rep.Forced = leftoversOf(s.Leftovers), s.UsedKill
+		rep.Leftovers, rep.Forced = leftoversOf(s.Leftovers), s.Killed
 		if s.SignalErr != nil {
 			rep.SignalError = s.SignalErr.Error()
 		}
-		unknown = s.Unknown
+		unknown = s.LookErr
 	}
 	if unknown != nil {
 		rep.Unknown = unknown.Error()

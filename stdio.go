@@ -60,7 +60,7 @@ func newOutput(pipe *os.File, from io.Reader, to io.Writer, limit int64) *output
 	}
 	o.limited = &headtail.Writer{To: to, Limit: limit}
 	if f, ok := to.(*os.File); ok {
-		o.limited.Gone = func() error { return files.ReaderGone(f) }
+		o.limited.Gone = func() error { return files.WriteError(f) }
 	}
 	o.to = o.limited
 	return o
@@ -289,11 +289,11 @@ func (s *stdio) over(delay time.Duration) {
 		defer close(s.cutDone)
 		var held []holders.End
 		for _, f := range s.handed {
-			if files.IsHeld(f) && f.SetReadDeadline(time.Unix(1, 0)) == nil {
+			if files.HasOtherEnd(f) && f.SetReadDeadline(time.Unix(1, 0)) == nil {
 				held = append(held, holders.EndOf(f))
 			}
 		}
-		if s.pty != nil && files.IsHeld(s.pty.master) {
+		if s.pty != nil && files.HasOtherEnd(s.pty.master) {
 			s.pty.master.SetReadDeadline(time.Unix(1, 0))
 			held = append(held, s.other)
 		}
@@ -375,7 +375,7 @@ func (s *stdio) outlive() error {
 		}
 	}
 	for _, f := range s.handed {
-		if !files.IsHeld(f) {
+		if !files.HasOtherEnd(f) {
 			continue
 		}
 		pipe, err := files.Duplicate(f) // what the caller has is closed
@@ -410,7 +410,7 @@ func (s *stdio) findHolders() []Process {
 	for _, o := range s.outputs {
 		if o.from != io.Reader(o.pipe) {
 			held = append(held, s.other)
-		} else if files.IsHeld(o.pipe) {
+		} else if files.HasOtherEnd(o.pipe) {
 			held = append(held, holders.EndOf(o.pipe))
 		}
 	}

@@ -19,10 +19,10 @@ func AwaitExit(ctx context.Context, p *os.Process) error {
 	return err
 }
 
-// AwaitExitOr is AwaitExit, and returns too if line is not nil and its other end
+// AwaitExitOrHangUp is AwaitExit, and returns too if line is not nil and its other end
 // is closed, or if the timeout, in milliseconds, is not negative and has passed. Kernels
 // without pidfds do not get to know that.
-func AwaitExitOr(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
+func AwaitExitOrHangUp(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
 	if line == nil {
 		return awaitExitAnd(ctx, p, -1, timeout)
 	}

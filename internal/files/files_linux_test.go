@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestIsHeld: what isHeld says of a pipe does not depend on signals, which Go's
+// TestHasOtherEnd: what HasOtherEnd says of a pipe does not depend on signals, which Go's
 // runtime sends to its own threads.
-func TestIsHeld(t *testing.T) {
+func TestHasOtherEnd(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -41,12 +41,12 @@ func TestIsHeld(t *testing.T) {
 	}
 	n := 0
 	for began := time.Now(); time.Since(began) < 300*time.Millisecond; n++ {
-		if !IsHeld(r) {
+		if !HasOtherEnd(r) {
 			t.Fatalf("after %d times: a pipe that is open is not held", n)
 		}
 	}
 	w.Close()
-	if IsHeld(r) {
+	if HasOtherEnd(r) {
 		t.Error("a pipe that is closed is held")
 	}
 }

@@ -10,11 +10,11 @@ import (
 // ReadAvailable is reached only where pipes have deadlines.
 func ReadAvailable(*os.File) (data []byte, open bool, err error) { return nil, true, nil }
 
-// ReaderGone: it is not to be found out without writing.
-func ReaderGone(*os.File) error { return nil }
+// WriteError: it is not to be found out without writing.
+func WriteError(*os.File) error { return nil }
 
 // Duplicate is for what is held.
 func Duplicate(*os.File) (*os.File, error) { return nil, errors.ErrUnsupported }
 
-// IsHeld: it is not to be found out without waiting for who is reading.
-func IsHeld(*os.File) bool { return false }
+// HasOtherEnd: it is not to be found out without waiting for who is reading.
+func HasOtherEnd(*os.File) bool { return false }

@@ -47,15 +47,15 @@ func ReadAvailable(pipe *os.File) (data []byte, open bool, err error) {
 	return data, open, err
 }
 
-// IsHeld reports whether a process has the other end of the pipe open, or of the
+// HasOtherEnd reports whether a process has the other end of the pipe open, or of the
 // terminal.
-func IsHeld(f *os.File) bool {
+func HasOtherEnd(f *os.File) bool {
 	events, err := pollNow(f)
 	return err == nil && events&(unix.POLLHUP|unix.POLLNVAL) == 0
 }
 
-// ReaderGone returns what writing to f would, if nobody reads what is written there.
-func ReaderGone(f *os.File) error {
+// WriteError returns what writing to f would, if nobody reads what is written there.
+func WriteError(f *os.File) error {
 	if events, err := pollNow(f); err != nil || events&(unix.POLLERR|unix.POLLHUP) == 0 {
 		return nil
 	}
@@ -114,9 +114,9 @@ func HungUp(f *os.File) bool {
 	return err != nil || events != 0
 }
 
-// Control calls do with f's descriptor, which stays f's until do returns. File.Fd would make
+// WithFD calls do with f's descriptor, which stays f's until do returns. File.Fd would make
 // the file blocking.
-func Control(f *os.File, do func(fd int) error) error {
+func WithFD(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return err

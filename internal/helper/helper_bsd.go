@@ -39,10 +39,10 @@ type Owner struct{ PID int }
 // Gone reports whether the owner has ended: a child has another parent then.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
-// accept returns the owner, if it is one: the process at the other end of the line,
+// verifyOwner returns the owner, if it is one: the process at the other end of the line,
 // with the same ids, whose child this process is, or was before the owner ended.
 // Which program it runs is not asked: the kernel would not trust it less.
-func accept(line int, _ bool) (Owner, error) {
+func verifyOwner(line int, _ bool) (Owner, error) {
 	pid, uid, err := peerOf(line)
 	if err != nil {
 		return Owner{}, err

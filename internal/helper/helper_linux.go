@@ -47,19 +47,19 @@ func mixedIDs() error {
 // has forked and that has not executed anything, or one that has taken it. So the
 // helper also looks at the process.
 type Owner struct {
-	PID int // 0 if it is outside the helper's PID namespace
-	FD  int // a pidfd, -1 if there is none
+	PID   int // 0 if it is outside the helper's PID namespace
+	PidFD int // a pidfd, -1 if there is none
 }
 
 // Gone reports whether the owner has ended, at any rate: a child has another parent
 // then. It needs no descriptor.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
-// accept returns the owner, if it is one: the process at the other end of the line,
+// verifyOwner returns the owner, if it is one: the process at the other end of the line,
 // with the same ids, whose child this process is, or was before the owner ended, and
 // which runs the same program, unless it has named this one by HelperPath.
-func accept(line int, named bool) (Owner, error) {
-	o := Owner{FD: -1}
+func verifyOwner(line int, named bool) (Owner, error) {
+	o := Owner{PidFD: -1}
 	peer, err := unix.GetsockoptUcred(line, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
 		return o, os.NewSyscallError("getsockopt SO_PEERCRED", err)
@@ -68,15 +68,15 @@ func accept(line int, named bool) (Owner, error) {
 		return o, fmt.Errorf("the owner has other ids: user %d, group %d", peer.Uid, peer.Gid)
 	}
 	o.PID = int(peer.Pid)
-	if o.FD, err = unix.GetsockoptInt(line, unix.SOL_SOCKET, unix.SO_PEERPIDFD); err != nil {
-		o.FD = -1 // Linux before 6.5
+	if o.PidFD, err = unix.GetsockoptInt(line, unix.SOL_SOCKET, unix.SO_PEERPIDFD); err != nil {
+		o.PidFD = -1 // Linux before 6.5
 		if o.PID > 0 {
 			if fd, err := unix.PidfdOpen(o.PID, 0); err == nil {
-				o.FD = fd
+				o.PidFD = fd
 			}
 		}
 	} else {
-		unix.CloseOnExec(o.FD)
+		unix.CloseOnExec(o.PidFD)
 	}
 	if o.Gone() {
 		if !o.ended(line) {
@@ -92,10 +92,10 @@ func accept(line int, named bool) (Owner, error) {
 
 // ended reports whether the owner has ended, or the other end of the line is closed.
 func (o Owner) ended(line int) bool {
-	if o.FD < 0 && o.PID > 1 && unix.Kill(o.PID, 0) == unix.ESRCH {
+	if o.PidFD < 0 && o.PID > 1 && unix.Kill(o.PID, 0) == unix.ESRCH {
 		return true
 	}
-	fds := []unix.PollFd{{Fd: int32(line)}, {Fd: int32(o.FD), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(line)}, {Fd: int32(o.PidFD), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(fds, 0)
 		if err != unix.EINTR {
@@ -132,7 +132,7 @@ func SetDumpable(on bool) {
 
 // Await returns when the owner is gone, or has closed the line.
 func (o Owner) Await(line int) {
-	fds := []unix.PollFd{{Fd: int32(line), Events: unix.POLLIN}, {Fd: int32(o.FD), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(line), Events: unix.POLLIN}, {Fd: int32(o.PidFD), Events: unix.POLLIN}}
 	for !o.Gone() {
 		n, err := unix.Ppoll(fds, nil, nil)
 		switch {
@@ -175,9 +175,9 @@ func PeekLine(line int, limit time.Duration) (ready, eof bool) {
 // yieldProcessor lets another thread run, and keeps Go's processor.
 func yieldProcessor() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// TakeBack lifts, as far as it is allowed to, a limit of descriptors that somebody may have
+// LiftFileLimit lifts, as far as it is allowed to, a limit of descriptors that somebody may have
 // laid on this process (prlimit(2)). One of processor time cannot be lifted in time.
-func TakeBack() {
+func LiftFileLimit() {
 	const enough = 1024
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= enough {

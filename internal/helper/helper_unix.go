@@ -28,11 +28,11 @@ import (
 // which is its line to the owner: end-of-file says that the owner is gone, however it
 // went. Anybody can start the program that way, so a role is granted, not claimed: a
 // process that has rights which its parent may not have is never a helper, and the owner
-// has to prove itself (see accept).
+// has to prove itself (see verifyOwner).
 func become(role string, main func(Owner)) {
 	owner, err := Owner{}, distrusted()
 	if err == nil {
-		owner, err = accept(0, slices.Contains(os.Args[1:], namedByOwner))
+		owner, err = verifyOwner(0, slices.Contains(os.Args[1:], namedByOwner))
 	}
 	if err != nil {
 		// Nor is the program's main for whoever has asked for a helper.
@@ -66,9 +66,9 @@ const namedByOwner = "HelperPath"
 
 var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, and a helper would not trust this process: make them the same before")
 
-// Source is the program that helpers are started from, or the reason why
+// Program is the program that helpers are started from, or the reason why
 // there is none: helperPath if that is not empty, else the running program.
-func Source(helperPath string) (string, error) {
+func Program(helperPath string) (string, error) {
 	if err := mixedIDs(); err != nil {
 		return "", err
 	}
@@ -111,7 +111,7 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 // Start starts a helper, with a line to it: the owner's end is
 // non-blocking.
 func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
-	path, err := Source(helperPath)
+	path, err := Program(helperPath)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -123,7 +123,7 @@ func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, ex
 	defer theirs.Close()
 	unix.SetNonblock(fds[0], true)
 	ours := os.NewFile(uintptr(fds[0]), role)
-	null, err := nowhere()
+	null, err := openNull()
 	if err != nil {
 		ours.Close()
 		return nil, nil, err
@@ -145,9 +145,9 @@ func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, ex
 	return p, ours, nil
 }
 
-// nowhere is a file for what a helper has no use for. Without the null device it is a
+// openNull is a file for what a helper has no use for. Without the null device it is a
 // pipe that nobody reads: Go's runtime does not start with a closed standard file.
-func nowhere() (*os.File, error) {
+func openNull() (*os.File, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err == nil || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return null, err
@@ -159,10 +159,10 @@ func nowhere() (*os.File, error) {
 	return w, err
 }
 
-// ReadyToStop has Go's runtime get what it takes when it needs it, for a stop may come
+// PrepareRuntime has Go's runtime get what it takes when it needs it, for a stop may come
 // when there is none to be had, and then the runtime ends the program: a thread more
 // than it has, and the descriptors of its poller, which it wants for the first timer.
-func ReadyToStop() {
+func PrepareRuntime() {
 	time.AfterFunc(time.Hour, func() {}).Stop()
 	// Beside the main thread, which this goroutine is locked to, there is one for each of
 	// Go's processors, one may wait for timers, and one takes over when another blocks. They
@@ -195,7 +195,7 @@ func environ() []string {
 		return slices.Contains(runtimes, name)
 	})
 	// The collector wants threads of its own, at a moment of its choosing: see
-	// readyToStop. What a helper allocates is little.
+	// PrepareRuntime. What a helper allocates is little.
 	return append(env, "GOMAXPROCS="+strconv.Itoa(threads), "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 

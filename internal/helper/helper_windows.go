@@ -9,9 +9,9 @@ import (
 // Owner would be the owner as its helper sees it: helpers do not outlive it here.
 type Owner struct{}
 
-// Source is the program that helpers are started from: helperPath if that is not
+// Program is the program that helpers are started from: helperPath if that is not
 // empty, else the running program.
-func Source(helperPath string) (string, error) {
+func Program(helperPath string) (string, error) {
 	if helperPath != "" {
 		return helperPath, nil
 	}

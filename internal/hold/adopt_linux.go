@@ -71,17 +71,17 @@ func Adopt(inner Containment) (Containment, error) {
 		Containment: inner, died: make(chan os.Signal, 1),
 		earlier: make(map[int]proctree.ID), others: make(map[proctree.ID]bool),
 	}
-	if err := a.recognise(); err != nil {
+	if err := a.recordEarlier(); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// recognise takes down who is there before the start. An orphan of theirs may have come
+// recordEarlier takes down who is there before the start. An orphan of theirs may have come
 // just now, but none of the run's. Mostly there is nobody: what a program had when it was
 // executed are children of its main thread, and looks ask for no other thread's but the
 // one that starts the leader.
-func (a *adopting) recognise() error {
+func (a *adopting) recordEarlier() error {
 	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); err == unix.ECHILD {
 		return nil
 	}

@@ -12,64 +12,72 @@ import (
 
 // Child is a leader that is a child of the owner.
 type Child struct {
-	Cmd *exec.Cmd
-	PID int
+	cmd *exec.Cmd
+	pid int // also once the caller has released the process, which loses its own
 }
 
+// Start starts the command.
 func (c *Child) Start(cmd *exec.Cmd) error {
-	c.Cmd = cmd
+	c.cmd = cmd
 	err := cmd.Start()
 	if err == nil {
-		c.PID = cmd.Process.Pid
+		c.pid = cmd.Process.Pid
 		osproc.HoldHandle(cmd.Process)
 	}
 	return err
 }
 
-// Abandon takes a start back.
+// Process is the leader.
+func (c *Child) Process() *os.Process { return c.cmd.Process }
+
+// PID is the leader's, or 0 if none has been started.
+func (c *Child) PID() int { return c.pid }
+
+// Abandon takes a start back: it kills the leader and reaps it.
 func (c *Child) Abandon() {
-	c.Cmd.Process.Kill()
-	c.Cmd.Wait()
-	osproc.DropHandle(c.Cmd.Process)
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+	osproc.DropHandle(c.cmd.Process)
 }
 
-// LetGo: a child needs nothing for that.
+// LetGo leaves the leader alone. A child needs nothing done for that.
 func (c *Child) LetGo() error {
-	osproc.DropHandle(c.Cmd.Process)
+	osproc.DropHandle(c.cmd.Process)
 	return nil
 }
 
-// Drop gives up what only a wait for the child has use for.
-func (c *Child) Drop() {
-	if c.Cmd != nil && c.Cmd.Process != nil {
-		osproc.DropHandle(c.Cmd.Process)
+// DropHandle gives up the handle, which only a wait for the child needs.
+func (c *Child) DropHandle() {
+	if c.cmd != nil && c.cmd.Process != nil {
+		osproc.DropHandle(c.cmd.Process)
 	}
 }
 
+// Reap reaps the leader and returns how it ended, as exec.Cmd.Wait does.
 func (c *Child) Reap() (*os.ProcessState, error) {
-	err := c.Cmd.Wait()
-	c.Drop()
-	if err == syscall.EINVAL && osproc.Released(c.Cmd.Process) {
+	err := c.cmd.Wait()
+	c.DropHandle()
+	if err == syscall.EINVAL && osproc.Released(c.cmd.Process) {
 		return c.reapReleased()
 	}
-	return c.Cmd.ProcessState, err
+	return c.cmd.ProcessState, err
 }
 
-// reapReleased reaps a child whose process has been released while somebody waited for it:
-// under os/exec, that does not disturb who waits.
+// reapReleased reaps a child that somebody has released while another waited for it:
+// under os/exec, a release does not disturb who waits.
 func (c *Child) reapReleased() (*os.ProcessState, error) {
 	var status syscall.WaitStatus
 	var rusage syscall.Rusage
-	_, err := syscall.Wait4(c.PID, &status, 0, &rusage)
+	_, err := syscall.Wait4(c.pid, &status, 0, &rusage)
 	for err == syscall.EINTR {
-		_, err = syscall.Wait4(c.PID, &status, 0, &rusage)
+		_, err = syscall.Wait4(c.pid, &status, 0, &rusage)
 	}
 	if err != nil {
 		return nil, os.NewSyscallError("wait", err)
 	}
-	state := osproc.StateOf(c.PID, status, &rusage, nil)
+	state := osproc.NewState(c.pid, status, &rusage, nil)
 	switch {
-	case state == nil: // os.ProcessState is not what it was
+	case state == nil: // os.ProcessState has other fields than it is known to have
 		return nil, syscall.EINVAL
 	case !state.Success():
 		return state, &exec.ExitError{ProcessState: state}

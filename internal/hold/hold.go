@@ -75,12 +75,12 @@ type Usage struct {
 
 // Request is what a containment may have to know of a run before it starts.
 type Request struct {
-	Attr   *syscall.SysProcAttr // the caller's, or nil
-	Plan   stop.Plan            // for whoever has to stop the run when the owner is gone
-	Keep   bool                 // leftovers are to be kept,
-	Detach bool                 // and the run is to go on when the owner is gone
-	Wait   bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
-	Log    *slog.Logger
+	Attr             *syscall.SysProcAttr // the caller's, or nil
+	Plan             stop.Plan            // for whoever has to stop the run when the owner is gone
+	KeepLeftovers    bool                 // leftovers are to be kept,
+	Detach           bool                 // and the run is to go on when the owner is gone
+	WaitForLeftovers bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
+	Log              *slog.Logger
 
 	HelperPath string // the program that helpers are started from; empty for this one
 }

@@ -20,7 +20,7 @@ type End struct {
 
 // EndOf returns the name of f. If it is not to be had, nobody holds it.
 func EndOf(f *os.File) (e End) {
-	files.Control(f, func(fd int) (err error) {
+	files.WithFD(f, func(fd int) (err error) {
 		e.link, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 		return err
 	})

@@ -23,7 +23,7 @@ var (
 	stateStatus  = field[syscall.WaitStatus](reflect.TypeFor[os.ProcessState](), "status")
 	stateRusage  = field[*syscall.Rusage](reflect.TypeFor[os.ProcessState](), "rusage")
 
-	Known = processState != nil && processMutex != nil
+	CanMarkDone = processState != nil && processMutex != nil
 
 	// The handle is a pidfd, counted by who uses it: see os.processHandle.
 	processHandle  = pointer(reflect.TypeFor[os.Process](), "handle")
@@ -31,7 +31,7 @@ var (
 	handleNumber   = fieldBehind[uintptr](reflect.TypeFor[os.Process](), "handle", "handle")
 	handleUsers    = fieldBehind[atomic.Int32](reflect.TypeFor[os.Process](), "handle", "refs")
 
-	handleKnown = Known && processHandle != nil && processCleanup != nil && handleNumber != nil && handleUsers != nil
+	handleKnown = CanMarkDone && processHandle != nil && processCleanup != nil && handleNumber != nil && handleUsers != nil
 	stateKnown  = statePID != nil && stateStatus != nil && stateRusage != nil
 )
 
@@ -64,11 +64,11 @@ func fieldBehind[T any](t reflect.Type, by, name string) func(unsafe.Pointer) *T
 	return field[T](f.Type.Elem(), name)
 }
 
-// Foreign returns the process with the given PID, which somebody else
+// FindForeign returns the process with the given PID, which somebody else
 // keeps from being reaped. It has a pidfd where os/exec's has one, if MarkDone can
 // release that.
-func Foreign(pid int) (*os.Process, error) {
-	if handleKnown || !Known {
+func FindForeign(pid int) (*os.Process, error) {
+	if handleKnown || !CanMarkDone {
 		return os.FindProcess(pid)
 	}
 	return &os.Process{Pid: pid}, nil
@@ -77,12 +77,12 @@ func Foreign(pid int) (*os.Process, error) {
 // MarkDone makes p's methods return os.ErrProcessDone, as after Wait. It is
 // called while the PID is still the process's.
 func MarkDone(p *os.Process) {
-	if !Known {
+	if !CanMarkDone {
 		return
 	}
 	const done = 1 // os.statusDone
 	first := processState(unsafe.Pointer(p)).CompareAndSwap(0, done)
-	if handle := HandleOf(p); handle != nil {
+	if handle := handleOf(p); handle != nil {
 		if first { // as os.Process.doRelease does it
 			processCleanup(unsafe.Pointer(p)).Stop()
 			if handleUsers(handle).Add(-1) == 0 {
@@ -97,17 +97,20 @@ func MarkDone(p *os.Process) {
 	mu.Unlock() //lint:ignore SA2001 as os.Process.Wait does it
 }
 
-// processHandleOf is p's handle, if it has one and it is known how to release that.
-func HandleOf(p *os.Process) unsafe.Pointer {
+// HasHandle reports whether p has a handle that MarkDone would release.
+func HasHandle(p *os.Process) bool { return handleOf(p) != nil }
+
+// handleOf is p's handle, if it has one and it is known how to release that.
+func handleOf(p *os.Process) unsafe.Pointer {
 	if !handleKnown {
 		return nil
 	}
 	return processHandle(unsafe.Pointer(p))
 }
 
-// StateOf returns what os.Process.Wait would have returned, or instead if that
+// NewState returns what os.Process.Wait would have returned, or instead if that
 // cannot be made.
-func StateOf(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instead *os.ProcessState) *os.ProcessState {
+func NewState(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instead *os.ProcessState) *os.ProcessState {
 	if !stateKnown {
 		return instead
 	}

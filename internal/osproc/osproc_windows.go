@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// GiveHandle gives p a copy of h, the handle that came with the process and has
+// SetHandle gives p a copy of h, the handle that came with the process and has
 // every right, as it has under os/exec: the one from os.FindProcess may do little
 // more than wait. Where package os is not as it is known to be, p keeps that.
-func GiveHandle(p *os.Process, h windows.Handle) {
+func SetHandle(p *os.Process, h windows.Handle) {
 	outer, ok := reflect.TypeFor[os.Process]().FieldByName("handle")
 	if !ok || outer.Type.Kind() != reflect.Pointer || outer.Type.Elem().Kind() != reflect.Struct {
 		return

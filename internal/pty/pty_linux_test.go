@@ -27,7 +27,7 @@ func TestTerminalDescriptors(t *testing.T) {
 		file        *os.File
 		nonblocking bool
 	}{{master, true}, {end, false}} {
-		err := files.Control(tt.file, func(fd int) error {
+		err := files.WithFD(tt.file, func(fd int) error {
 			status, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 			flags, ferr := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 			if err != nil || ferr != nil || status&unix.O_ACCMODE != unix.O_RDWR || (status&unix.O_NONBLOCK != 0) != tt.nonblocking || flags&unix.FD_CLOEXEC == 0 {

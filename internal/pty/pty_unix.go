@@ -21,7 +21,7 @@ func Open(s Settings) (master, tty *os.File, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot open a pseudo-terminal: %w", err)
 	}
-	if err = s.give(tty); err != nil {
+	if err = s.apply(tty); err != nil {
 		master.Close()
 		tty.Close()
 		return nil, nil, fmt.Errorf("cannot set up the pseudo-terminal: %w", err)
@@ -61,12 +61,12 @@ func openDevice(name string) (fd int, err error) {
 	return fd, nil
 }
 
-func (s Settings) give(tty *os.File) error {
+func (s Settings) apply(tty *os.File) error {
 	size := unix.Winsize{Row: 24, Col: 80}
 	var modes *unix.Termios
 	var err error
 	if s.Like != nil {
-		err = files.Control(s.Like, func(fd int) (err error) {
+		err = files.WithFD(s.Like, func(fd int) (err error) {
 			if modes, err = unix.IoctlGetTermios(fd, getTermios); err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func (s Settings) give(tty *os.File) error {
 	if s.Cols > 0 {
 		size.Col, size.Xpixel = s.Cols, 0
 	}
-	return files.Control(tty, func(fd int) (err error) {
+	return files.WithFD(tty, func(fd int) (err error) {
 		if modes == nil {
 			if modes, err = unix.IoctlGetTermios(fd, getTermios); err != nil {
 				return err
@@ -101,7 +101,7 @@ func (s Settings) give(tty *os.File) error {
 }
 
 func Resize(master *os.File, rows, cols uint16) error {
-	return files.Control(master, func(fd int) error {
+	return files.WithFD(master, func(fd int) error {
 		return os.NewSyscallError("ioctl TIOCSWINSZ", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}))
 	})
 }
@@ -109,7 +109,7 @@ func Resize(master *os.File, rows, cols uint16) error {
 // EndOfFile returns the end-of-file character, and whether the terminal edits
 // lines.
 func EndOfFile(master *os.File) (char byte, lines bool, err error) {
-	err = files.Control(master, func(fd int) error {
+	err = files.WithFD(master, func(fd int) error {
 		modes, err := unix.IoctlGetTermios(fd, getTermios)
 		if err == nil {
 			char, lines = modes.Cc[unix.VEOF], modes.Lflag&unix.ICANON != 0
@@ -129,14 +129,14 @@ func IsHangUp(err error) bool { return errors.Is(err, syscall.EIO) }
 // SessionAttr returns the attributes of the leader of a session with standard input as
 // its terminal.
 func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
-	led := osproc.CopyAttr(attr)
+	session := osproc.CopyAttr(attr)
 	for name, asked := range map[string]bool{
-		"Setpgid": led.Setpgid, "Foreground": led.Foreground, "Setctty": led.Setctty, "Noctty": led.Noctty,
+		"Setpgid": session.Setpgid, "Foreground": session.Foreground, "Setctty": session.Setctty, "Noctty": session.Noctty,
 	} {
 		if asked {
 			return nil, fmt.Errorf("corral: SysProcAttr.%s and a PTY cannot be had together: the command leads the session of its terminal", name)
 		}
 	}
-	led.Setsid, led.Setctty, led.Ctty = true, true, 0
-	return led, nil
+	session.Setsid, session.Setctty, session.Ctty = true, true, 0
+	return session, nil
 }

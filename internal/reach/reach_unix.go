@@ -12,10 +12,10 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// Seen returns the members that look returns. None is only believed if look
+// Look returns the members that look returns. None is only believed if look
 // says that there is none: a member that forks and exits all the time is mostly
 // gone before it has been looked at.
-func Seen(look func() (rows []proctree.Process, none bool, err error)) ([]proctree.Process, error) {
+func Look(look func() (rows []proctree.Process, none bool, err error)) ([]proctree.Process, error) {
 	// This takes as long as it takes a member that has ended to be taken off the
 	// kernel's list, microseconds, or for the keeper to notice.
 	const patience = 100 * time.Millisecond

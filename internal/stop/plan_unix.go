@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// String is the plan as parsePlan reads it, for who has to stop the run when the owner is
+// String is the plan as ParsePlan reads it, for who has to stop the run when the owner is
 // gone: signals by their number, each with its wait, as in "2-500ms,15-5s". A signal of
 // another type than syscall.Signal is 0, which does nothing.
 func (p Plan) String() string {
@@ -22,7 +22,7 @@ func (p Plan) String() string {
 	return strings.Join(text, ",")
 }
 
-// ParsePlan reads what plan.String has written.
+// ParsePlan reads what Plan.String has written.
 func ParsePlan(text string) (Plan, error) {
 	var p Plan
 	if text == "" {

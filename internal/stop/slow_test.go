@@ -139,15 +139,15 @@ func TestStopperSlow(t *testing.T) {
 				if took := time.Since(slow.began); took != tt.took {
 					t.Errorf("took %v, want %v", took, tt.took)
 				}
-				s.Busy.Wait() // as a run does before it closes the containment
+				s.WaitIdle() // as a run does before it closes the containment
 				if !slices.Equal(slow.told, tt.told) {
 					t.Errorf("signals after %v, want %v", slow.told, tt.told)
 				}
 				if diff := diff.Of(tt.left, s.Leftovers); diff != "" {
 					t.Errorf("leftovers:\n%s", diff)
 				}
-				if got := s.Unknown != nil; got != tt.unknown {
-					t.Errorf("%v; want an error that says that nothing is known: %v", s.Unknown, tt.unknown)
+				if got := s.LookErr != nil; got != tt.unknown {
+					t.Errorf("%v; want an error that says that nothing is known: %v", s.LookErr, tt.unknown)
 				}
 			})
 		})

@@ -94,7 +94,7 @@ type Stopper struct {
 	forced    chan struct{} // closed by force
 	forceOnce sync.Once
 
-	Busy    sync.WaitGroup            // with the containment; some of it may outlast the stop
+	busy    sync.WaitGroup            // with the containment; some of it may outlast the stop
 	looking chan sight                // a look that goes on, or nil
 	naming  <-chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool      // among the leftovers
@@ -102,9 +102,9 @@ type Stopper struct {
 
 	Done        chan struct{} // closed when what follows is final
 	Leftovers   []Leftover
-	Unknown     error // why it is not known whether more is left
+	LookErr     error // why it is not known whether more is left
 	SignalErr   error // why the last step that could not be taken could not
-	UsedKill    bool
+	Killed      bool
 	LeaderAlive bool
 	leaderSeen  Leftover // when it was last seen alive
 }
@@ -123,7 +123,7 @@ func NewQuiet(cont Members, plan Plan, leader int) *Stopper {
 	return s
 }
 
-// Run stops the run. It takes at most the plan's waits, killPatience, and what its
+// Run stops the run. It takes at most the plan's waits, KillPatience, and what its
 // looks may take.
 func (s *Stopper) Run() {
 	defer close(s.Done)
@@ -137,9 +137,9 @@ func (s *Stopper) Run() {
 			return
 		}
 		last = SignalName(step.Signal)
-		if s.step(step) {
+		if s.takeStep(step) {
 			if s.isForced() { // whoever did that has killed the run as well: see run.signal
-				s.UsedKill = true
+				s.Killed = true
 				s.allGone(Forced, "")
 			} else {
 				s.allGone(Signalled, last)
@@ -161,6 +161,9 @@ func (s *Stopper) Run() {
 
 // Force ends the plan's waiting: the kill is due now.
 func (s *Stopper) Force() { s.forceOnce.Do(func() { close(s.forced) }) }
+
+// WaitIdle waits until nothing of the stop uses the containment any more.
+func (s *Stopper) WaitIdle() { s.busy.Wait() }
 
 func (s *Stopper) isForced() bool {
 	select {
@@ -193,7 +196,7 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 		if fresh = s.looking == nil; fresh {
 			s.looking = make(chan sight, 1)
 			seen := s.looking
-			s.Busy.Go(func() {
+			s.busy.Go(func() {
 				rows, err := s.cont.Members()
 				seen <- sight{rows, err}
 			})
@@ -201,20 +204,20 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 		select {
 		case seen = <-s.looking:
 			s.looking = nil
-			if s.note(seen, fate, signal) {
+			if s.record(seen, fate, signal) {
 				return true
 			}
 		case <-enough.C:
-			s.Unknown = fmt.Errorf("a look at the members took more than %v", patience)
+			s.LookErr = fmt.Errorf("a look at the members took more than %v", patience)
 			return false
 		}
 	}
-	s.name(seen.rows, enough.C)
+	s.recordNames(seen.rows, enough.C)
 	return false
 }
 
-// name takes down the names of the members.
-func (s *Stopper) name(rows []proctree.Process, enough <-chan time.Time) {
+// recordNames takes down the names of the members.
+func (s *Stopper) recordNames(rows []proctree.Process, enough <-chan time.Time) {
 	for fresh := len(rows) == 0; !fresh; {
 		if fresh = s.naming == nil; fresh {
 			s.naming = detailing(rows)
@@ -237,8 +240,8 @@ func detailing(rows []proctree.Process) <-chan []proctree.Process {
 	return done
 }
 
-// Detailed returns the rows with their details, as far as these are to be had soon.
-func Detailed(rows []proctree.Process) []proctree.Process {
+// WithDetails returns the rows with their details, as far as these are to be had soon.
+func WithDetails(rows []proctree.Process) []proctree.Process {
 	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.Args == nil }) {
 		return rows
 	}
@@ -264,9 +267,9 @@ func (s *Stopper) rename(rows []proctree.Process) {
 	}
 }
 
-// note takes down what a look has seen, and reports whether that is nobody.
-func (s *Stopper) note(seen sight, fate string, signal string) (none bool) {
-	s.Unknown = seen.err
+// record takes down what a look has seen, and reports whether that is nobody.
+func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
+	s.LookErr = seen.err
 	if seen.err != nil {
 		s.log.Warn("corral: cannot list the members", "error", seen.err)
 		return false
@@ -285,7 +288,7 @@ func (s *Stopper) note(seen sight, fate string, signal string) (none bool) {
 		if _, alive := there[l.ID]; alive {
 			delete(there, l.ID) // known already
 		} else if l.Fate == "" {
-			s.met(l, fate, signal)
+			s.setFate(l, fate, signal)
 		}
 	}
 	fresh := slices.Collect(maps.Values(there))
@@ -304,9 +307,9 @@ func (s *Stopper) dropHelpers() {
 	})
 }
 
-// late takes down what looks have seen that have not been waited for: the Report can do
+// recordLate takes down what looks have seen that have not been waited for: the Report can do
 // with what was there a while ago.
-func (s *Stopper) late() {
+func (s *Stopper) recordLate() {
 	if s.looking == nil && s.naming == nil {
 		return
 	}
@@ -315,7 +318,7 @@ func (s *Stopper) late() {
 	if s.looking != nil {
 		select {
 		case seen := <-s.looking:
-			s.note(seen, "", "")
+			s.record(seen, "", "")
 		case <-enough.C:
 			return
 		}
@@ -331,17 +334,17 @@ func (s *Stopper) late() {
 
 // allGone says that nothing is left, and why.
 func (s *Stopper) allGone(fate string, signal string) {
-	s.late()
-	s.LeaderAlive, s.Unknown = false, nil
+	s.recordLate()
+	s.LeaderAlive, s.LookErr = false, nil
 	for i := range s.Leftovers {
 		if l := &s.Leftovers[i]; l.Fate == "" {
-			s.met(l, fate, signal)
+			s.setFate(l, fate, signal)
 		}
 	}
 }
 
-// met gives a leftover its fate. What may not be killed has not been.
-func (s *Stopper) met(l *Leftover, fate string, signal string) {
+// setFate gives a leftover its fate. What may not be killed has not been.
+func (s *Stopper) setFate(l *Leftover, fate string, signal string) {
 	if fate == Forced && s.beyond[l.ID] {
 		fate = Ended
 	}
@@ -367,7 +370,7 @@ func (s *Stopper) giveUp() {
 	for i := range s.Leftovers {
 		if l := &s.Leftovers[i]; l.Fate == "" {
 			if l.Reason = s.why(*l); l.Reason == "" {
-				s.met(l, Forced, "")
+				s.setFate(l, Forced, "")
 				if l.PID == s.leader {
 					s.LeaderAlive = false
 				}
@@ -377,13 +380,13 @@ func (s *Stopper) giveUp() {
 			s.log.Warn("corral: a member could not be stopped", "process", l.String(), "reason", l.Reason)
 		}
 	}
-	if s.Unknown != nil {
-		s.log.Warn("corral: it is not known whether anything is left", "error", s.Unknown)
+	if s.LookErr != nil {
+		s.log.Warn("corral: it is not known whether anything is left", "error", s.LookErr)
 	}
 }
 
-// step runs one step and reports whether nothing is left.
-func (s *Stopper) step(step Step) bool {
+// takeStep runs one step and reports whether nothing is left.
+func (s *Stopper) takeStep(step Step) bool {
 	s.log.Debug("corral: signalling the run", "signal", SignalName(step.Signal), "wait", step.Wait)
 	signals := []os.Signal{step.Signal}
 	if resume != nil {
@@ -404,13 +407,13 @@ func (s *Stopper) step(step Step) bool {
 		s.log.Warn("corral: cannot signal the run", "signal", SignalName(step.Signal), "error", err)
 		return false
 	}
-	return s.empty(max(0, step.Wait-time.Since(began)), s.forced)
+	return s.awaitEmpty(max(0, step.Wait-time.Since(began)), s.forced)
 }
 
 // kill reports whether nothing is left.
 func (s *Stopper) kill() bool {
 	s.log.Debug("corral: killing the run")
-	s.UsedKill = true
+	s.Killed = true
 	patience := KillPatience
 	s.askPermission()
 	switch err, done := s.within(KillPatience, nil, s.cont.Kill); {
@@ -423,7 +426,7 @@ func (s *Stopper) kill() bool {
 	case err != nil:
 		s.log.Warn("corral: cannot kill the run", "error", err)
 	}
-	return s.empty(patience, nil)
+	return s.awaitEmpty(patience, nil)
 }
 
 // within returns what send does, or done = false if that takes longer than d or cut is
@@ -433,7 +436,7 @@ func (s *Stopper) within(d time.Duration, cut <-chan struct{}, send func() error
 		return send(), true
 	}
 	sent := make(chan error, 1)
-	s.Busy.Go(func() { sent <- send() })
+	s.busy.Go(func() { sent <- send() })
 	enough := time.NewTimer(d)
 	defer enough.Stop()
 	select {
@@ -445,9 +448,9 @@ func (s *Stopper) within(d time.Duration, cut <-chan struct{}, send func() error
 	return nil, false
 }
 
-// empty waits at most d, or until cut is closed, and reports whether nothing
+// awaitEmpty waits at most d, or until cut is closed, and reports whether nothing
 // is left.
-func (s *Stopper) empty(d time.Duration, cut <-chan struct{}) bool {
+func (s *Stopper) awaitEmpty(d time.Duration, cut <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	if cut != nil && d > 0 {

@@ -376,11 +376,11 @@ func TestStopper(t *testing.T) {
 				if !errors.Is(s.SignalErr, tt.unasked) {
 					t.Errorf("nobody was asked: %v, want %v", s.SignalErr, tt.unasked)
 				}
-				if s.UsedKill != tt.forced {
-					t.Errorf("usedKill = %v, want %v", s.UsedKill, tt.forced)
+				if s.Killed != tt.forced {
+					t.Errorf("Killed = %v, want %v", s.Killed, tt.forced)
 				}
 				if s.LeaderAlive != tt.leader {
-					t.Errorf("leaderAlive = %v, want %v", s.LeaderAlive, tt.leader)
+					t.Errorf("LeaderAlive = %v, want %v", s.LeaderAlive, tt.leader)
 				}
 			})
 		})

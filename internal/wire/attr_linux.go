@@ -21,8 +21,8 @@ func systemAttributes(c *coder, a *syscall.SysProcAttr) {
 	integer(c, &a.CgroupFD)
 }
 
-// DescriptorsOf returns the fields that name a descriptor of the caller's.
-func DescriptorsOf(a *syscall.SysProcAttr) (fields []*int) {
+// AttrDescriptors returns the fields that name a descriptor of the caller's.
+func AttrDescriptors(a *syscall.SysProcAttr) (fields []*int) {
 	if a.Foreground {
 		fields = append(fields, &a.Ctty)
 	}

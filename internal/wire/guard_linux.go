@@ -20,8 +20,8 @@ const (
 	detachPlan = "detach"
 )
 
-// RunPlan is the part of a directory's name that says how to stop the run.
-func RunPlan(p stop.Plan, detach bool) (string, error) {
+// EncodePlan is the part of a directory's name that says how to stop the run.
+func EncodePlan(p stop.Plan, detach bool) (string, error) {
 	if detach {
 		return detachPlan, nil
 	}
@@ -35,9 +35,9 @@ func RunPlan(p stop.Plan, detach bool) (string, error) {
 
 func IsDetached(directory string) bool { return strings.HasSuffix(directory, "."+detachPlan) }
 
-// PlanOf is the plan of a run whose directory has that name. A name that nobody
+// DecodePlan is the plan of a run whose directory has that name. A name that nobody
 // understands stands for an empty one, which kills at once.
-func PlanOf(directory string) stop.Plan {
+func DecodePlan(directory string) stop.Plan {
 	_, text, _ := strings.Cut(directory, ".")
 	p, err := stop.ParsePlan(text)
 	if err != nil {

@@ -126,10 +126,10 @@ const (
 	Ping  = 'p' // asks whether it is there
 	// keeperSignal and the number of a signal, which is below it, has the keeper send
 	// that to every member, should the owner be out of descriptors.
-	Signal = 0x80
+	SignalBase = 0x80
 )
 
-func FailureOf(err error) *Event {
+func NewFailure(err error) *Event {
 	e := &Event{Kind: Failed, text: err.Error()}
 	if path, ok := err.(*fs.PathError); ok && errors.As(path.Err, &e.errno) {
 		e.op, e.path = path.Op, path.Path
@@ -183,19 +183,19 @@ func Receive(line io.Reader, m message, most uint32) error {
 // Spec is what the keeper is told first, after the number of descriptors
 // (4 bytes) and the descriptors.
 type Spec struct {
-	Path, Dir    string
-	Args, Env    []string
-	Attr         *syscall.SysProcAttr
-	Open         []bool // which of the leader's descriptors are open; they come in this order, then those of descriptorsOf(sys)
-	Ignored      []syscall.Signal
-	Group        int  // which one to start the leader from; 0: the one that the keeper is in
-	LeaveSession bool // for one of the keeper's own, once the leader has started
-	Keep         bool
-	Detach       bool // the run goes on when the owner is gone
-	Init         bool // the keeper is the init of a PID namespace
-	Plan         stop.Plan
+	Path, Dir      string
+	Args, Env      []string
+	Attr           *syscall.SysProcAttr
+	Open           []bool // which of the leader's descriptors are open; they come in this order, then those of AttrDescriptors(sys)
+	IgnoredSignals []syscall.Signal
+	StartGroup     int  // which one to start the leader from; 0: the one that the keeper is in
+	LeaveSession   bool // for one of the keeper's own, once the leader has started
+	Keep           bool
+	Detach         bool // the run goes on when the owner is gone
+	IsInit         bool // the keeper is the init of a PID namespace
+	Plan           stop.Plan
 
-	Files, Others []*os.File // the descriptors, in the keeper
+	LeaderFiles, AttrFiles []*os.File // the descriptors, in the keeper
 }
 
 func (s *Spec) fields(c *coder) {
@@ -205,18 +205,18 @@ func (s *Spec) fields(c *coder) {
 	list(c, &s.Env, c.text)
 	option(c, &s.Attr, func(a *syscall.SysProcAttr) { attributes(c, a) })
 	list(c, &s.Open, c.flag)
-	list(c, &s.Ignored, func(sig *syscall.Signal) { integer(c, sig) })
-	integer(c, &s.Group)
+	list(c, &s.IgnoredSignals, func(sig *syscall.Signal) { integer(c, sig) })
+	integer(c, &s.StartGroup)
 	c.flag(&s.LeaveSession)
 	c.flag(&s.Keep)
 	c.flag(&s.Detach)
-	c.flag(&s.Init)
+	c.flag(&s.IsInit)
 	c.plan(&s.Plan)
 }
 
-// Give hands the descriptors out: to the leader's numbers, and to the fields of
+// Distribute hands the descriptors out: to the leader's numbers, and to the fields of
 // Sys that name one.
-func (s *Spec) Give(files []*os.File) {
+func (s *Spec) Distribute(files []*os.File) {
 	next := func() *os.File {
 		f := files[0]
 		files = files[1:]
@@ -227,11 +227,11 @@ func (s *Spec) Give(files []*os.File) {
 		if open {
 			f = next()
 		}
-		s.Files = append(s.Files, f)
+		s.LeaderFiles = append(s.LeaderFiles, f)
 	}
-	for _, field := range DescriptorsOf(s.Attr) {
+	for _, field := range AttrDescriptors(s.Attr) {
 		f := next()
-		s.Others = append(s.Others, f)
+		s.AttrFiles = append(s.AttrFiles, f)
 		*field = int(f.Fd())
 	}
 }
@@ -281,10 +281,10 @@ const (
 	Started Kind = iota + 1
 	Failed
 	Ended
-	Empty   // after ended, and it stays so
-	Used    // after ended, where what the leader has used is known only once it has been reaped
-	Members // an answer to keeperMembers
-	Here    // an answer to keeperPing
+	Empty       // after ended, and it stays so
+	LeaderUsage // after ended, where what the leader has used is known only once it has been reaped
+	MemberList  // an answer to keeperMembers
+	Pong        // an answer to keeperPing
 )
 
 func (e *Event) fields(c *coder) {
@@ -302,9 +302,9 @@ func (e *Event) fields(c *coder) {
 		integer(c, &e.Status)
 		usage(c, &e.Rusage)
 		c.flag(&e.Empty)
-	case Used:
+	case LeaderUsage:
 		usage(c, &e.Rusage)
-	case Members:
+	case MemberList:
 		list(c, &e.Members, func(id *proctree.ID) {
 			integer(c, &id.PID)
 			integer(c, &id.Start)

@@ -55,16 +55,16 @@ func TestWire(t *testing.T) {
 	for _, m := range []message{
 		&Spec{
 			Path: "/bin/sh", Dir: "/", Args: []string{"sh", ""}, Env: []string{"A=B"}, Attr: sys, Open: []bool{true, false},
-			Ignored: []syscall.Signal{syscall.SIGHUP}, Group: 5, LeaveSession: true, Keep: true, Init: true,
+			IgnoredSignals: []syscall.Signal{syscall.SIGHUP}, StartGroup: 5, LeaveSession: true, Keep: true, IsInit: true,
 			Plan: stop.Plan{{Signal: syscall.SIGINT, Wait: time.Second}, {Signal: syscall.SIGTERM, Wait: time.Minute}},
 		},
 		&Event{Kind: Started, PID: 5, Start: 1 << 62},
 		&Event{Kind: Failed, op: "fork/exec", path: "/bin/sh", errno: syscall.ENOENT, text: "no"},
 		&Event{Kind: Ended, Status: 0x8b, Rusage: used, Empty: true},
-		&Event{Kind: Used, Rusage: used},
-		&Event{Kind: Members, Members: []proctree.ID{{PID: 5, Start: 6}, {PID: 7, Start: 1 << 62}}},
+		&Event{Kind: LeaderUsage, Rusage: used},
+		&Event{Kind: MemberList, Members: []proctree.ID{{PID: 5, Start: 6}, {PID: 7, Start: 1 << 62}}},
 		&Event{Kind: Empty},
-		&Event{Kind: Here},
+		&Event{Kind: Pong},
 	} {
 		b := Frame(m)
 		heard := reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)

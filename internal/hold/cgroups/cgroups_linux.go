@@ -35,7 +35,7 @@ func (m cgroupMembers) Members() ([]proctree.Process, error) {
 }
 
 func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]proctree.Process, error) {
-	return reach.Seen(func() ([]proctree.Process, bool, error) {
+	return reach.Look(func() ([]proctree.Process, bool, error) {
 		if populated, err := m.dir.Populated(); err != nil || !populated {
 			return nil, true, err
 		}
@@ -52,7 +52,7 @@ func (m cgroupMembers) Empty(ctx context.Context) error { return m.dir.Empty(ctx
 type containment struct {
 	hold.Child
 	cgroupMembers
-	pens   *ownerDir
+	owner  *ownerDir
 	plan   string
 	log    *slog.Logger
 	reused bool
@@ -61,21 +61,21 @@ type containment struct {
 	ended  atomic.Bool // the leader has
 
 	stopped   atomic.Bool // a signal has been sent
-	untouched bool
+	reusable  bool
 	reaped    bool
-	noGuard   atomic.Pointer[string] // why there was none for some time
+	unguarded atomic.Pointer[string] // why there was none for some time
 }
 
 func Open(req hold.Request) (hold.Containment, error) {
 	if req.Attr != nil && req.Attr.UseCgroupFD {
 		return nil, errors.New("SysProcAttr.UseCgroupFD asks for another one")
 	}
-	plan, err := wire.RunPlan(req.Plan, req.Detach)
+	plan, err := wire.EncodePlan(req.Plan, req.Detach)
 	if err != nil {
 		return nil, err
 	}
-	c := &containment{pens: &owner, plan: plan, log: req.Log}
-	c.dir, c.reused, err = c.pens.take(req.HelperPath, c.plan)
+	c := &containment{owner: &thisOwner, plan: plan, log: req.Log}
+	c.dir, c.reused, err = c.owner.take(req.HelperPath, c.plan)
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +92,11 @@ func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	again := *cmd
 	moment := proctree.Now()
 	err := c.birth(cmd)
-	if c.reused && unfit(err) {
+	if c.reused && isUnfit(err) {
 		// Somebody has left the directory in a state that does not show. These errors
 		// are not those of exec.
 		var fresh *cgroup.Dir
-		if fresh, err = c.pens.create(c.plan); err == nil {
+		if fresh, err = c.owner.create(c.plan); err == nil {
 			discard(c.dir)
 			c.dir = fresh
 			if err = c.Prepare(&again); err == nil {
@@ -107,7 +107,7 @@ func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	if err != nil {
 		return nil, c.id, err
 	}
-	c.leader = c.Cmd.Process
+	c.leader = c.Process()
 	if c.id, err = moment.Born(c.leader.Pid); err != nil {
 		c.Abandon()
 		return nil, c.id, fmt.Errorf("corral: cgroup containment: %w", err)
@@ -117,14 +117,14 @@ func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 
 var errStillborn = errors.New("corral: cgroup containment: the kernel has killed the command at its birth, as if in a control group that somebody has killed")
 
-func unfit(err error) bool {
+func isUnfit(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENODEV) || err == errStillborn
 }
 
 // birth starts the leader.
 func (c *containment) birth(cmd *exec.Cmd) error {
 	err := c.Child.Start(cmd)
-	if err == nil && stillborn(c.Cmd.Process.Pid) {
+	if err == nil && stillborn(c.Process().Pid) {
 		c.Abandon()
 		err = errStillborn
 	}
@@ -159,10 +159,10 @@ func stillborn(pid int) bool {
 
 func (c *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	for {
-		line, again := c.pens.guardLine()
-		other, err := child.AwaitExitOr(ctx, c.leader, line, again)
+		line, again := c.owner.guardLine()
+		other, err := child.AwaitExitOrHangUp(ctx, c.leader, line, again)
 		if other {
-			c.guardLost(c.pens.replace(line))
+			c.guardLost(c.owner.replace(line))
 			continue
 		}
 		if err == nil {
@@ -174,11 +174,11 @@ func (c *containment) Exited(ctx context.Context) (pinned bool, err error) {
 
 // guardLost says what a loss of the guard means, if it has not been replaced at once.
 func (c *containment) guardLost(err error) {
-	if err == nil || c.noGuard.Load() != nil {
+	if err == nil || c.unguarded.Load() != nil {
 		return
 	}
 	why := err.Error()
-	c.noGuard.Store(&why)
+	c.unguarded.Store(&why)
 	c.log.Warn("corral: there is no guard, and the run would outlive this program; that is tried again", "error", err)
 }
 
@@ -188,36 +188,36 @@ func (c *containment) Members() ([]proctree.Process, error) {
 }
 
 func (c *containment) Facts() hold.Facts {
-	f := hold.Facts{HelperPID: c.pens.guardPID()}
+	f := hold.Facts{HelperPID: c.owner.guardPID()}
 	if c.dir != nil {
 		f.Path = c.dir.Path()
 	}
-	if why := c.noGuard.Load(); why != nil {
+	if why := c.unguarded.Load(); why != nil {
 		f.Unguarded = *why
 	}
 	return f
 }
 
 func (c *containment) LetGo() error {
-	if err := c.pens.letGo(c.dir); err != nil {
+	if err := c.owner.letGo(c.dir); err != nil {
 		return err
 	}
 	return c.Child.LetGo()
 }
 
 func (c *containment) Close() error {
-	c.Drop()
+	c.DropHandle()
 	if c.dir == nil {
 		return nil
 	}
-	if c.PID != 0 {
+	if c.PID() != 0 {
 		c.burySiblings()
 	}
-	if c.PID != 0 && !c.reaped {
-		_, status, _, err := child.Peek(c.PID)
+	if c.PID() != 0 && !c.reaped {
+		_, status, _, err := child.Peek(c.PID())
 		c.judge(status, err)
 	}
-	return c.pens.give(c.dir, c.plan, c.untouched)
+	return c.owner.put(c.dir, c.plan, c.reusable)
 }
 
 // Reap also finds out whether the directory can be used again: where a member
@@ -236,7 +236,7 @@ func (c *containment) Reap() (*os.ProcessState, error) {
 // judge takes down whether the directory can be used again, as the leader has ended so.
 func (c *containment) judge(status syscall.WaitStatus, err error) {
 	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
-	c.untouched = err == nil && !killed && !c.stopped.Load()
+	c.reusable = err == nil && !killed && !c.stopped.Load()
 }
 
 func (c *containment) Signal(sigs ...os.Signal) error {

@@ -33,18 +33,18 @@ import (
 // Commands can do to these directories whatever the owner can. So what is used again is
 // looked at, and nothing that they can make slow is waited for with the lock held.
 type ownerDir struct {
-	mu sync.Mutex
-	no error // why there can be none, found out once
+	mu         sync.Mutex
+	impossible error // why there can be none, found out once
 	site
 	helperPath string // the program that the guard is started from, if it is not this one
 	serial     int
 	inUse      int
 	idle       time.Time   // since when there is no run
-	timer      *time.Timer // for rest, nil if it is not running
+	timer      *time.Timer // for giveBackIdle, nil if it is not running
 
-	hired   time.Time     // when the guard was, or was to be
-	pause   time.Duration // until the next try
-	guarded error         // why there is no guard
+	hired     time.Time     // when the guard was, or was to be
+	pause     time.Duration // until the next try
+	unguarded error         // why there is no guard
 }
 
 // site is what an owner has for its runs, to be given up together.
@@ -54,13 +54,13 @@ type site struct {
 	free   map[string][]*cgroup.Dir // by plan
 
 	guard *os.Process
-	lines *os.File // to the guard
+	line  *os.File // to the guard
 
 	shared bool // a run may still use parent and home
 }
 
-// owner is this process's.
-var owner ownerDir
+// thisOwner is this process's.
+var thisOwner ownerDir
 
 const (
 	// idleTime is how long the guard and the directories are kept for the next
@@ -71,80 +71,80 @@ const (
 )
 
 // take returns a directory for a run.
-func (p *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, err error) {
+func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, err error) {
 	var unfit []*cgroup.Dir
 	defer func() { discard(unfit...) }() // with the lock given back
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.no != nil {
-		return nil, false, p.no
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.impossible != nil {
+		return nil, false, o.impossible
 	}
-	p.helperPath = helperPath
-	if p.home != nil {
-		if err := p.home.Usable(); err != nil {
-			if p.inUse > 0 {
+	o.helperPath = helperPath
+	if o.home != nil {
+		if err := o.home.Usable(); err != nil {
+			if o.inUse > 0 {
 				return nil, false, err
 			}
-			go p.retire().end()
+			go o.retire().end()
 		}
 	}
-	if p.home == nil {
-		if err := p.build(); err != nil {
+	if o.home == nil {
+		if err := o.build(); err != nil {
 			// What has worked once may work again, when what a command has done there is gone.
-			if p.serial == 0 && !transient(err) {
-				p.no = err
+			if o.serial == 0 && !transient(err) {
+				o.impossible = err
 			}
 			return nil, false, err
 		}
 	}
-	if p.lines == nil || files.HungUp(p.lines) {
-		p.dismiss()
-		if err := p.hire(false); err != nil {
+	if o.line == nil || files.HungUp(o.line) {
+		o.dismiss()
+		if err := o.hire(false); err != nil {
 			return nil, false, err
 		}
 	}
-	for list := p.free[plan]; len(list) > 0; list = p.free[plan] {
-		dir, p.free[plan] = list[len(list)-1], list[:len(list)-1]
+	for list := o.free[plan]; len(list) > 0; list = o.free[plan] {
+		dir, o.free[plan] = list[len(list)-1], list[:len(list)-1]
 		if clean, err := dir.Pristine(); err == nil && clean {
-			p.inUse++
+			o.inUse++
 			return dir, true, nil
 		}
 		unfit = append(unfit, dir)
 	}
-	dir, err = p.add(plan)
+	dir, err = o.add(plan)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		// Somebody has removed the owner's directory, or moved the owner.
-		go p.retire().end()
-		if err = p.build(); err == nil {
-			dir, err = p.add(plan)
+		go o.retire().end()
+		if err = o.build(); err == nil {
+			dir, err = o.add(plan)
 		}
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	p.inUse++
+	o.inUse++
 	return dir, false, nil
 }
 
-func (p *ownerDir) create(plan string) (*cgroup.Dir, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.add(plan)
+func (o *ownerDir) create(plan string) (*cgroup.Dir, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.add(plan)
 }
 
 // add makes a directory for a run, with all open that a stop needs.
-func (p *ownerDir) add(plan string) (*cgroup.Dir, error) {
-	p.serial++
-	path := filepath.Join(p.home.Path(), strconv.Itoa(p.serial)+"."+plan)
+func (o *ownerDir) add(plan string) (*cgroup.Dir, error) {
+	o.serial++
+	path := filepath.Join(o.home.Path(), strconv.Itoa(o.serial)+"."+plan)
 	dir, err := cgroup.Create(path)
-	if errors.Is(err, unix.EAGAIN) && p.home.Mend() == nil { // somebody has limited what may be in it
+	if errors.Is(err, unix.EAGAIN) && o.home.Mend() == nil { // somebody has limited what may be in it
 		dir, err = cgroup.Create(path)
 	}
 	if err != nil {
 		return nil, err
 	}
 	clean, err := dir.Pristine()
-	if err == nil && !clean && p.home.Mend() == nil {
+	if err == nil && !clean && o.home.Mend() == nil {
 		clean, err = dir.Pristine()
 	}
 	if err == nil && !clean {
@@ -160,34 +160,34 @@ func (p *ownerDir) add(plan string) (*cgroup.Dir, error) {
 	return dir, nil
 }
 
-// give takes back the directory of a run that is over. Who is in it still, was
+// put takes back the directory of a run that is over. Who is in it still, was
 // kept or cannot be killed, and goes to where it would have been without us.
-func (p *ownerDir) give(dir *cgroup.Dir, plan string, reusable bool) error {
+func (o *ownerDir) put(dir *cgroup.Dir, plan string, reusable bool) error {
 	populated, err := dir.Populated()
 	if populated && err == nil {
-		err = p.letGo(dir)
+		err = o.letGo(dir)
 	}
-	if !reusable || populated || err != nil || !p.keep(dir, plan) {
+	if !reusable || populated || err != nil || !o.keep(dir, plan) {
 		err = errors.Join(err, discard(dir))
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.inUse--; p.inUse == 0 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inUse--; o.inUse == 0 {
 		// The timer is let run, as setting it anew for each run takes longer than all
 		// else that is done here.
-		p.idle = time.Now()
-		if p.timer == nil {
-			p.timer = time.AfterFunc(idleTime, p.rest)
+		o.idle = time.Now()
+		if o.timer == nil {
+			o.timer = time.AfterFunc(idleTime, o.giveBackIdle)
 		}
 	}
 	return err
 }
 
 // letGo moves who is in the directory to where it would have been without us.
-func (p *ownerDir) letGo(dir *cgroup.Dir) error {
-	p.mu.Lock()
-	parent := p.parent
-	p.mu.Unlock()
+func (o *ownerDir) letGo(dir *cgroup.Dir) error {
+	o.mu.Lock()
+	parent := o.parent
+	o.mu.Unlock()
 	if parent == nil {
 		return nil // it was given up, which is not done as long as there is a run
 	}
@@ -195,13 +195,13 @@ func (p *ownerDir) letGo(dir *cgroup.Dir) error {
 }
 
 // keep keeps a directory for another run, if there are not too many.
-func (p *ownerDir) keep(dir *cgroup.Dir, plan string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.home == nil || filepath.Dir(dir.Path()) != p.home.Path() || len(p.free[plan]) >= mostFree {
+func (o *ownerDir) keep(dir *cgroup.Dir, plan string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.home == nil || filepath.Dir(dir.Path()) != o.home.Path() || len(o.free[plan]) >= mostFree {
 		return false
 	}
-	p.free[plan] = append(p.free[plan], dir)
+	o.free[plan] = append(o.free[plan], dir)
 	return true
 }
 
@@ -217,40 +217,40 @@ func discard(dirs ...*cgroup.Dir) error {
 // unless there is a run, and returns when that is done. The end of the last program of a
 // PID namespace takes the guard before it has cleaned up: tests are such programs.
 func GiveBack() {
-	owner.mu.Lock()
-	if owner.inUse > 0 || owner.home == nil {
-		owner.mu.Unlock()
+	thisOwner.mu.Lock()
+	if thisOwner.inUse > 0 || thisOwner.home == nil {
+		thisOwner.mu.Unlock()
 		return
 	}
-	old := owner.retire()
-	owner.mu.Unlock()
+	old := thisOwner.retire()
+	thisOwner.mu.Unlock()
 	old.end()
 }
 
-// rest gives everything back, as there has been no run for a while.
-func (p *ownerDir) rest() {
-	p.mu.Lock()
-	p.timer = nil
-	if p.inUse > 0 || p.home == nil {
-		p.mu.Unlock()
+// giveBackIdle gives everything back, as there has been no run for a while.
+func (o *ownerDir) giveBackIdle() {
+	o.mu.Lock()
+	o.timer = nil
+	if o.inUse > 0 || o.home == nil {
+		o.mu.Unlock()
 		return
 	}
-	if idle := time.Since(p.idle); idle < idleTime {
-		p.timer = time.AfterFunc(idleTime-idle, p.rest)
-		p.mu.Unlock()
+	if idle := time.Since(o.idle); idle < idleTime {
+		o.timer = time.AfterFunc(idleTime-idle, o.giveBackIdle)
+		o.mu.Unlock()
 		return
 	}
-	old := p.retire()
-	p.mu.Unlock()
+	old := o.retire()
+	o.mu.Unlock()
 	old.end()
 }
 
 // retire takes away the directory and the guard: for the caller to end, without
 // the lock.
-func (p *ownerDir) retire() site {
-	old := p.site
-	old.shared = p.inUse > 0
-	p.site = site{}
+func (o *ownerDir) retire() site {
+	old := o.site
+	old.shared = o.inUse > 0
+	o.site = site{}
 	return old
 }
 
@@ -258,7 +258,7 @@ func (s site) end() {
 	for _, list := range s.free {
 		discard(list...)
 	}
-	endGuard(s.guard, s.lines)
+	endGuard(s.guard, s.line)
 	s.home.Remove() // if the guard has not been there to do it
 	if !s.shared {
 		s.home.Close()
@@ -267,8 +267,8 @@ func (s site) end() {
 }
 
 // build makes the owner's directory, and the guard in it.
-func (p *ownerDir) build() error {
-	if _, err := helper.Source(p.helperPath); err != nil {
+func (o *ownerDir) build() error {
+	if _, err := helper.Program(o.helperPath); err != nil {
 		return err
 	}
 	path, err := cgroup.Own()
@@ -296,7 +296,7 @@ func (p *ownerDir) build() error {
 		if attempt > 0 {
 			name += "-" + strconv.Itoa(attempt)
 		}
-		err := p.open(parent, name)
+		err := o.open(parent, name)
 		// Until it has the lock, a guard of a version that does not look for the mark takes it
 		// for left over, and removes it.
 		swept := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, errLocked)
@@ -313,7 +313,7 @@ func (p *ownerDir) build() error {
 var errLocked = errors.New("another process holds the lock")
 
 // open makes the owner's directory under the given path, and hires its guard.
-func (p *ownerDir) open(parent *cgroup.Dir, path string) error {
+func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
 	home, err := cgroup.Create(path)
 	if err != nil {
 		return err
@@ -328,18 +328,18 @@ func (p *ownerDir) open(parent *cgroup.Dir, path string) error {
 		home.Mark()
 		err = home.HoldState()
 	}
-	p.site = site{parent: parent, home: home, free: make(map[string][]*cgroup.Dir)}
+	o.site = site{parent: parent, home: home, free: make(map[string][]*cgroup.Dir)}
 	if err == nil {
-		err = p.hire(true)
+		err = o.hire(true)
 	}
-	if err == nil && !p.up() {
+	if err == nil && !o.guardIsUp() {
 		err = fmt.Errorf("start a process in %s: it was killed at its birth, or does not come up", path)
 	}
 	if err != nil {
-		p.dismiss()
+		o.dismiss()
 		home.Remove()
 		home.Close()
-		p.site = site{}
+		o.site = site{}
 	}
 	return err
 }
@@ -360,42 +360,42 @@ func transient(err error) bool {
 // The first one is born in the owner's directory, which shows whether runs can be: the call
 // may be forbidden, or the directory's type may not allow it. Later ones are not:
 // what commands have done to the directory must not be in their way.
-func (p *ownerDir) hire(first bool) error {
-	fd, err := unix.FcntlInt(uintptr(p.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
+func (o *ownerDir) hire(first bool) error {
+	fd, err := unix.FcntlInt(uintptr(o.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("dup", err)
 	}
-	home := os.NewFile(uintptr(fd), p.home.Path())
+	home := os.NewFile(uintptr(fd), o.home.Path())
 	defer home.Close()
 	// The signal wakes a guard that has been stopped, when this process dies.
 	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGCONT}
 	if first {
-		attr.UseCgroupFD, attr.CgroupFD = true, p.home.FD()
+		attr.UseCgroupFD, attr.CgroupFD = true, o.home.FD()
 	}
-	p.hired = time.Now()
-	p.guard, p.lines, err = helper.Start(p.helperPath, wire.GuardRole, []string{p.home.Path()}, attr, home)
+	o.hired = time.Now()
+	o.guard, o.line, err = helper.Start(o.helperPath, wire.GuardRole, []string{o.home.Path()}, attr, home)
 	if err != nil {
-		return fmt.Errorf("start a process in %s: %w", p.home.Path(), err)
+		return fmt.Errorf("start a process in %s: %w", o.home.Path(), err)
 	}
 	return nil
 }
 
-// up waits until the guard has all that it takes to stop the runs: a command may take
+// guardIsUp waits until the guard has all that it takes to stop the runs: a command may take
 // every thread and every process that there is as soon as it is started. It reports false
 // if that does not come about. Some kernels kill whoever is born in a cgroup that is not
 // the parent's, if the parent's has ever been killed by cgroup.kill.
-func (p *ownerDir) up() bool {
+func (o *ownerDir) guardIsUp() bool {
 	const patience = 5 * time.Second
 	for range 3 {
-		p.lines.SetReadDeadline(time.Now().Add(patience))
-		n, _ := p.lines.Read(make([]byte, 1))
-		p.lines.SetReadDeadline(time.Time{})
+		o.line.SetReadDeadline(time.Now().Add(patience))
+		n, _ := o.line.Read(make([]byte, 1))
+		o.line.SetReadDeadline(time.Time{})
 		if n == 1 {
 			return true
 		}
 		// Somebody may have killed it.
-		p.dismiss()
-		if p.hire(true) != nil {
+		o.dismiss()
+		if o.hire(true) != nil {
 			return false
 		}
 	}
@@ -403,10 +403,10 @@ func (p *ownerDir) up() bool {
 }
 
 // dismiss gives up a guard that has ended, or will.
-func (p *ownerDir) dismiss() {
-	if p.lines != nil {
-		go endGuard(p.guard, p.lines)
-		p.lines, p.guard = nil, nil
+func (o *ownerDir) dismiss() {
+	if o.line != nil {
+		go endGuard(o.guard, o.line)
+		o.line, o.guard = nil, nil
 	}
 }
 
@@ -432,49 +432,49 @@ func endGuard(guard *os.Process, line *os.File) {
 }
 
 // guardPID is the guard's, or 0.
-func (p *ownerDir) guardPID() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.guard == nil {
+func (o *ownerDir) guardPID() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.guard == nil {
 		return 0
 	}
-	return p.guard.Pid
+	return o.guard.Pid
 }
 
 // guardLine returns the line to the guard, or if there is no guard, in how many milliseconds
 // that should be changed.
-func (p *ownerDir) guardLine() (line *os.File, again int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.lines != nil || p.home == nil {
-		return p.lines, -1
+func (o *ownerDir) guardLine() (line *os.File, again int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.line != nil || o.home == nil {
+		return o.line, -1
 	}
-	return nil, max(1, int(time.Until(p.hired.Add(p.pause))/time.Millisecond)+1)
+	return nil, max(1, int(time.Until(o.hired.Add(o.pause))/time.Millisecond)+1)
 }
 
 // replace replaces the guard whose line was the given one, unless somebody has, or has
 // tried a short while ago. It returns why there is no guard.
 //
 // The pause grows with each try, until a guard has lived for a second.
-func (p *ownerDir) replace(line *os.File) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.home == nil || p.lines != nil && p.lines != line {
+func (o *ownerDir) replace(line *os.File) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.home == nil || o.line != nil && o.line != line {
 		return nil
 	}
 	const longest = 5 * time.Second
-	age := time.Since(p.hired)
-	if p.lines != nil && age > time.Second {
-		p.pause = 0
+	age := time.Since(o.hired)
+	if o.line != nil && age > time.Second {
+		o.pause = 0
 	}
-	p.dismiss()
-	if age < p.pause {
-		if p.guarded == nil {
-			p.guarded = errors.New("somebody ends it again and again")
+	o.dismiss()
+	if age < o.pause {
+		if o.unguarded == nil {
+			o.unguarded = errors.New("somebody ends it again and again")
 		}
-		return p.guarded
+		return o.unguarded
 	}
-	p.pause = min(max(2*p.pause, time.Millisecond), longest)
-	p.guarded = p.hire(false)
-	return p.guarded
+	o.pause = min(max(2*o.pause, time.Millisecond), longest)
+	o.unguarded = o.hire(false)
+	return o.unguarded
 }

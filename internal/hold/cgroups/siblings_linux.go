@@ -30,16 +30,16 @@ func (c *containment) burySiblings() {
 		if err != nil {
 			continue
 		}
-		if pid != c.id.PID && c.had(pid) {
+		if pid != c.id.PID && c.wasMember(pid) {
 			unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
 		}
 		unix.Close(fd)
 	}
 }
 
-// had reports whether the process, which may have ended, is in the run's control group or
+// wasMember reports whether the process, which may have ended, is in the run's control group or
 // one below. The owner's directory has its PID and start time in its name.
-func (c *containment) had(pid int) bool {
+func (c *containment) wasMember(pid int) bool {
 	b, err := proctree.ReadFile(pid, "cgroup")
 	if err != nil {
 		return false

@@ -134,7 +134,7 @@ func (g *containment) Empty(ctx context.Context) error {
 func (g *containment) Facts() hold.Facts { return hold.Facts{} }
 
 func (g *containment) Close() error {
-	g.Drop()
+	g.DropHandle()
 	if g.group == nil {
 		return nil
 	}

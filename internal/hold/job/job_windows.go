@@ -28,7 +28,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("CreateJobObject", err)
 	}
-	j := &containment{job: job, helperPath: req.HelperPath, keep: req.Keep, detach: req.Detach, emptied: make(chan struct{})}
+	j := &containment{job: job, helperPath: req.HelperPath, keep: req.KeepLeftovers, detach: req.Detach, emptied: make(chan struct{})}
 	j.ctx, j.stopWatch = context.WithCancel(context.Background())
 	if err := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); err != nil {
 		j.Close()
@@ -82,7 +82,7 @@ func (j *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	// The handle keeps the PID from being used again.
 	j.process, err = os.FindProcess(int(p.ProcessId))
 	if err == nil {
-		osproc.GiveHandle(j.process, p.Process)
+		osproc.SetHandle(j.process, p.Process)
 		j.leader, j.id, err = proctree.Dup(uintptr(p.Process))
 	}
 	if err != nil {

@@ -80,7 +80,7 @@ const consolePatience = 5 * time.Second
 // runConsoleHelper makes a helper send the event to the members, which have
 // another console than the owner.
 func runConsoleHelper(helperPath string, event console.Event, members []int) error {
-	path, err := helper.Source(helperPath)
+	path, err := helper.Program(helperPath)
 	if err != nil {
 		return err
 	}

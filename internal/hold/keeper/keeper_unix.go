@@ -35,11 +35,11 @@ type containment struct {
 	req   hold.Request
 	pidns *namespace // the keeper is the init of a PID namespace of its own, if not nil
 
-	opened []*os.File  // for the leader, closed when it has them
-	proc   *os.Process // the keeper
-	line   *os.File
-	leader *os.Process
-	id     proctree.ID
+	forLeader []*os.File  // for the leader, closed when it has them
+	proc      *os.Process // the keeper
+	line      *os.File
+	leader    *os.Process
+	id        proctree.ID
 
 	ctx       context.Context // done when there is no need any more to watch the leader
 	stopWatch context.CancelFunc
@@ -54,11 +54,11 @@ type containment struct {
 	emptied chan struct{} // closed when nothing is left that is known
 	reading sync.WaitGroup
 
-	mu    sync.Mutex
-	phase phase
-	end   *wire.Event
-	freed bool          // the leader's PID is nobody's, or another's
-	known []proctree.ID // the members last seen
+	mu          sync.Mutex
+	phase       phase
+	end         *wire.Event
+	freed       bool          // the leader's PID is nobody's, or another's
+	lastMembers []proctree.ID // the members last seen
 }
 
 // phase is how far the owner and the keeper have come with each other. It only grows.
@@ -81,7 +81,7 @@ func (k *containment) advance(to phase) (from phase) {
 	return from
 }
 
-func (k *containment) now() phase {
+func (k *containment) currentPhase() phase {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.phase
@@ -103,7 +103,7 @@ type inquiry struct {
 }
 
 func Open(req hold.Request) (hold.Containment, error) {
-	if _, err := helper.Source(req.HelperPath); err != nil {
+	if _, err := helper.Program(req.HelperPath); err != nil {
 		return nil, err
 	}
 	if err := proctree.Usable(); err != nil {
@@ -136,7 +136,7 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	}
 	spec, files, err := k.spec(cmd)
 	defer func() {
-		for _, f := range k.opened {
+		for _, f := range k.forLeader {
 			f.Close()
 		}
 	}()
@@ -145,14 +145,14 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	}
 	// Whoever kills the owner's group must not get the keeper. One that cannot
 	// come back to the group stays in it until it has started the leader.
-	attr := &syscall.SysProcAttr{Setpgid: !spec.LeaveSession || spec.Group != 0}
+	attr := &syscall.SysProcAttr{Setpgid: !spec.LeaveSession || spec.StartGroup != 0}
 	if k.pidns != nil {
 		k.pidns.unshare(attr)
 	}
 	if k.proc, k.line, err = helper.Start(k.req.HelperPath, wire.KeeperRole, nil, attr); err != nil {
 		return failed(err)
 	}
-	event, err := k.brief(spec, files)
+	event, err := k.sendSpec(spec, files)
 	if err == nil && event.Kind == wire.Failed {
 		k.abandon(nil)
 		return nil, k.id, event.Err()
@@ -165,7 +165,7 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		k.id, err = k.pidns.translate(k.proc.Pid, k.id)
 	}
 	if err == nil {
-		k.leader, err = osproc.Foreign(k.id.PID)
+		k.leader, err = osproc.FindForeign(k.id.PID)
 	}
 	if err != nil {
 		return failed(k.abandon(err))
@@ -177,8 +177,8 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return k.leader, k.id, nil
 }
 
-// brief sends the spec and returns the first event.
-func (k *containment) brief(spec *wire.Spec, files []*os.File) (event wire.Event, err error) {
+// sendSpec sends the spec and returns the first event.
+func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Event, err error) {
 	_, err = k.line.Write(binary.NativeEndian.AppendUint32(nil, uint32(len(files))))
 	if err == nil {
 		err = helper.SendFiles(k.line, files)
@@ -245,8 +245,8 @@ func (k *containment) say(what byte) error {
 func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 	s := &wire.Spec{
 		Path: cmd.Path, Dir: cmd.Dir, Args: cmd.Args, Env: cmd.Environ(),
-		Ignored: helper.IgnoredSignals(),
-		Plan:    k.req.Plan, Keep: k.req.Keep, Detach: k.req.Detach, Init: k.pidns != nil,
+		IgnoredSignals: helper.IgnoredSignals(),
+		Plan:           k.req.Plan, Keep: k.req.KeepLeftovers, Detach: k.req.Detach, IsInit: k.pidns != nil,
 	}
 	if len(s.Args) == 0 {
 		s.Args = []string{cmd.Path}
@@ -266,7 +266,7 @@ func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 		// (kill_orphaned_pgrp in the kernel's exit.c).
 		s.LeaveSession = true
 		if k.pidns == nil { // where the group has no number
-			s.Group = syscall.Getpgrp() // 0: nor here, outside of which it is
+			s.StartGroup = syscall.Getpgrp() // 0: nor here, outside of which it is
 		}
 	}
 	files, err := k.files(cmd, s)
@@ -282,7 +282,7 @@ func (k *containment) files(cmd *exec.Cmd, s *wire.Spec) (files []*os.File, err 
 			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 				return nil, err
 			}
-			k.opened = append(k.opened, f)
+			k.forLeader = append(k.forLeader, f)
 		}
 		files, s.Open = append(files, f), append(s.Open, true)
 	}
@@ -292,13 +292,13 @@ func (k *containment) files(cmd *exec.Cmd, s *wire.Spec) (files []*os.File, err 
 			files = append(files, f)
 		}
 	}
-	for _, field := range wire.DescriptorsOf(s.Attr) {
+	for _, field := range wire.AttrDescriptors(s.Attr) {
 		fd, err := unix.FcntlInt(uintptr(*field), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return nil, os.NewSyscallError("dup", err)
 		}
 		f := os.NewFile(uintptr(fd), "inherited")
-		k.opened, files = append(k.opened, f), append(files, f)
+		k.forLeader, files = append(k.forLeader, f), append(files, f)
 	}
 	return files, nil
 }
@@ -383,7 +383,7 @@ func (k *containment) listen() {
 		}
 	}
 	close(k.inquiry.silent)
-	if k.now() >= dismissed || isClosed(k.emptied) { // with nothing left to keep, nothing is lost
+	if k.currentPhase() >= dismissed || isClosed(k.emptied) { // with nothing left to keep, nothing is lost
 		return
 	}
 	// The kernel closes the line before it gives the orphans away.
@@ -402,7 +402,7 @@ func (k *containment) listen() {
 		close(k.emptied)
 		k.leaderGone()
 	default:
-		k.clean()
+		k.killRemaining()
 	}
 }
 
@@ -431,7 +431,7 @@ func (k *containment) takeIn(event *wire.Event) bool {
 		}
 		k.mu.Lock()
 		k.end = event
-		k.freed = k.req.Wait && !event.Empty && osproc.Known
+		k.freed = k.req.WaitForLeftovers && !event.Empty && osproc.CanMarkDone
 		freed := k.freed
 		k.mu.Unlock()
 		if freed {
@@ -441,16 +441,16 @@ func (k *containment) takeIn(event *wire.Event) bool {
 		close(k.ended)
 		k.stopWatch()
 	case wire.Empty:
-	case wire.Used:
+	case wire.LeaderUsage:
 		if told {
 			k.end.Rusage = event.Rusage // nobody looks at it before listen has returned
 		}
-	case wire.Members:
+	case wire.MemberList:
 		select {
 		case k.inquiry.answers <- event.Members:
 		default: // nobody has waited for it
 		}
-	case wire.Here:
+	case wire.Pong:
 		select {
 		case k.pong <- struct{}{}:
 		default:
@@ -461,10 +461,10 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	return true
 }
 
-// clean does what can be done without the keeper: it kills the leader, which
+// killRemaining does what can be done without the keeper: it kills the leader, which
 // where there is such a thing has got SIGKILL already unless it has renounced it,
 // its group if it leads one, and the members last seen.
-func (k *containment) clean() {
+func (k *containment) killRemaining() {
 	k.mu.Lock()
 	freed := k.freed
 	k.mu.Unlock()
@@ -515,7 +515,7 @@ func isClosed(c <-chan struct{}) bool {
 func (k *containment) lastSeen() []proctree.ID {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Clone(k.known)
+	return slices.Clone(k.lastMembers)
 }
 
 func (k *containment) Exited(ctx context.Context) (pinned bool, err error) {
@@ -573,24 +573,24 @@ func (k *containment) look() ([]proctree.Process, error) {
 	defer k.mu.Unlock()
 	if k.phase == lost {
 		// Those who were the keeper's are not seen any more.
-		return append(rows, live(append(k.known, k.id))...), nil
+		return append(rows, live(append(k.lastMembers, k.id))...), nil
 	}
-	k.known = k.known[:0]
+	k.lastMembers = k.lastMembers[:0]
 	for _, row := range rows {
-		k.known = append(k.known, row.ID)
+		k.lastMembers = append(k.lastMembers, row.ID)
 	}
 	return rows, nil
 }
 
 func (k *containment) Members() ([]proctree.Process, error) {
-	return reach.Seen(func() ([]proctree.Process, bool, error) {
+	return reach.Look(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
-		return rows, isClosed(k.emptied) || k.now() == lost, err
+		return rows, isClosed(k.emptied) || k.currentPhase() == lost, err
 	})
 }
 
 func (k *containment) Facts() hold.Facts {
-	f := hold.Facts{Adopts: true, Lost: k.now() == lost, BestEffort: bestEffort}
+	f := hold.Facts{Adopts: true, Lost: k.currentPhase() == lost, BestEffort: bestEffort}
 	if k.proc != nil {
 		f.HelperPID = k.proc.Pid
 	}
@@ -607,7 +607,7 @@ func (k *containment) Signal(sigs ...os.Signal) error {
 	k.wake()
 	for _, sig := range sigs {
 		number, ok := sig.(syscall.Signal)
-		if !ok || number <= 0 || number >= wire.Signal || k.say(wire.Signal+byte(number)) != nil {
+		if !ok || number <= 0 || number >= wire.SignalBase || k.say(wire.SignalBase+byte(number)) != nil {
 			return err
 		}
 	}
@@ -671,7 +671,7 @@ func (k *containment) Reap() (*os.ProcessState, error) {
 	}
 	state := keeper
 	if end != nil {
-		state = osproc.StateOf(k.id.PID, end.Status, &end.Rusage, keeper)
+		state = osproc.NewState(k.id.PID, end.Status, &end.Rusage, keeper)
 	}
 	if state == nil {
 		return nil, err
@@ -743,7 +743,7 @@ func buryLater(keeper *os.Process) {
 		deserted.keepers = append(deserted.keepers, id)
 		deserted.Unlock()
 	}
-	if osproc.HandleOf(keeper) != nil {
+	if osproc.HasHandle(keeper) {
 		keeper.Release() // for its pidfd
 	}
 }

@@ -39,7 +39,7 @@ func TestAsk(t *testing.T) {
 	}
 	k.mu.Lock()
 	for _, m := range members {
-		k.known = append(k.known, m.ID) // so that they are killed with the keeper
+		k.lastMembers = append(k.lastMembers, m.ID) // so that they are killed with the keeper
 	}
 	k.mu.Unlock()
 	if err := k.proc.Kill(); err != nil {
@@ -60,8 +60,8 @@ func TestTakeIn(t *testing.T) {
 		"empty before the end":  {{Kind: wire.Empty}, {Kind: wire.Empty}},
 		"empty twice":           {{Kind: wire.Ended, Empty: true}, {Kind: wire.Empty}, {Kind: wire.Empty}},
 		"ended twice":           {ended, ended, {Kind: wire.Ended, Status: 256, Empty: true}},
-		"used before the end":   {{Kind: wire.Used}},
-		"answers to no inquiry": {{Kind: wire.Members}, {Kind: wire.Members}, {Kind: wire.Here}, {Kind: wire.Here}},
+		"used before the end":   {{Kind: wire.LeaderUsage}},
+		"answers to no inquiry": {{Kind: wire.MemberList}, {Kind: wire.MemberList}, {Kind: wire.Pong}, {Kind: wire.Pong}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cont, err := Open(hold.Request{})

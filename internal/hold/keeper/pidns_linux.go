@@ -24,7 +24,7 @@ import (
 // user and group than the owner's, so that set-user-ID programs are none.
 
 func OpenPIDNS(req hold.Request) (hold.Containment, error) {
-	if req.Keep {
+	if req.KeepLeftovers {
 		return nil, errors.New("leftovers cannot be kept: they end with their PID namespace, and that with the run")
 	}
 	if err := pidnsProbe(); err != nil {

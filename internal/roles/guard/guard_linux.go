@@ -20,7 +20,7 @@ import (
 func init() { helper.Role(wire.GuardRole, run) }
 
 func run(owner helper.Owner) {
-	helper.ReadyToStop()
+	helper.PrepareRuntime()
 	proctree.KeepOpen() // without /proc there is less to see, and all the same to kill
 	const homeFD = 3
 	unix.CloseOnExec(homeFD)
@@ -30,13 +30,13 @@ func run(owner helper.Owner) {
 	home.Hold() // where that fails, it is tried again when it is needed
 	leave(home)
 	unix.Write(0, []byte{wire.GuardReady})
-	var sweeping sync.WaitGroup
-	sweeping.Go(func() { sweep(home.Path()) })
+	var clearing sync.WaitGroup
+	clearing.Go(func() { clearAbandoned(home.Path()) })
 	owner.Await(0)
-	helper.TakeBack()
+	helper.LiftFileLimit()
 	leave(home)
 	clear(home)
-	sweeping.Wait()
+	clearing.Wait()
 }
 
 // leave goes to the owner's own control group: what is left in home then
@@ -45,8 +45,8 @@ func leave(home *cgroup.Dir) {
 	os.WriteFile(filepath.Join(filepath.Dir(home.Path()), "cgroup.procs"), []byte("0"), 0)
 }
 
-// sweep clears the directories beside home that are Corral's and that nobody has a lock on.
-func sweep(home string) {
+// clearAbandoned clears the directories beside home that are Corral's and that nobody has a lock on.
+func clearAbandoned(home string) {
 	parent, err := cgroup.Open(filepath.Dir(home))
 	if err != nil {
 		return
@@ -89,7 +89,7 @@ func clear(homes ...*cgroup.Dir) {
 			if wire.IsDetached(name) {
 				keep[home] = !letGo(home, name) || keep[home]
 			} else {
-				runs = append(runs, &doomed{home: home, name: name, plan: wire.PlanOf(name)})
+				runs = append(runs, &doomed{home: home, name: name, plan: wire.DecodePlan(name)})
 			}
 		}
 	}

@@ -113,7 +113,7 @@ func (b *ownRun) Kill() error {
 }
 
 func (b *ownRun) Members() ([]proctree.Process, error) {
-	return reach.Seen(func() ([]proctree.Process, bool, error) {
+	return reach.Look(func() ([]proctree.Process, bool, error) {
 		rows, err := b.look()
 		select {
 		case <-b.emptied:

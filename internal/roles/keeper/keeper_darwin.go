@@ -89,7 +89,7 @@ func (k *keeper) reapLeader() {
 		return
 	}
 	if e, err := reapLeader(k.leader.PID); err == nil {
-		k.tell(&wire.Event{Kind: wire.Used, Rusage: e.Rusage})
+		k.tell(&wire.Event{Kind: wire.LeaderUsage, Rusage: e.Rusage})
 	}
 	k.leader.PID = 0
 }

@@ -39,10 +39,10 @@ type keeper struct {
 
 func (k *keeper) becomeReaper(spec *wire.Spec) error {
 	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.Init { // which gets orphans anyway
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.IsInit { // which gets orphans anyway
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
-	if spec.Init {
+	if spec.IsInit {
 		if os.Getpid() != 1 {
 			return errors.New("the keeper is not the init of a PID namespace")
 		}
@@ -82,7 +82,7 @@ func (k *keeper) serve(spec *wire.Spec) {
 	}
 	k.fds = [3]unix.PollFd{
 		fdLine:   {Fd: 0, Events: unix.POLLIN},
-		fdOwner:  {Fd: int32(k.owner.FD), Events: unix.POLLIN},
+		fdOwner:  {Fd: int32(k.owner.PidFD), Events: unix.POLLIN},
 		fdLeader: {Fd: int32(pidfd), Events: unix.POLLIN},
 	}
 	for k.tend(); k.fds[fdLine].Fd >= 0; {
@@ -200,7 +200,7 @@ func (k *keeper) orphaned() {
 		}
 	}
 	k.fds[fdLine].Fd, k.fds[fdOwner].Fd = -1, -1
-	helper.TakeBack()
+	helper.LiftFileLimit()
 }
 
 // ownRun is the run as a stopper in the keeper's process sees it.

@@ -61,7 +61,7 @@ func run(owner helper.Owner) {
 		err = k.spawn(spec)
 	}
 	if err != nil {
-		k.tell(wire.FailureOf(err))
+		k.tell(wire.NewFailure(err))
 		syscall.Exit(1)
 	}
 	k.serve(spec)
@@ -81,27 +81,27 @@ func (k *keeper) prepare() (*wire.Spec, error) {
 	if err := wire.Receive(k.line, spec, wire.MaxSpec); err != nil {
 		return nil, err
 	}
-	spec.Give(files)
+	spec.Distribute(files)
 	k.keep, k.detach = spec.Keep, spec.Detach
-	helper.ReadyToStop()
+	helper.PrepareRuntime()
 	return spec, k.becomeReaper(spec)
 }
 
 // spawn starts the leader and tells the owner.
 func (k *keeper) spawn(spec *wire.Spec) error {
-	for _, sig := range spec.Ignored {
+	for _, sig := range spec.IgnoredSignals {
 		signal.Ignore(sig)
 	}
 	attr := &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Sys: spec.Attr}
-	for _, f := range spec.Files {
+	for _, f := range spec.LeaderFiles {
 		fd := ^uintptr(0)
 		if f != nil {
 			fd = f.Fd()
 		}
 		attr.Files = append(attr.Files, fd)
 	}
-	if spec.Group != 0 {
-		if err := unix.Setpgid(0, spec.Group); err != nil {
+	if spec.StartGroup != 0 {
+		if err := unix.Setpgid(0, spec.StartGroup); err != nil {
 			return os.NewSyscallError("setpgid", err)
 		}
 	}
@@ -129,7 +129,7 @@ func (k *keeper) spawn(spec *wire.Spec) error {
 	if spec.LeaveSession {
 		unix.Setsid()
 	}
-	for _, f := range slices.Concat(spec.Files, spec.Others) {
+	for _, f := range slices.Concat(spec.LeaderFiles, spec.AttrFiles) {
 		f.Close()
 	}
 	helper.CloseInherited()
@@ -147,7 +147,7 @@ func (k *keeper) obey(request byte) {
 	case wire.AskMembers:
 		k.answer()
 	case wire.Ping:
-		k.tell(&wire.Event{Kind: wire.Here})
+		k.tell(&wire.Event{Kind: wire.Pong})
 	case wire.Finish:
 		if k.finishing {
 			return // it is at it
@@ -157,8 +157,8 @@ func (k *keeper) obey(request byte) {
 		}
 		k.end()
 	default:
-		if request > wire.Signal {
-			reach.Signal(k.members, syscall.Signal(request-wire.Signal))
+		if request > wire.SignalBase {
+			reach.Signal(k.members, syscall.Signal(request-wire.SignalBase))
 		}
 	}
 }
@@ -181,7 +181,7 @@ func (k *keeper) end() {
 
 func (k *keeper) answer() {
 	rows, _ := k.members()
-	e := &wire.Event{Kind: wire.Members}
+	e := &wire.Event{Kind: wire.MemberList}
 	for _, row := range rows {
 		e.Members = append(e.Members, row.ID)
 	}
