@@ -1,2 +1,3 @@
-// Package child looks at children of this process without reaping them, and reaps one.
+// Package child looks at children of this process without reaping them, and reaps
+// one.
 package child

@@ -19,9 +19,9 @@ func AwaitExit(ctx context.Context, p *os.Process) error {
 	return err
 }
 
-// AwaitExitOrHangUp is AwaitExit, and returns too if line is not nil and its other end
-// is closed, or if the timeout, in milliseconds, is not negative and has passed. Kernels
-// without pidfds do not get to know that.
+// AwaitExitOrHangUp is AwaitExit, and returns too if line is not nil and its other
+// end is closed, or if the timeout, in milliseconds, is not negative and has
+// passed. Kernels without pidfds do not get to know that.
 func AwaitExitOrHangUp(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
 	if line == nil {
 		return awaitExitAnd(ctx, p, -1, timeout)

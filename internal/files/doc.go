@@ -1,2 +1,3 @@
-// Package files asks pipes and terminals who has their other end, and what is in them.
+// Package files asks pipes and terminals who has their other end, and what is in
+// them.
 package files

@@ -47,14 +47,15 @@ func ReadAvailable(pipe *os.File) (data []byte, open bool, err error) {
 	return data, open, err
 }
 
-// HasOtherEnd reports whether a process has the other end of the pipe open, or of the
-// terminal.
+// HasOtherEnd reports whether a process has the other end of the pipe open, or of
+// the terminal.
 func HasOtherEnd(f *os.File) bool {
 	events, err := pollNow(f)
 	return err == nil && events&(unix.POLLHUP|unix.POLLNVAL) == 0
 }
 
-// WriteError returns what writing to f would, if nobody reads what is written there.
+// WriteError returns what writing to f would, if nobody reads what is written
+// there.
 func WriteError(f *os.File) error {
 	if events, err := pollNow(f); err != nil || events&(unix.POLLERR|unix.POLLHUP) == 0 {
 		return nil
@@ -88,8 +89,8 @@ func Duplicate(f *os.File) (*os.File, error) {
 }
 
 // pollNow returns what poll(2) says of f without being asked for anything: hang-up
-// and errors. A signal that is pending ends the call with EINTR even if it is not to
-// wait (do_poll in Linux's fs/select.c), and Go's runtime sends some to its own
+// and errors. A signal that is pending ends the call with EINTR even if it is not
+// to wait (do_poll in Linux's fs/select.c), and Go's runtime sends some to its own
 // threads all the time.
 func pollNow(f *os.File) (events int, err error) {
 	conn, err := f.SyscallConn()
@@ -114,8 +115,8 @@ func HungUp(f *os.File) bool {
 	return err != nil || events != 0
 }
 
-// WithFD calls do with f's descriptor, which stays f's until do returns. File.Fd would make
-// the file blocking.
+// WithFD calls do with f's descriptor, which stays f's until do returns. File.Fd
+// would make the file blocking.
 func WithFD(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

@@ -39,9 +39,9 @@ type Owner struct{ PID int }
 // Gone reports whether the owner has ended: a child has another parent then.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
-// verifyOwner returns the owner, if it is one: the process at the other end of the line,
-// with the same ids, whose child this process is, or was before the owner ended.
-// Which program it runs is not asked: the kernel would not trust it less.
+// verifyOwner returns the owner, if it is one: the process at the other end of the
+// line, with the same ids, whose child this process is, or was before the owner
+// ended. Which program it runs is not asked: the kernel would not trust it less.
 func verifyOwner(line int, _ bool) (Owner, error) {
 	pid, uid, err := peerOf(line)
 	if err != nil {
@@ -57,8 +57,8 @@ func verifyOwner(line int, _ bool) (Owner, error) {
 	return o, nil
 }
 
-// End returns a channel that is closed when the owner has ended, as far as the system
-// tells: another process may hold the owner's end of the line.
+// End returns a channel that is closed when the owner has ended, as far as the
+// system tells: another process may hold the owner's end of the line.
 func (o Owner) End() <-chan struct{} {
 	gone := make(chan struct{})
 	go func() {
@@ -78,7 +78,8 @@ func (o Owner) End() <-chan struct{} {
 	return gone
 }
 
-// protect does nothing: that helpers can be traced by the same user is a limit here.
+// protect does nothing: that helpers can be traced by the same user is a limit
+// here.
 func protect() {}
 
 func SetDumpable(bool) {}

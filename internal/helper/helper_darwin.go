@@ -25,8 +25,9 @@ const receiveClosedOnExec = 0 // there is no such flag
 
 func mayBeOpen() iter.Seq[int] { return listed("/dev/fd") }
 
-// peerOf returns who has the other end of the line. The kernel does not keep the ids
-// of who has made a pair of sockets: they are those of the parent, which is asked for.
+// peerOf returns who has the other end of the line. The kernel does not keep the
+// ids of who has made a pair of sockets: they are those of the parent, which is
+// asked for.
 func peerOf(line int) (pid, uid int, err error) {
 	const solLocal = 0
 	pid, err = unix.GetsockoptInt(line, solLocal, unix.LOCAL_PEERPID)

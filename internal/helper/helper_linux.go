@@ -55,9 +55,10 @@ type Owner struct {
 // then. It needs no descriptor.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
-// verifyOwner returns the owner, if it is one: the process at the other end of the line,
-// with the same ids, whose child this process is, or was before the owner ended, and
-// which runs the same program, unless it has named this one by HelperPath.
+// verifyOwner returns the owner, if it is one: the process at the other end of the
+// line, with the same ids, whose child this process is, or was before the owner
+// ended, and which runs the same program, unless it has named this one by
+// HelperPath.
 func verifyOwner(line int, named bool) (Owner, error) {
 	o := Owner{PidFD: -1}
 	peer, err := unix.GetsockoptUcred(line, unix.SOL_SOCKET, unix.SO_PEERCRED)
@@ -90,7 +91,8 @@ func verifyOwner(line int, named bool) (Owner, error) {
 	return o, nil
 }
 
-// ended reports whether the owner has ended, or the other end of the line is closed.
+// ended reports whether the owner has ended, or the other end of the line is
+// closed.
 func (o Owner) ended(line int) bool {
 	if o.PidFD < 0 && o.PID > 1 && unix.Kill(o.PID, 0) == unix.ESRCH {
 		return true
@@ -115,8 +117,8 @@ func sameProgram(pid int) bool {
 }
 
 // protect keeps others of the same user from taking this process over: they cannot
-// trace it, take its descriptors (pidfd_getfd(2)), or read its memory. They can stop
-// it, as long as the owner lives: the kernel wakes it when the owner dies.
+// trace it, take its descriptors (pidfd_getfd(2)), or read its memory. They can
+// stop it, as long as the owner lives: the kernel wakes it when the owner dies.
 func protect() {
 	SetDumpable(false)
 	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
@@ -175,8 +177,9 @@ func PeekLine(line int, limit time.Duration) (ready, eof bool) {
 // yieldProcessor lets another thread run, and keeps Go's processor.
 func yieldProcessor() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// LiftFileLimit lifts, as far as it is allowed to, a limit of descriptors that somebody may have
-// laid on this process (prlimit(2)). One of processor time cannot be lifted in time.
+// LiftFileLimit lifts, as far as it is allowed to, a limit of descriptors that
+// somebody may have laid on this process (prlimit(2)). One of processor time cannot
+// be lifted in time.
 func LiftFileLimit() {
 	const enough = 1024
 	var limit unix.Rlimit

@@ -24,11 +24,11 @@ import (
 
 // become makes this process a helper in the role, or ends it.
 //
-// A helper is known by the zeroth argument, and by a Unix socket for standard input,
-// which is its line to the owner: end-of-file says that the owner is gone, however it
-// went. Anybody can start the program that way, so a role is granted, not claimed: a
-// process that has rights which its parent may not have is never a helper, and the owner
-// has to prove itself (see verifyOwner).
+// A helper is known by the zeroth argument, and by a Unix socket for standard
+// input, which is its line to the owner: end-of-file says that the owner is gone,
+// however it went. Anybody can start the program that way, so a role is granted,
+// not claimed: a process that has rights which its parent may not have is never a
+// helper, and the owner has to prove itself (see verifyOwner).
 func become(role string, main func(Owner)) {
 	owner, err := Owner{}, distrusted()
 	if err == nil {
@@ -108,8 +108,7 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// Start starts a helper, with a line to it: the owner's end is
-// non-blocking.
+// Start starts a helper, with a line to it: the owner's end is non-blocking.
 func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
 	path, err := Program(helperPath)
 	if err != nil {
@@ -145,8 +144,9 @@ func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, ex
 	return p, ours, nil
 }
 
-// openNull is a file for what a helper has no use for. Without the null device it is a
-// pipe that nobody reads: Go's runtime does not start with a closed standard file.
+// openNull is a file for what a helper has no use for. Without the null device it
+// is a pipe that nobody reads: Go's runtime does not start with a closed standard
+// file.
 func openNull() (*os.File, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err == nil || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
@@ -159,15 +159,17 @@ func openNull() (*os.File, error) {
 	return w, err
 }
 
-// PrepareRuntime has Go's runtime get what it takes when it needs it, for a stop may come
-// when there is none to be had, and then the runtime ends the program: a thread more
-// than it has, and the descriptors of its poller, which it wants for the first timer.
+// PrepareRuntime has Go's runtime get what it takes when it needs it, for a stop
+// may come when there is none to be had, and then the runtime ends the program: a
+// thread more than it has, and the descriptors of its poller, which it wants for
+// the first timer.
 func PrepareRuntime() {
 	time.AfterFunc(time.Hour, func() {}).Stop()
-	// Beside the main thread, which this goroutine is locked to, there is one for each of
-	// Go's processors, one may wait for timers, and one takes over when another blocks. They
-	// are made as there are as many processors for a moment, and all are busy: without
-	// LockOSThread, with which a thread more is made, at a time of its own.
+	// Beside the main thread, which this goroutine is locked to, there is one for
+	// each of Go's processors, one may wait for timers, and one takes over when
+	// another blocks. They are made as there are as many processors for a moment,
+	// and all are busy: without LockOSThread, with which a thread more is made, at
+	// a time of its own.
 	var met atomic.Int32
 	var done sync.WaitGroup
 	for range threads {
@@ -199,8 +201,7 @@ func environ() []string {
 	return append(env, "GOMAXPROCS="+strconv.Itoa(threads), "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 
-// SendFiles sends descriptors over a line; receiveFiles gets them, closed on
-// exec.
+// SendFiles sends descriptors over a line; receiveFiles gets them, closed on exec.
 func SendFiles(line *os.File, files []*os.File) error {
 	conn, err := line.SyscallConn()
 	if err != nil {

@@ -18,7 +18,8 @@ func Program(helperPath string) (string, error) {
 	return os.Executable()
 }
 
-// asked reports whether an owner has started this process: standard input is a pipe.
+// asked reports whether an owner has started this process: standard input is a
+// pipe.
 func asked() bool {
 	kind, err := windows.GetFileType(windows.Handle(os.Stdin.Fd()))
 	return len(os.Args) == 2 && err == nil && kind == windows.FILE_TYPE_PIPE

@@ -9,9 +9,10 @@ import (
 
 var roles []string
 
-// Role says that this program has a role for helpers: main. It is called from the init
-// functions of the package that has main. A helper is the running program once more, with
-// the role's name as its zeroth argument; in a helper, Role runs main and does not return.
+// Role says that this program has a role for helpers: main. It is called from the
+// init functions of the package that has main. A helper is the running program once
+// more, with the role's name as its zeroth argument; in a helper, Role runs main
+// and does not return.
 func Role(name string, main func(Owner)) {
 	if slices.Contains(roles, name) {
 		panic("helper: there are two roles " + name)
@@ -31,8 +32,8 @@ func Is(p proctree.Process) bool {
 	return slices.Contains(roles, name)
 }
 
-// PathError says that the program that is to be a helper is not there. That is the owner's
-// mistake, and no reason for a weaker containment.
+// PathError says that the program that is to be a helper is not there. That is the
+// owner's mistake, and no reason for a weaker containment.
 type PathError struct{ err error }
 
 func (e *PathError) Error() string { return "corral: HelperPath: " + e.err.Error() }

@@ -22,36 +22,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adopting adds to a containment the members that it has lost and the owner has
-// got instead, as the subreaper above (see Cmd.AdoptOrphans).
+// adopting is a containment together with the members that it has lost to the
+// owner, which is the subreaper above it (see Cmd.AdoptOrphans).
 //
-// Whoever descends from the owner is a member, unless it was there before the start, or
-// descends from such a one: a shell may have started others, and then have executed the
-// owner in its own place. What such a process has started since, and has left as an
-// orphan before a look has shown whose it was, cannot be told from a member.
+// Every descendant of the owner is a member, except those that were there before
+// the start and their descendants: a shell may have started others and then have
+// executed the owner in its place. One of those may leave an orphan before a look
+// has shown whose it was. Such an orphan cannot be told from a member.
 type adopting struct {
 	Containment
 	leader  atomic.Int64 // its PID
-	thread  atomic.Int64 // the owner's that has started it, and is the parent of what it clones as a sibling
-	started atomic.Bool  // the containment has members, and its helper is there
+	thread  atomic.Int64 // the owner's thread that started it: the parent of siblings that it clones
+	started atomic.Bool  // the containment has members, and its helper runs
 	killing atomic.Bool  // whatever turns up is killed
 	died    chan os.Signal
 	reaping sync.WaitGroup
 	closing atomic.Bool
 
-	// burying is held by who reaps.
+	// burying is locked by whoever reaps.
 	burying  sync.Mutex
 	children proctree.MainThreadChildren
 
-	earlier map[int]proctree.ID // the children that were there before
+	earlier map[int]proctree.ID // the children from before the start
 
 	mu       sync.Mutex
-	others   map[proctree.ID]bool // the descendants that are no members
+	others   map[proctree.ID]bool // the descendants that are not members
 	departed bool                 // a lost helper has been waited for
 }
 
-// CanAdopt is nil if this process may be a subreaper, else why it may not be. It finds
-// out by setting what is set.
+// CanAdopt returns why this process may not be a subreaper, or nil if it may. It
+// finds out by setting the attribute to the value that it has.
 func CanAdopt() error {
 	var now int32
 	if err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&now)), 0, 0, 0); err != nil {
@@ -60,11 +60,11 @@ func CanAdopt() error {
 	return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(now), 0, 0, 0))
 }
 
-// Adopt returns the containment with what it loses. From now on and for good, the owner is
-// the one that orphans come to.
+// Adopt makes the calling process a subreaper for good. The containment that it
+// returns treats every orphan that this process adopts as a member.
 func Adopt(inner Containment) (Containment, error) {
 	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	if err != nil && os.Getpid() != 1 { // who gets the orphans anyhow
+	if err != nil && os.Getpid() != 1 { // which gets the orphans anyhow
 		return nil, os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
 	a := &adopting{
@@ -77,10 +77,11 @@ func Adopt(inner Containment) (Containment, error) {
 	return a, nil
 }
 
-// recordEarlier takes down who is there before the start. An orphan of theirs may have come
-// just now, but none of the run's. Mostly there is nobody: what a program had when it was
-// executed are children of its main thread, and looks ask for no other thread's but the
-// one that starts the leader.
+// recordEarlier records the descendants from before the start. An orphan of theirs
+// may have come just now, but none of the run's. Mostly there are none: the
+// children that a program had when it was executed belong to its main thread, and
+// looks ask only for that thread's children, and for those of the thread that
+// starts the leader.
 func (a *adopting) recordEarlier() error {
 	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); err == unix.ECHILD {
 		return nil
@@ -128,7 +129,7 @@ func (a *adopting) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return leader, id, nil
 }
 
-// abandon stops what a keeper has left that has been killed before it could tell of its
+// abandon stops what a keeper has left that was killed before it could report its
 // start.
 func (a *adopting) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), stop.KillPatience)
@@ -137,27 +138,28 @@ func (a *adopting) abandon() {
 	a.drain(ctx)
 }
 
-// burial bounds how long children are reaped at a stretch, by one who wants to do
-// something else.
+// burial bounds how long children are reaped at a stretch by a caller that has
+// other things to do.
 const burial = 100 * time.Millisecond
 
+// buryAll reaps until nothing is left to reap, or the run is being closed.
 func (a *adopting) buryAll() {
 	for a.bury() && !a.closing.Load() {
 	}
 }
 
-// bury reaps the orphans that have ended, whosever they were: PID 1 of a
-// namespace also gets those of processes that have entered it. It reports whether there
-// may be more.
+// bury reaps the orphans that have ended, whosever they were: PID 1 of a namespace
+// also gets orphans of processes that have entered it. It reports whether there may
+// be more.
 func (a *adopting) bury() (more bool) {
 	if !a.burying.TryLock() {
-		return false // somebody is at it
+		return false // somebody else is reaping
 	}
 	defer a.burying.Unlock()
 	enough := time.Now().Add(burial)
-	// The kernel names one that has ended. It goes on naming the leader, or the
-	// helper, for as long as that one has not been reaped: then the others are
-	// looked for one by one.
+	// The kernel names one child that has ended. It goes on naming the leader, or
+	// the helper, until that one has been reaped. Then the others are tried one by
+	// one.
 	for time.Now().Before(enough) {
 		pid, _, _, err := child.Peek(0)
 		if err == unix.EINTR {
@@ -173,6 +175,7 @@ func (a *adopting) bury() (more bool) {
 	return true
 }
 
+// buryListed tries to reap every child but those that somebody else reaps.
 func (a *adopting) buryListed(enough time.Time) (more bool) {
 	pids, _ := a.children.List()
 	pids = append(pids, a.siblings()...)
@@ -187,8 +190,8 @@ func (a *adopting) buryListed(enough time.Time) (more bool) {
 	return false
 }
 
-// siblings are the children of the thread that has started the leader, but for the guard,
-// if that is not the main one.
+// siblings are the children, without the guard, of the thread that has started the
+// leader, if that is not the main thread.
 func (a *adopting) siblings() []int {
 	tid := int(a.thread.Load())
 	if tid == os.Getpid() {
@@ -202,7 +205,7 @@ func (a *adopting) siblings() []int {
 	return slices.DeleteFunc(pids, func(pid int) bool { return pid == helper })
 }
 
-// known reports whether somebody else reaps the child, or nobody.
+// known reports whether somebody else reaps the child, or nobody may.
 func (a *adopting) known(pid int) bool {
 	if pid == a.helper() || int64(pid) == a.leader.Load() {
 		return true
@@ -223,14 +226,14 @@ func (a *adopting) helper() int {
 	return 0
 }
 
-// helperLost reports whether the helper was the members' parent and is no more.
+// helperLost reports whether the helper adopted the members and is gone.
 func (a *adopting) helperLost() bool {
 	f := a.Containment.Facts()
 	return f.Adopts && f.Lost
 }
 
-// awaitHelper returns when the helper has ended, of which only the line's end is known:
-// the kernel closes files before it gives the children away.
+// awaitHelper waits for the end of a helper of which only the end of its line is
+// known: the kernel closes files before it gives the children away.
 func (a *adopting) awaitHelper() {
 	a.mu.Lock()
 	departed := a.departed
@@ -249,14 +252,14 @@ func (a *adopting) awaitHelper() {
 	h.Wait(ctx)
 }
 
-// strays are the owner's descendants that are neither the helper's nor the
-// containment's, nor have been there before.
+// strays are the descendants of the owner that are neither the helper's nor the
+// containment's, and were not there before the start.
 func (a *adopting) strays() ([]proctree.Process, error) {
 	lost := a.helperLost()
 	if lost {
 		a.awaitHelper()
 	}
-	a.bury() // a look takes ten times as long for one that has ended
+	a.bury() // to look at a zombie takes ten times as long
 	rows, err := proctree.BelowMainThread(os.Getpid(), a.siblings()...)
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -318,15 +321,15 @@ func (a *adopting) Empty(ctx context.Context) error {
 	return a.drain(ctx)
 }
 
-// drain waits until there is no stray.
+// drain waits until no stray is left.
 func (a *adopting) drain(ctx context.Context) error {
 	moving := 0
 	return pgroup.Drain(ctx, func() ([]proctree.Process, error) {
 		if a.killing.Load() {
 			reach.Signal(a.strays, os.Kill)
 		}
-		// Where there have been some, a look may come up empty while they are in
-		// motion.
+		// Once some have been seen, a look may come up empty while they fork and
+		// end.
 		rows, err := a.strays()
 		for i := 0; i < moving && err == nil && len(rows) == 0; i++ {
 			rows, err = a.strays()
@@ -338,7 +341,7 @@ func (a *adopting) drain(ctx context.Context) error {
 	})
 }
 
-// Reap gives the leader's PID free, which an orphan may get.
+// Reap frees the leader's PID, which an orphan may get.
 func (a *adopting) Reap() (*os.ProcessState, error) {
 	state, err := a.Containment.Reap()
 	a.leader.Store(0)

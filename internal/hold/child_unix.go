@@ -63,8 +63,8 @@ func (c *Child) Reap() (*os.ProcessState, error) {
 	return c.cmd.ProcessState, err
 }
 
-// reapReleased reaps a child that somebody has released while another waited for it:
-// under os/exec, a release does not disturb who waits.
+// reapReleased reaps a child that somebody has released while another waited for
+// it: under os/exec, a release does not disturb who waits.
 func (c *Child) reapReleased() (*os.ProcessState, error) {
 	var status syscall.WaitStatus
 	var rusage syscall.Rusage

@@ -1,5 +1,5 @@
-// Package hold is what one run needs from the kernel: a containment, of which the packages
-// below have one kind each. All of it runs in the owner.
+// Package hold says what one run needs from the kernel: a containment. Each package
+// below it has one kind. All of it runs in the owner.
 package hold
 
 import (
@@ -15,16 +15,15 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// Containment is what one run needs from the kernel. Its methods may be called
-// at the same time, but prepare and start come first, and reap and close last.
+// Containment is what one run needs from the kernel. Its methods may be called at
+// the same time, but Prepare and Start come first, and Reap and Close last.
 type Containment interface {
-	// Prepare changes what is about to be started: attributes, files,
-	// environment.
+	// Prepare changes what is about to be started: attributes, files, environment.
 	Prepare(*exec.Cmd) error
 
-	// start starts the command inside the containment and returns its leader, which
-	// is not the started process when a helper sits in between. The error is os/exec's
-	// if the command cannot be executed; nothing is running then.
+	// Start starts the command inside the containment and returns its leader, which
+	// is not the started process when a helper sits in between. The error is
+	// os/exec's if the command cannot be executed; nothing is running then.
 	Start(*exec.Cmd) (leader *os.Process, id proctree.ID, err error)
 
 	// Exited returns when the leader has ended, without reaping it, or with
@@ -38,30 +37,30 @@ type Containment interface {
 	// exec.Cmd.Wait has for it.
 	Reap() (*os.ProcessState, error)
 
-	// LetGo sees to it that all members are left alone from now on, also when the owner
-	// ends. Then close follows.
+	// LetGo leaves all members alone from now on, also when the owner ends. Close
+	// follows.
 	LetGo() error
 
 	// Close releases what the containment holds. It stops nothing.
 	Close() error
 
-	// facts returns what else there is to be known, as far as it is known by now.
+	// Facts returns what else is known by now.
 	Facts() Facts
 }
 
 // Facts are what a containment knows of a run beside its members.
 type Facts struct {
-	// Used is what the whole run has used, where the containment knows, once it is
-	// closed.
+	// Used is what the whole run has used. It is known once the containment is
+	// closed, and not to every containment.
 	Used Usage
-	// HelperPID is the keeper's or the guard's, 0 if there is none. Orphans go to a
-	// helper that adopts, unless it is lost.
+	// HelperPID is the keeper's or the guard's, or 0 if there is none. A helper
+	// that adopts gets the orphans, unless it is lost.
 	HelperPID int
 	Adopts    bool
 	Lost      bool
-	// Unguarded says why there was no guard for some time.
+	// Unguarded says why there has been no guard for some time.
 	Unguarded string
-	// BestEffort says how a member may have got away unseen on this system.
+	// BestEffort says how a member may get away unseen on this system.
 	BestEffort string
 	// Path is the directory of the run's control group.
 	Path string
@@ -73,19 +72,19 @@ type Usage struct {
 	PeakMemory   int64 // the most memory that one process has had, in bytes
 }
 
-// Request is what a containment may have to know of a run before it starts.
+// Request is what a containment may have to know before a run starts.
 type Request struct {
 	Attr             *syscall.SysProcAttr // the caller's, or nil
 	Plan             stop.Plan            // for whoever has to stop the run when the owner is gone
 	KeepLeftovers    bool                 // leftovers are to be kept,
 	Detach           bool                 // and the run is to go on when the owner is gone
-	WaitForLeftovers bool                 // leftovers are waited for, and the leader must not stay a zombie for that long
+	WaitForLeftovers bool                 // leftovers are waited for: the leader must not stay a zombie for that long
 	Log              *slog.Logger
 
 	HelperPath string // the program that helpers are started from; empty for this one
 }
 
-// InTurn sends one signal after the other, until one cannot be sent.
+// InTurn sends one signal after the other and stops at the first error.
 func InTurn(sigs []os.Signal, send func(os.Signal) error) error {
 	for _, sig := range sigs {
 		if err := send(sig); err != nil {
@@ -95,5 +94,5 @@ func InTurn(sigs []os.Signal, send func(os.Signal) error) error {
 	return nil
 }
 
-// ErrKeeperLost is what is left to say of a run whose keeper somebody has killed.
+// ErrKeeperLost says that somebody has killed the keeper of a run.
 var ErrKeeperLost = errors.New("corral: the keeper was killed; processes that it had adopted may be left")

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ready returns why this process cannot wait for a run, nil if it can.
+// Ready returns why this process cannot wait for a run, or nil if it can.
 func Ready() error {
 	if err := canWaitID(); err != nil {
 		return err
@@ -20,7 +20,7 @@ func Ready() error {
 	return startPoller()
 }
 
-// canWaitID: a seccomp filter may forbid it.
+// canWaitID returns why waitid(2) does not work: a seccomp filter may forbid it.
 var canWaitID = sync.OnceValue(func() error {
 	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 	if err == nil || err == unix.ECHILD || err == unix.EINTR {
@@ -29,9 +29,9 @@ var canWaitID = sync.OnceValue(func() error {
 	return fmt.Errorf("waitid(2) does not work here: %w", err)
 })
 
-// startPoller has Go's runtime make its poller, which it does for the first timer, and
-// ends the program if there are no descriptors for that. A stop must not be the first
-// to want one.
+// startPoller has Go's runtime make its poller now. The runtime does so for the
+// first timer, and ends the program if it gets no descriptors for it. So a stop
+// must not be the first to need a timer.
 func startPoller() error {
 	if pollerStarted.Load() {
 		return nil
@@ -55,7 +55,8 @@ func startPoller() error {
 
 var pollerStarted atomic.Bool
 
-// TableUsable returns in words why the process table cannot be read, nil if it can.
+// TableUsable returns why the process table cannot be read, and what to do about
+// it, or nil if it can be read.
 func TableUsable() error {
 	if err := proctree.Usable(); err != nil {
 		return fmt.Errorf("/proc is not mounted, or is not that of this PID namespace: mount -t proc proc /proc (%w)", err)

@@ -11,8 +11,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// End names an open file as /proc does: a pipe, whichever end of it, or a
-// terminal.
+// End names an open file as /proc does: a pipe, whichever end of it, or a terminal.
 type End struct {
 	link string
 	info os.FileInfo

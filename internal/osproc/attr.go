@@ -14,7 +14,8 @@ func CopyAttr(attr *syscall.SysProcAttr) *syscall.SysProcAttr {
 	return c
 }
 
-// OwnAttr gives cmd a copy of its attributes, for the caller to change, and returns it.
+// OwnAttr gives cmd a copy of its attributes, for the caller to change, and returns
+// it.
 func OwnAttr(cmd *exec.Cmd) *syscall.SysProcAttr {
 	cmd.SysProcAttr = CopyAttr(cmd.SysProcAttr)
 	return cmd.SysProcAttr

@@ -15,8 +15,8 @@ var ErrNoHandle = errors.New("process handle unavailable")
 // held has the handles of HoldHandle, as *os.File by *os.Process.
 var held sync.Map
 
-// WithHandle calls f with a handle of p, a pidfd on Linux, which is p's until f returns. If p
-// has been waited for, it is an os.ErrProcessDone.
+// WithHandle calls f with a handle of p, a pidfd on Linux, which is p's until f
+// returns. If p has been waited for, it is an os.ErrProcessDone.
 func WithHandle(p *os.Process, f func(handle uintptr)) error {
 	if file, ok := held.Load(p); ok {
 		conn, err := file.(*os.File).SyscallConn()
@@ -34,8 +34,9 @@ func WithHandle(p *os.Process, f func(handle uintptr)) error {
 	return nil
 }
 
-// openHandle opens a handle by the PID. Nothing else had that at the time if p holds it
-// afterwards: then p has been neither waited for nor released, as Signal says.
+// openHandle opens a handle by the PID. Nothing else had that at the time if p
+// holds it afterwards: then p has been neither waited for nor released, as Signal
+// says.
 func openHandle(p *os.Process) (uintptr, error) {
 	handle, err := openPID(p.Pid)
 	if serr := p.Signal(syscall.Signal(0)); serr != nil && serr != error(unsupported) {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// unsupported is what Signal returns here for every signal but os.Kill, if p has not
-// been waited for and not been released.
+// unsupported is what Signal returns here for every signal but os.Kill, if p has
+// not been waited for and not been released.
 const unsupported = syscall.Errno(syscall.EWINDOWS)
 
 func openPID(pid int) (uintptr, error) {

@@ -45,8 +45,8 @@ func field[T any](t reflect.Type, name string) func(unsafe.Pointer) *T {
 	return func(p unsafe.Pointer) *T { return (*T)(unsafe.Add(p, f.Offset)) }
 }
 
-// pointer returns access to the pointer called name of the struct type t, to what has no
-// name here, or nil if there is none.
+// pointer returns access to the pointer called name of the struct type t, to what
+// has no name here, or nil if there is none.
 func pointer(t reflect.Type, name string) func(unsafe.Pointer) unsafe.Pointer {
 	f, ok := t.FieldByName(name)
 	if !ok || f.Type.Kind() != reflect.Pointer {
@@ -124,8 +124,9 @@ func NewState(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instea
 // Released reports whether Release has been called.
 func Released(p *os.Process) bool { return PIDOf(p) == -1 }
 
-// PIDOf is p.Pid, which Release sets to -1 without any synchronisation: what is read here is
-// the one number or the other, and the race detector, which would blame the caller, is not to see it.
+// PIDOf is p.Pid, which Release sets to -1 without any synchronisation: what is
+// read here is the one number or the other, and the race detector, which would
+// blame the caller, is not to see it.
 //
 //go:norace
 //go:noinline

@@ -14,8 +14,8 @@ import (
 )
 
 // Open opens both ends of a new pseudo-terminal with the settings. Reading from the
-// master is a matter for the runtime's poller, where that works, so that it can be given a
-// deadline; the command's end is blocking, as programs expect it.
+// master is a matter for the runtime's poller, where that works, so that it can be
+// given a deadline; the command's end is blocking, as programs expect it.
 func Open(s Settings) (master, tty *os.File, err error) {
 	master, tty, err = openEnds()
 	if err != nil {
@@ -126,8 +126,8 @@ func EndOfFile(master *os.File) (char byte, lines bool, err error) {
 // open: pty(7).
 func IsHangUp(err error) bool { return errors.Is(err, syscall.EIO) }
 
-// SessionAttr returns the attributes of the leader of a session with standard input as
-// its terminal.
+// SessionAttr returns the attributes of the leader of a session with standard input
+// as its terminal.
 func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	session := osproc.CopyAttr(attr)
 	for name, asked := range map[string]bool{

@@ -36,8 +36,8 @@ func Look(look func() (rows []proctree.Process, none bool, err error)) ([]proctr
 // that it returns when it looks again: they have been forked meanwhile. None gets
 // them twice. The errors are those of members.signal.
 func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
-	// One that forks and exits all the time has always a new child, and many of them
-	// make a look take long.
+	// One that forks and exits all the time has always a new child, and many of
+	// them make a look take long.
 	const most, long = 20, 300 * time.Millisecond
 	began := time.Now()
 	reached := make(map[proctree.ID]bool)

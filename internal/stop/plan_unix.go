@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// String is the plan as ParsePlan reads it, for who has to stop the run when the owner is
-// gone: signals by their number, each with its wait, as in "2-500ms,15-5s". A signal of
-// another type than syscall.Signal is 0, which does nothing.
+// String is the plan as ParsePlan reads it, for who has to stop the run when the
+// owner is gone: signals by their number, each with its wait, as in
+// "2-500ms,15-5s". A signal of another type than syscall.Signal is 0, which does
+// nothing.
 func (p Plan) String() string {
 	var text []string
 	for _, step := range p {

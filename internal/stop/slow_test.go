@@ -51,8 +51,9 @@ func (c *slowContainment) Members() ([]proctree.Process, error) {
 
 func (c *slowContainment) Empty(ctx context.Context) error { return c.fakeContainment.Empty(ctx) }
 
-// TestStopperSlow: whatever takes its time, nobody waits longer for a signal than is
-// said, the kill comes in time, and what has not been seen is not taken for nothing.
+// TestStopperSlow: whatever takes its time, nobody waits longer for a signal than
+// is said, the kill comes in time, and what has not been seen is not taken for
+// nothing.
 func TestStopperSlow(t *testing.T) {
 	const hour = time.Hour
 	term := Plan{{syscall.SIGTERM, 2 * time.Second}}
@@ -154,8 +155,9 @@ func TestStopperSlow(t *testing.T) {
 	}
 }
 
-// TestStopperNames: a name is the one that a member had when it was last seen, a member
-// that is gone has not survived, and the helpers of another run are no leftovers.
+// TestStopperNames: a name is the one that a member had when it was last seen, a
+// member that is gone has not survived, and the helpers of another run are no
+// leftovers.
 func TestStopperNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := &renaming{fakeContainment: newFake(member(101, time.Second), deaf(102), deaf(103))}

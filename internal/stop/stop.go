@@ -1,6 +1,7 @@
-// Package stop is the one stop of a run: the steps of a plan, then the kill, and a record
-// of whom it met and what became of them. It sees nothing of a run but its members, and
-// serves the owner as well as the keeper, which stops a run that has lost its owner.
+// Package stop is the one stop of a run: the steps of a plan, then the kill, and a
+// record of whom it met and what became of them. It sees nothing of a run but its
+// members, and serves the owner as well as the keeper, which stops a run that has
+// lost its owner.
 package stop
 
 import (
@@ -20,22 +21,22 @@ import (
 )
 
 const (
-	// KillPatience bounds the wait for members to be gone once they have been killed.
-	// Only a member in uninterruptible sleep, or one that Corral may not signal,
-	// outlasts it.
+	// KillPatience bounds the wait for members to be gone once they have been
+	// killed. Only a member in uninterruptible sleep, or one that Corral may not
+	// signal, outlasts it.
 	KillPatience = 5 * time.Second
 
-	// signalPatience is how long a signal may take to reach the members, at least: if
-	// they fork faster than they are signalled, there is no end to it.
+	// signalPatience is how long a signal may take to reach the members, at least:
+	// if they fork faster than they are signalled, there is no end to it.
 	signalPatience = time.Second
 
-	// LookPatience bounds how long a signal is held back for the sake of the Report. A
-	// look may take as long as the members make it: there may be thousands, or one whose
-	// arguments cannot be read.
+	// LookPatience bounds how long a signal is held back for the sake of the
+	// Report. A look may take as long as the members make it: there may be
+	// thousands, or one whose arguments cannot be read.
 	LookPatience = time.Second
 
-	// LastLookPatience bounds the look that decides whether any member is left, where
-	// nothing else does.
+	// LastLookPatience bounds the look that decides whether any member is left,
+	// where nothing else does.
 	LastLookPatience = time.Second
 )
 
@@ -49,8 +50,8 @@ type Members interface {
 	// Kill ends every member, forks in flight included. It may be called again.
 	Kill() error
 
-	// members returns the live ones, without what takes another look, their arguments
-	// among it. A leader that has ended is not one, reaped or not.
+	// members returns the live ones, without what takes another look, their
+	// arguments among it. A leader that has ended is not one, reaped or not.
 	Members() ([]proctree.Process, error)
 
 	// Empty returns nil when no member is left, or ctx's error. It waits for
@@ -66,8 +67,8 @@ const (
 	Ended     = "ended"     // by itself, when it was due to be killed and may not be
 )
 
-// Leftover is a member, other than the leader, that a stop has seen, and what became of it.
-// The leader is one if it could not be stopped.
+// Leftover is a member, other than the leader, that a stop has seen, and what
+// became of it. The leader is one if it could not be stopped.
 type Leftover struct {
 	proctree.ID
 	Command []string
@@ -184,7 +185,8 @@ type sight struct {
 // they are gone, and reports whether there are none. Those an earlier look saw
 // and this one does not have met the given fate.
 //
-// It takes no longer than patience. What it has not seen by then, the next one does.
+// It takes no longer than patience. What it has not seen by then, the next one
+// does.
 func (s *Stopper) look(fate string, signal string, patience time.Duration) (none bool) {
 	if s.silent {
 		return false // if there are none, the next step finds out
@@ -232,15 +234,16 @@ func (s *Stopper) recordNames(rows []proctree.Process, enough <-chan time.Time) 
 	}
 }
 
-// detailing returns a channel that gets the rows with their details. A process can make
-// whoever looks at it wait, for as long as it lives.
+// detailing returns a channel that gets the rows with their details. A process can
+// make whoever looks at it wait, for as long as it lives.
 func detailing(rows []proctree.Process) <-chan []proctree.Process {
 	done := make(chan []proctree.Process, 1)
 	go func() { done <- proctree.Details(rows) }()
 	return done
 }
 
-// WithDetails returns the rows with their details, as far as these are to be had soon.
+// WithDetails returns the rows with their details, as far as these are to be had
+// soon.
 func WithDetails(rows []proctree.Process) []proctree.Process {
 	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.Args == nil }) {
 		return rows
@@ -299,16 +302,17 @@ func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 	return len(seen.rows) == 0
 }
 
-// dropHelpers takes the helpers of other runs, whose owners have been members of this
-// one, off the list, unless they have survived: they are not what the command has left.
+// dropHelpers takes the helpers of other runs, whose owners have been members of
+// this one, off the list, unless they have survived: they are not what the command
+// has left.
 func (s *Stopper) dropHelpers() {
 	s.Leftovers = slices.DeleteFunc(s.Leftovers, func(l Leftover) bool {
 		return l.Fate != Survived && s.helpers[l.ID]
 	})
 }
 
-// recordLate takes down what looks have seen that have not been waited for: the Report can do
-// with what was there a while ago.
+// recordLate takes down what looks have seen that have not been waited for: the
+// Report can do with what was there a while ago.
 func (s *Stopper) recordLate() {
 	if s.looking == nil && s.naming == nil {
 		return
@@ -351,8 +355,8 @@ func (s *Stopper) setFate(l *Leftover, fate string, signal string) {
 	l.Fate, l.Signal = fate, signal
 }
 
-// askPermission takes down which of the leftovers may not be killed, while they are there
-// to ask about.
+// askPermission takes down which of the leftovers may not be killed, while they are
+// there to ask about.
 func (s *Stopper) askPermission() {
 	for _, l := range s.Leftovers {
 		if l.Fate == "" && errors.Is(maySignal(l.ID), os.ErrPermission) {
@@ -361,8 +365,8 @@ func (s *Stopper) askPermission() {
 	}
 }
 
-// giveUp says of those still there why they are. The leader is one of them, if it has
-// not been made to end.
+// giveUp says of those still there why they are. The leader is one of them, if it
+// has not been made to end.
 func (s *Stopper) giveUp() {
 	if s.LeaderAlive {
 		s.Leftovers = append(s.Leftovers, s.leaderSeen)
@@ -429,8 +433,9 @@ func (s *Stopper) kill() bool {
 	return s.awaitEmpty(patience, nil)
 }
 
-// within returns what send does, or done = false if that takes longer than d or cut is
-// closed: then it goes on by itself. A helper has nobody else to answer to, and waits.
+// within returns what send does, or done = false if that takes longer than d or cut
+// is closed: then it goes on by itself. A helper has nobody else to answer to, and
+// waits.
 func (s *Stopper) within(d time.Duration, cut <-chan struct{}, send func() error) (err error, done bool) {
 	if s.silent {
 		return send(), true

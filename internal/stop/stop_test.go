@@ -18,9 +18,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// fakeMember obeys the signals it has a reaction for, some time after it got
-// them. SIGKILL is a signal like the others here, so that a member can outlive
-// it.
+// fakeMember obeys the signals it has a reaction for, some time after it got them.
+// SIGKILL is a signal like the others here, so that a member can outlive it.
 type fakeMember struct {
 	pid     int
 	obeys   map[syscall.Signal]time.Duration
@@ -387,9 +386,8 @@ func TestStopper(t *testing.T) {
 	}
 }
 
-// TestStopperFailures lets each call that a stop makes fail once. Whatever
-// fails, the stop ends in time, and says of a member that still lives that it
-// does.
+// TestStopperFailures lets each call that a stop makes fail once. Whatever fails,
+// the stop ends in time, and says of a member that still lives that it does.
 func TestStopperFailures(t *testing.T) {
 	for nth := 1; ; nth++ {
 		reached := true

@@ -2,8 +2,7 @@ package wire
 
 import "syscall"
 
-// systemAttributes codes all fields of Linux's own but PidFD, which is the
-// owner's.
+// systemAttributes codes all fields of Linux's own but PidFD, which is the owner's.
 func systemAttributes(c *coder, a *syscall.SysProcAttr) {
 	integer(c, &a.Pdeathsig)
 	integer(c, &a.Cloneflags)

@@ -7,16 +7,17 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// What an owner tells its guard is in the names of directories, which are there when
-// both have been killed: the home of all runs has homePrefix, each run's directory in it
-// a number, a dot, and its plan.
+// What an owner tells its guard is in the names of directories, which are there
+// when both have been killed: the home of all runs has homePrefix, each run's
+// directory in it a number, a dot, and its plan.
 
 const (
 	HomePrefix = "corral-"
 	// GuardReady is what the guard says when it has all that it takes.
 	GuardReady = 'r'
 
-	// detachPlan is in place of a plan for a run that is to go on without its owner.
+	// detachPlan is in place of a plan for a run that is to go on without its
+	// owner.
 	detachPlan = "detach"
 )
 

@@ -116,16 +116,17 @@ func option[T any](c *coder, p **T, each func(*T)) {
 const (
 	Kill = 'k'
 	Reap = 'r' // reap the leader, which has ended: the run goes on for long
-	// keeperFinish has the keeper reap the leader and end as it did. Others may have
-	// taken the owner's end of the line: whoever is to be stopped is killed before.
+	// keeperFinish has the keeper reap the leader and end as it did. Others may
+	// have taken the owner's end of the line: whoever is to be stopped is killed
+	// before.
 	Finish = 'f'
 	// keeperMembers asks who the members are, where only the keeper knows.
 	AskMembers = 'm'
 	// keeperLetGo: the owner has let go of the run, and closes the line.
 	LetGo = 'd'
 	Ping  = 'p' // asks whether it is there
-	// keeperSignal and the number of a signal, which is below it, has the keeper send
-	// that to every member, should the owner be out of descriptors.
+	// keeperSignal and the number of a signal, which is below it, has the keeper
+	// send that to every member, should the owner be out of descriptors.
 	SignalBase = 0x80
 )
 
@@ -214,8 +215,8 @@ func (s *Spec) fields(c *coder) {
 	c.plan(&s.Plan)
 }
 
-// Distribute hands the descriptors out: to the leader's numbers, and to the fields of
-// Sys that name one.
+// Distribute hands the descriptors out: to the leader's numbers, and to the fields
+// of Sys that name one.
 func (s *Spec) Distribute(files []*os.File) {
 	next := func() *os.File {
 		f := files[0]

@@ -34,6 +34,7 @@ func (m cgroupMembers) Members() ([]proctree.Process, error) {
 	return m.except(func(proctree.Process) bool { return false })
 }
 
+// except returns the members without those for which ended is true.
 func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]proctree.Process, error) {
 	return reach.Look(func() ([]proctree.Process, bool, error) {
 		if populated, err := m.dir.Populated(); err != nil || !populated {
@@ -46,9 +47,9 @@ func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]proctree.Pro
 
 func (m cgroupMembers) Empty(ctx context.Context) error { return m.dir.Empty(ctx) }
 
-// containment is a control group of version 2, in which the leader is
-// born. A member leaves it only by writing to the files of another one, for
-// which it needs the owner's privileges at least.
+// containment is a control group of version 2. The leader is born in it. A member
+// leaves it only by writing to the files of another one, which takes the owner's
+// privileges at least.
 type containment struct {
 	hold.Child
 	cgroupMembers
@@ -66,9 +67,10 @@ type containment struct {
 	unguarded atomic.Pointer[string] // why there was none for some time
 }
 
+// Open returns a containment with a directory ready for the leader.
 func Open(req hold.Request) (hold.Containment, error) {
 	if req.Attr != nil && req.Attr.UseCgroupFD {
-		return nil, errors.New("SysProcAttr.UseCgroupFD asks for another one")
+		return nil, errors.New("SysProcAttr.UseCgroupFD asks for another control group")
 	}
 	plan, err := wire.EncodePlan(req.Plan, req.Detach)
 	if err != nil {
@@ -93,8 +95,8 @@ func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	moment := proctree.Now()
 	err := c.birth(cmd)
 	if c.reused && isUnfit(err) {
-		// Somebody has left the directory in a state that does not show. These errors
-		// are not those of exec.
+		// Somebody has left the directory in a state that does not show. Exec does
+		// not return these errors.
 		var fresh *cgroup.Dir
 		if fresh, err = c.owner.create(c.plan); err == nil {
 			discard(c.dir)
@@ -115,13 +117,14 @@ func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return c.leader, c.id, nil
 }
 
-var errStillborn = errors.New("corral: cgroup containment: the kernel has killed the command at its birth, as if in a control group that somebody has killed")
+var errStillborn = errors.New("corral: cgroup containment: the kernel killed the command at its birth, as it does in a control group that somebody has killed")
 
+// isUnfit reports whether err says that no process can be started in a directory.
 func isUnfit(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENODEV) || err == errStillborn
 }
 
-// birth starts the leader.
+// birth starts the leader, and takes the start back if the leader is stillborn.
 func (c *containment) birth(cmd *exec.Cmd) error {
 	err := c.Child.Start(cmd)
 	if err == nil && stillborn(c.Process().Pid) {
@@ -131,14 +134,14 @@ func (c *containment) birth(cmd *exec.Cmd) error {
 	return err
 }
 
-// stillborn reports whether a child has been killed before it has executed its program.
-// To os/exec, that looks like a start.
+// stillborn reports whether a child was killed before it executed its program. To
+// os/exec, that looks like a start.
 func stillborn(pid int) bool {
 	var b [512]byte
 	if _, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/exe", b[:1]); err != unix.ENOENT {
 		return false
 	}
-	// It has ended. Its flags say what it has been.
+	// It has ended. Its flags say whether it ever executed anything.
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
@@ -172,14 +175,15 @@ func (c *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	}
 }
 
-// guardLost says what a loss of the guard means, if it has not been replaced at once.
+// guardLost says what the loss of the guard means, unless it has been replaced at
+// once.
 func (c *containment) guardLost(err error) {
 	if err == nil || c.unguarded.Load() != nil {
 		return
 	}
 	why := err.Error()
 	c.unguarded.Store(&why)
-	c.log.Warn("corral: there is no guard, and the run would outlive this program; that is tried again", "error", err)
+	c.log.Warn("corral: there is no guard: the run would outlive this program; Corral will try again", "error", err)
 }
 
 func (c *containment) Members() ([]proctree.Process, error) {
@@ -220,9 +224,9 @@ func (c *containment) Close() error {
 	return c.owner.put(c.dir, c.plan, c.reusable)
 }
 
-// Reap also finds out whether the directory can be used again: where a member
-// has killed it by the same file that Corral uses (cgroup.kill), which does not
-// show, some kernels kill whoever is born in it later. See stillborn too.
+// Reap also finds out whether the directory can be used again. A member may have
+// killed it by the file that Corral uses (cgroup.kill). That does not show, but
+// some kernels kill whatever is born in it later: see stillborn.
 func (c *containment) Reap() (*os.ProcessState, error) {
 	state, err := c.Child.Reap()
 	c.reaped = true
@@ -233,7 +237,7 @@ func (c *containment) Reap() (*os.ProcessState, error) {
 	return state, err
 }
 
-// judge takes down whether the directory can be used again, as the leader has ended so.
+// judge decides from the leader's end whether the directory can be used again.
 func (c *containment) judge(status syscall.WaitStatus, err error) {
 	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
 	c.reusable = err == nil && !killed && !c.stopped.Load()

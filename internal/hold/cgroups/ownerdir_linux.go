@@ -21,33 +21,34 @@ import (
 )
 
 // ownerDir is the owner's directory of control groups: one for all its runs, below
-// the owner's own control group, so that limits and whoever kills that one
-// reach the runs as well. In it there is one directory per run, named so that
-// whoever finds it knows how to stop the run, and used for other runs later.
+// the owner's own control group, so that its limits, and whoever kills it, reach
+// the runs as well. In it each run has a directory. Its name tells whoever finds it
+// how to stop the run. It is used for other runs later.
 //
-// The lock on the directory says that its owner or the owner's guard is alive.
-// It is on the description of the open file, which the guard inherits, so no
-// PID and no PID namespace comes into it. A mark on it, an extended attribute, says that it is
-// Corral's: a name can be anybody's.
+// The lock on the directory says that its owner or the owner's guard is alive. It
+// is on the open file description, which the guard inherits, so PIDs and PID
+// namespaces play no part. A mark on the directory, an extended attribute, says
+// that it is Corral's: anybody may choose its name.
 //
-// Commands can do to these directories whatever the owner can. So what is used again is
-// looked at, and nothing that they can make slow is waited for with the lock held.
+// Commands can do to these directories whatever the owner can. So a directory is
+// checked before it is used again, and mu is never held during a wait that a
+// command can prolong.
 type ownerDir struct {
 	mu         sync.Mutex
-	impossible error // why there can be none, found out once
+	impossible error // why there can be no directory, found out once
 	site
 	helperPath string // the program that the guard is started from, if it is not this one
 	serial     int
 	inUse      int
-	idle       time.Time   // since when there is no run
-	timer      *time.Timer // for giveBackIdle, nil if it is not running
+	idle       time.Time   // since when there has been no run
+	timer      *time.Timer // for giveBackIdle; nil if it is not running
 
-	hired     time.Time     // when the guard was, or was to be
-	pause     time.Duration // until the next try
+	hired     time.Time     // when a guard was last started, or tried
+	pause     time.Duration // before the next try
 	unguarded error         // why there is no guard
 }
 
-// site is what an owner has for its runs, to be given up together.
+// site is what an owner has for its runs and gives up together.
 type site struct {
 	parent *cgroup.Dir // the owner's own control group
 	home   *cgroup.Dir
@@ -59,21 +60,22 @@ type site struct {
 	shared bool // a run may still use parent and home
 }
 
-// thisOwner is this process's.
+// thisOwner is this process's directory.
 var thisOwner ownerDir
 
 const (
-	// idleTime is how long the guard and the directories are kept for the next
-	// run, once there is none.
+	// idleTime is how long an owner without a run keeps its guard and directories
+	// for the next one.
 	idleTime = 10 * time.Second
-	// mostFree is how many directories are kept. Each has four descriptors.
+	// mostFree is how many directories of a plan are kept. Each has four
+	// descriptors.
 	mostFree = 32
 )
 
-// take returns a directory for a run.
+// take returns a directory for a run. put takes it back.
 func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, err error) {
 	var unfit []*cgroup.Dir
-	defer func() { discard(unfit...) }() // with the lock given back
+	defer func() { discard(unfit...) }() // without the lock
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.impossible != nil {
@@ -90,7 +92,8 @@ func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, 
 	}
 	if o.home == nil {
 		if err := o.build(); err != nil {
-			// What has worked once may work again, when what a command has done there is gone.
+			// What has worked once may work again, once a command's interference is
+			// gone.
 			if o.serial == 0 && !transient(err) {
 				o.impossible = err
 			}
@@ -113,7 +116,7 @@ func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, 
 	}
 	dir, err = o.add(plan)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-		// Somebody has removed the owner's directory, or moved the owner.
+		// Somebody has removed the owner's directory, or has moved the owner.
 		go o.retire().end()
 		if err = o.build(); err == nil {
 			dir, err = o.add(plan)
@@ -126,18 +129,20 @@ func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, 
 	return dir, false, nil
 }
 
+// create makes a new directory for a run.
 func (o *ownerDir) create(plan string) (*cgroup.Dir, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.add(plan)
 }
 
-// add makes a directory for a run, with all open that a stop needs.
+// add makes a directory for a run and opens what a stop needs. The caller has the
+// lock.
 func (o *ownerDir) add(plan string) (*cgroup.Dir, error) {
 	o.serial++
 	path := filepath.Join(o.home.Path(), strconv.Itoa(o.serial)+"."+plan)
 	dir, err := cgroup.Create(path)
-	if errors.Is(err, unix.EAGAIN) && o.home.Mend() == nil { // somebody has limited what may be in it
+	if errors.Is(err, unix.EAGAIN) && o.home.Mend() == nil { // somebody has limited what may be in home
 		dir, err = cgroup.Create(path)
 	}
 	if err != nil {
@@ -148,7 +153,7 @@ func (o *ownerDir) add(plan string) (*cgroup.Dir, error) {
 		clean, err = dir.Pristine()
 	}
 	if err == nil && !clean {
-		err = fmt.Errorf("%s: a new control group cannot be used: is the one that it is in frozen?", path)
+		err = fmt.Errorf("%s: the new control group cannot be used: is its parent frozen?", path)
 	}
 	if err == nil {
 		err = dir.Hold()
@@ -160,8 +165,8 @@ func (o *ownerDir) add(plan string) (*cgroup.Dir, error) {
 	return dir, nil
 }
 
-// put takes back the directory of a run that is over. Who is in it still, was
-// kept or cannot be killed, and goes to where it would have been without us.
+// put takes back the directory of a run that is over. Whoever is still in it was
+// kept or cannot be killed, and goes where it would have been without Corral.
 func (o *ownerDir) put(dir *cgroup.Dir, plan string, reusable bool) error {
 	populated, err := dir.Populated()
 	if populated && err == nil {
@@ -173,8 +178,8 @@ func (o *ownerDir) put(dir *cgroup.Dir, plan string, reusable bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.inUse--; o.inUse == 0 {
-		// The timer is let run, as setting it anew for each run takes longer than all
-		// else that is done here.
+		// The timer goes on running: to set it anew for each run would take longer
+		// than all else here.
 		o.idle = time.Now()
 		if o.timer == nil {
 			o.timer = time.AfterFunc(idleTime, o.giveBackIdle)
@@ -183,18 +188,19 @@ func (o *ownerDir) put(dir *cgroup.Dir, plan string, reusable bool) error {
 	return err
 }
 
-// letGo moves who is in the directory to where it would have been without us.
+// letGo moves whoever is in the directory to where it would have been without
+// Corral.
 func (o *ownerDir) letGo(dir *cgroup.Dir) error {
 	o.mu.Lock()
 	parent := o.parent
 	o.mu.Unlock()
 	if parent == nil {
-		return nil // it was given up, which is not done as long as there is a run
+		return nil // it was given up, which happens only when there is no run
 	}
 	return dir.MoveTo(parent)
 }
 
-// keep keeps a directory for another run, if there are not too many.
+// keep keeps a directory for another run, unless there are many already.
 func (o *ownerDir) keep(dir *cgroup.Dir, plan string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -205,6 +211,7 @@ func (o *ownerDir) keep(dir *cgroup.Dir, plan string) bool {
 	return true
 }
 
+// discard removes the directories and closes them.
 func discard(dirs ...*cgroup.Dir) error {
 	var errs []error
 	for _, dir := range dirs {
@@ -213,9 +220,10 @@ func discard(dirs ...*cgroup.Dir) error {
 	return errors.Join(errs...)
 }
 
-// GiveBack ends the guard and removes the control groups that are kept for the next run,
-// unless there is a run, and returns when that is done. The end of the last program of a
-// PID namespace takes the guard before it has cleaned up: tests are such programs.
+// GiveBack ends the guard and removes the control groups that are kept for the next
+// run, and returns when that is done. It does nothing while there is a run. Tests
+// need it: when the last program of a PID namespace ends, the kernel kills the
+// guard before it has cleaned up.
 func GiveBack() {
 	thisOwner.mu.Lock()
 	if thisOwner.inUse > 0 || thisOwner.home == nil {
@@ -227,7 +235,7 @@ func GiveBack() {
 	old.end()
 }
 
-// giveBackIdle gives everything back, as there has been no run for a while.
+// giveBackIdle gives everything back once there has been no run for idleTime.
 func (o *ownerDir) giveBackIdle() {
 	o.mu.Lock()
 	o.timer = nil
@@ -245,8 +253,7 @@ func (o *ownerDir) giveBackIdle() {
 	old.end()
 }
 
-// retire takes away the directory and the guard: for the caller to end, without
-// the lock.
+// retire takes the site away from the owner. The caller ends it, without the lock.
 func (o *ownerDir) retire() site {
 	old := o.site
 	old.shared = o.inUse > 0
@@ -254,19 +261,20 @@ func (o *ownerDir) retire() site {
 	return old
 }
 
+// end ends the guard and removes the directories.
 func (s site) end() {
 	for _, list := range s.free {
 		discard(list...)
 	}
 	endGuard(s.guard, s.line)
-	s.home.Remove() // if the guard has not been there to do it
+	s.home.Remove() // in case the guard did not live to do it
 	if !s.shared {
 		s.home.Close()
 		s.parent.Close()
 	}
 }
 
-// build makes the owner's directory, and the guard in it.
+// build makes the owner's directory and starts its guard.
 func (o *ownerDir) build() error {
 	if _, err := helper.Program(o.helperPath); err != nil {
 		return err
@@ -290,15 +298,15 @@ func (o *ownerDir) build() error {
 	}
 	path = filepath.Join(path, fmt.Sprintf("%s%d-%d", wire.HomePrefix, self.PID, self.Start))
 	for attempt := 0; ; attempt++ {
-		// Its like in another PID namespace may have the same name, and one of our own that
-		// is being given up.
+		// An owner in another PID namespace may have a directory of the same name;
+		// so may this owner, while it gives one up.
 		name := path
 		if attempt > 0 {
 			name += "-" + strconv.Itoa(attempt)
 		}
 		err := o.open(parent, name)
-		// Until it has the lock, a guard of a version that does not look for the mark takes it
-		// for left over, and removes it.
+		// Until it is locked, a guard of a version that does not look for the mark
+		// takes it for left over and removes it.
 		swept := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, errLocked)
 		if err == nil {
 			return nil
@@ -323,8 +331,9 @@ func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
 		err = fmt.Errorf("%s: %w", path, errLocked)
 	}
 	if err == nil {
-		// With the lock held, as whoever finds the mark without it removes the directory.
-		// Where there are no such marks, what owner and guard leave if both are killed stays.
+		// The lock comes first: whoever finds the mark without it removes the
+		// directory. Where there are no extended attributes, what owner and guard
+		// leave stays if both are killed.
 		home.Mark()
 		err = home.HoldState()
 	}
@@ -333,7 +342,7 @@ func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
 		err = o.hire(true)
 	}
 	if err == nil && !o.guardIsUp() {
-		err = fmt.Errorf("start a process in %s: it was killed at its birth, or does not come up", path)
+		err = fmt.Errorf("start a process in %s: it was killed at its birth, or did not come up", path)
 	}
 	if err != nil {
 		o.dismiss()
@@ -344,7 +353,7 @@ func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
 	return err
 }
 
-// transient: another time it may work.
+// transient reports whether another try may work.
 func transient(err error) bool {
 	for _, errno := range []syscall.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.ENOSPC} {
 		if errors.Is(err, errno) {
@@ -354,12 +363,13 @@ func transient(err error) bool {
 	return false
 }
 
-// hire starts the guard. It holds the line to the owner from the moment it
-// exists; that its program comes up is not waited for.
+// hire starts the guard, which has its end of the line from the moment it exists.
+// hire does not wait for its program to come up.
 //
-// The first one is born in the owner's directory, which shows whether runs can be: the call
-// may be forbidden, or the directory's type may not allow it. Later ones are not:
-// what commands have done to the directory must not be in their way.
+// The first guard is born in the owner's directory. That shows whether runs can be
+// born there too: the call may be forbidden, or the directory's type may not allow
+// it. Later guards are born beside it: what commands have done to the directory
+// must not stop them.
 func (o *ownerDir) hire(first bool) error {
 	fd, err := unix.FcntlInt(uintptr(o.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -367,7 +377,7 @@ func (o *ownerDir) hire(first bool) error {
 	}
 	home := os.NewFile(uintptr(fd), o.home.Path())
 	defer home.Close()
-	// The signal wakes a guard that has been stopped, when this process dies.
+	// When this process dies, the signal wakes a guard that has been stopped.
 	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGCONT}
 	if first {
 		attr.UseCgroupFD, attr.CgroupFD = true, o.home.FD()
@@ -380,10 +390,10 @@ func (o *ownerDir) hire(first bool) error {
 	return nil
 }
 
-// guardIsUp waits until the guard has all that it takes to stop the runs: a command may take
-// every thread and every process that there is as soon as it is started. It reports false
-// if that does not come about. Some kernels kill whoever is born in a cgroup that is not
-// the parent's, if the parent's has ever been killed by cgroup.kill.
+// guardIsUp waits until the guard has all that it needs to stop runs, and reports
+// whether it has: a command may take every thread and process that there is as soon
+// as it starts. Some kernels kill whatever is born in a cgroup other than its
+// parent's, if the parent's has ever been killed by cgroup.kill.
 func (o *ownerDir) guardIsUp() bool {
 	const patience = 5 * time.Second
 	for range 3 {
@@ -402,7 +412,7 @@ func (o *ownerDir) guardIsUp() bool {
 	return false
 }
 
-// dismiss gives up a guard that has ended, or will.
+// dismiss gives up a guard that has ended or is about to.
 func (o *ownerDir) dismiss() {
 	if o.line != nil {
 		go endGuard(o.guard, o.line)
@@ -410,8 +420,9 @@ func (o *ownerDir) dismiss() {
 	}
 }
 
-// endGuard reaps a guard, which ends as its line does. One that does not, since somebody
-// stops it again and again, or since what it clears away takes too long, is killed.
+// endGuard closes a guard's line, at which it ends, and reaps it. It kills a guard
+// that does not end in time: somebody may stop it again and again, or what it
+// clears away takes too long.
 func endGuard(guard *os.Process, line *os.File) {
 	if line == nil {
 		return
@@ -431,7 +442,7 @@ func endGuard(guard *os.Process, line *os.File) {
 	guard.Wait()
 }
 
-// guardPID is the guard's, or 0.
+// guardPID is the guard's PID, or 0 if there is none.
 func (o *ownerDir) guardPID() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -441,8 +452,8 @@ func (o *ownerDir) guardPID() int {
 	return o.guard.Pid
 }
 
-// guardLine returns the line to the guard, or if there is no guard, in how many milliseconds
-// that should be changed.
+// guardLine returns the line to the guard, or if there is no guard, in how many
+// milliseconds to try for another.
 func (o *ownerDir) guardLine() (line *os.File, again int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -452,8 +463,8 @@ func (o *ownerDir) guardLine() (line *os.File, again int) {
 	return nil, max(1, int(time.Until(o.hired.Add(o.pause))/time.Millisecond)+1)
 }
 
-// replace replaces the guard whose line was the given one, unless somebody has, or has
-// tried a short while ago. It returns why there is no guard.
+// replace replaces the guard that had the given line, unless another caller has, or
+// has just tried. It returns why there is no guard.
 //
 // The pause grows with each try, until a guard has lived for a second.
 func (o *ownerDir) replace(line *os.File) error {
@@ -470,7 +481,7 @@ func (o *ownerDir) replace(line *os.File) error {
 	o.dismiss()
 	if age < o.pause {
 		if o.unguarded == nil {
-			o.unguarded = errors.New("somebody ends it again and again")
+			o.unguarded = errors.New("somebody ends the guard again and again")
 		}
 		return o.unguarded
 	}

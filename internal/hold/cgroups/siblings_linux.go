@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// burySiblings reaps the children that members have given to the owner: siblings of the
-// leader, made by clone(2) with CLONE_PARENT. The owner's program knows nothing of them,
-// and they would stay zombies for as long as it lives.
+// burySiblings reaps the children that members have made the owner's: siblings of
+// the leader, made by clone(2) with CLONE_PARENT. The owner's program knows nothing
+// of them. Without this they would be zombies for as long as it lives.
 //
-// A zombie is still in its control group, which tells whose it was. Under a process group
-// nothing does: the program itself may have put a child into it. Kernels before 5.4 cannot
-// wait for one process and no later one with its PID, so there they stay.
+// A zombie is still in its control group, which tells whose it was. A process group
+// does not: the program itself may have put a child into it. Kernels before 5.4
+// cannot wait for a process and exclude a later one with its PID, so there the
+// zombies stay.
 func (c *containment) burySiblings() {
 	if pid, _, _, err := child.Peek(0); err != nil || pid == 0 {
 		return // as nearly always
@@ -37,8 +38,9 @@ func (c *containment) burySiblings() {
 	}
 }
 
-// wasMember reports whether the process, which may have ended, is in the run's control group or
-// one below. The owner's directory has its PID and start time in its name.
+// wasMember reports whether the process, alive or not, is in the run's control
+// group or one below. The name of the owner's directory has the owner's PID and
+// start time, and so is unique.
 func (c *containment) wasMember(pid int) bool {
 	b, err := proctree.ReadFile(pid, "cgroup")
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/corral-run/corral/procgroup"
 )
 
+// Open returns a containment for one run.
 func Open(req hold.Request) (hold.Containment, error) {
 	if err := proctree.Usable(); err != nil {
 		return nil, fmt.Errorf("the members of a group cannot be seen: %w", err)
@@ -25,9 +26,8 @@ func Open(req hold.Request) (hold.Containment, error) {
 	return &containment{detach: req.Detach}, nil
 }
 
-// containment is a process group with the leader as its leader. A member
-// that leaves the group is a member no longer; only the leader itself is
-// followed if it does.
+// containment is the process group that the leader leads. A process that leaves the
+// group is not a member any more; only the leader itself is followed.
 type containment struct {
 	hold.Child
 	detach bool // the leader outlives the owner

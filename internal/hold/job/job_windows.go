@@ -23,6 +23,7 @@ import (
 
 var procIsProcessInJob = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsProcessInJob")
 
+// Open makes the job object of one run.
 func Open(req hold.Request) (hold.Containment, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -37,22 +38,22 @@ func Open(req hold.Request) (hold.Containment, error) {
 	return j, nil
 }
 
-// containment is a job object. Its only handle is the owner's, so that the
-// kernel kills the run when the owner is gone.
+// containment is a job object. The owner has its only handle, so the kernel kills
+// the run when the owner ends.
 type containment struct {
 	job     windows.Handle
 	keep    bool
-	detach  bool // the run goes on when the owner is gone
+	detach  bool // the run outlives the owner
 	process *os.Process
 
 	helperPath string           // for the helper that attaches to a console
-	leader     *proctree.Handle // which pins its PID, the number of its console group
+	leader     *proctree.Handle // pins its PID, the number of its console group
 	id         proctree.ID
 
 	watchOnce sync.Once
-	port      windows.Handle // what the job tells is told here, from the first call of empty
+	port      windows.Handle // gets the job's messages, from the first call of Empty
 	portErr   error
-	emptied   chan struct{} // closed when no member is left, and all that they held is released
+	emptied   chan struct{} // closed when no member is left and all their resources are released
 	watching  sync.WaitGroup
 	ctx       context.Context // of watch
 	stopWatch context.CancelFunc
@@ -60,8 +61,8 @@ type containment struct {
 	total hold.Usage // of the whole run
 }
 
-// Prepare asks for a console group, so that the leader can be sent CTRL_BREAK. In a
-// console of its own there is nobody else: the flag is ignored with
+// Prepare asks for a console group, so that the leader can be sent CTRL_BREAK. A
+// leader with a console of its own needs none: the flag is ignored with
 // CREATE_NEW_CONSOLE, and would turn off Ctrl-C with CREATE_NO_WINDOW.
 func (j *containment) Prepare(cmd *exec.Cmd) error {
 	attr := osproc.OwnAttr(cmd)
@@ -98,7 +99,7 @@ func (j *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	return j.process, j.id, nil
 }
 
-// LetGo takes it back that the kernel kills the run when the last handle is closed.
+// LetGo keeps the kernel from killing the run when the last handle is closed.
 func (j *containment) LetGo() error { return j.limit(0) }
 
 func (j *containment) Reap() (*os.ProcessState, error) {
@@ -113,8 +114,7 @@ func (j *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	return false, j.leader.Wait(ctx)
 }
 
-// limit sets the job's limits to flags. If there is one of the number of
-// processes, it is 1.
+// limit sets the job's limits to flags. A limit on the number of processes is 1.
 func (j *containment) limit(flags uint32) error {
 	var info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
 	info.BasicLimitInformation.LimitFlags = flags
@@ -158,8 +158,8 @@ func (j *containment) Members() ([]proctree.Process, error) {
 	return slices.DeleteFunc(rows, func(p proctree.Process) bool { return !j.has(p.ID) || isConsoleHost(p) }), err
 }
 
-// isConsoleHost reports whether p is the system's part of a console of the run's
-// own: a child of the first process there, which ends with the last one.
+// isConsoleHost reports whether p is the system's host of a console of the run's
+// own. It is a child of the console's first process and ends with the last one.
 func isConsoleHost(p proctree.Process) bool {
 	const name = "conhost.exe"
 	if !strings.EqualFold(p.Name, name) {
@@ -179,8 +179,8 @@ func isConsoleHost(p proctree.Process) bool {
 	return err == nil && strings.EqualFold(windows.UTF16ToString(buf[:n]), filepath.Join(dir, name))
 }
 
-// has reports whether process id, whose PID was in the list, is in the job; a
-// PID is soon used again. One that cannot be asked is taken for what the list says.
+// has reports whether a process whose PID was in the list is in the job: PIDs are
+// soon used again. For a process that cannot be opened, the list's word counts.
 func (j *containment) has(id proctree.ID) bool {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(id.PID))
 	if err != nil {
@@ -208,15 +208,15 @@ func (j *containment) signalOne(sig os.Signal) error {
 	return ask(j.helperPath, sig, j.id.PID, pids)
 }
 
-// Kill ends every member. That no process may be added to one there is keeps
-// those out that are being made.
+// Kill ends every member. The limit on the number of processes keeps out those that
+// are being made.
 func (j *containment) Kill() error {
 	limit := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS)
 	err := os.NewSyscallError("TerminateJobObject", windows.TerminateJobObject(j.job, killedStatus))
 	return errjoin.Join(limit, err)
 }
 
-// killedStatus is the exit code of what was killed, the same as that of
+// killedStatus is the exit code of a killed member, the same as with
 // os.Process.Kill.
 const killedStatus = 1
 
@@ -237,7 +237,7 @@ func (j *containment) Empty(ctx context.Context) error {
 	}
 }
 
-// listen makes the job tell of its members' ends.
+// listen has the job send a message when members end.
 func (j *containment) listen() (err error) {
 	j.port, err = windows.CreateIoCompletionPort(windows.InvalidHandle, 0, 0, 1)
 	if err != nil {
@@ -253,21 +253,21 @@ func (j *containment) listen() (err error) {
 	return os.NewSyscallError("SetInformationJobObject", err)
 }
 
-// What comes from the completion port.
+// What comes over the completion port.
 const (
 	keyJob   = 1 // from the job
-	keyClose = 2 // from close
+	keyClose = 2 // from Close
 
 	msgActiveProcessZero = 4 // JOB_OBJECT_MSG_ACTIVE_PROCESS_ZERO
 )
 
-// watch closes emptied when no member is left. It asks the job when that has told
-// so, and, as Windows does not promise that it tells, after pauses that double
-// each time.
+// watch closes emptied when no member is left. It asks the job when a message says
+// so. Windows does not promise to send one, so watch also asks after pauses that
+// double each time.
 //
-// A member is off the job's list before all that it held is released, ports and
-// files among it; that its handle is signalled comes last. So those that were there when watch looked are waited
-// for.
+// A member leaves the job's list before its ports, files and all else are released.
+// Its handle is signalled last. So watch waits for the handles of the members that
+// it has seen.
 func (j *containment) watch() {
 	ending, err := proctree.NewWatch()
 	if err != nil {
@@ -277,7 +277,7 @@ func (j *containment) watch() {
 	for pause := time.Second; ; pause *= 2 {
 		live, err := j.Members()
 		for _, p := range live {
-			ending.Add(p.ID) // one that must not be opened is not waited for
+			ending.Add(p.ID) // a process that may not be opened is not waited for
 		}
 		if err == nil && len(live) == 0 {
 			break
@@ -291,8 +291,8 @@ func (j *containment) watch() {
 	}
 }
 
-// hear returns true when the job has told that nothing is left, or when the pause
-// has passed; false at the end of the run.
+// hear returns true when the job says that nothing is left, or when the pause has
+// passed, and false at the end of the run.
 func (j *containment) hear(pause time.Duration) bool {
 	for deadline := time.Now().Add(pause); ; {
 		var (
@@ -334,8 +334,8 @@ func (j *containment) account() (total hold.Usage) {
 	return total
 }
 
-// Close lets leftovers that are to be kept live on; of others there are none, but
-// for such as could not be killed.
+// Close lets leftovers live on that are to be kept. There are no others, except for
+// members that could not be killed.
 func (j *containment) Close() error {
 	j.stopWatch()
 	if j.port != 0 {

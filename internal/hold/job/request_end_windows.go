@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// ask sends members what sig stands for here. It is an error if that reaches
+// ask sends the members what sig stands for on Windows. It fails if that reaches
 // none of them.
 func ask(helperPath string, sig os.Signal, leader int, members []int) error {
 	switch sig {
@@ -33,15 +33,15 @@ func ask(helperPath string, sig os.Signal, leader int, members []int) error {
 	case syscall.SIGHUP:
 		return closeWindows(members)
 	}
-	return fmt.Errorf("%v means nothing to a process here: %w", sig, errors.ErrUnsupported)
+	return fmt.Errorf("%v means nothing to a process on Windows: %w", sig, errors.ErrUnsupported)
 }
 
 // askByConsole sends an event to the members that have a console.
 //
-// Those that share the owner's are sent CTRL_BREAK, to the console groups that
-// the leader and other members lead: it is the one event that is for a group, while
-// Ctrl-C would be for the owner too. Those that have another console are told by
-// way of a helper process, as a process has only one.
+// Members that share the owner's console get CTRL_BREAK, sent to the console groups
+// that the leader and other members lead. It is the only event that is for a group;
+// Ctrl-C would reach the owner too. Members that have another console get the event
+// from a helper, as a process can attach to one console only.
 func askByConsole(helperPath string, event console.Event, leader int, members []int) error {
 	var failure error
 	asked := false
@@ -63,8 +63,9 @@ func askByConsole(helperPath string, event console.Event, leader int, members []
 	return fmt.Errorf("no member can be asked to end: %w: %w", failure, errors.ErrUnsupported)
 }
 
-// breakGroups sends CTRL_BREAK to the groups of the caller's console that one of
-// members leads, or did lead: the leader's PID is not used again.
+// breakGroups sends CTRL_BREAK to the groups of the caller's console that members
+// lead, and to the leader's, even if the leader has ended: its PID is not used
+// again.
 func breakGroups(leader int, members []int, tried func(error)) {
 	tried(console.Break(leader, members))
 	for _, pid := range members {
@@ -74,11 +75,11 @@ func breakGroups(leader int, members []int, tried func(error)) {
 	}
 }
 
-// consolePatience bounds the life of that helper.
+// consolePatience bounds the life of the console helper.
 const consolePatience = 5 * time.Second
 
-// runConsoleHelper makes a helper send the event to the members, which have
-// another console than the owner.
+// runConsoleHelper has a helper send the event to members that have another console
+// than the owner.
 func runConsoleHelper(helperPath string, event console.Event, members []int) error {
 	path, err := helper.Program(helperPath)
 	if err != nil {
@@ -96,7 +97,7 @@ func runConsoleHelper(helperPath string, event console.Event, members []int) err
 	return nil
 }
 
-// closeWindows asks the windows of members to close, as a click on their corner
+// closeWindows asks the members' windows to close, as a click on their close button
 // does.
 func closeWindows(members []int) error {
 	closing := &windowClosing{members: members}
@@ -107,13 +108,14 @@ func closeWindows(members []int) error {
 	return fmt.Errorf("no member has a window to close: %w", cmp.Or(err, errors.ErrUnsupported))
 }
 
+// windowClosing is what closeWindow is called with.
 type windowClosing struct {
 	members []int
 	asked   bool
 }
 
-// closeWindow is called back for each window. There is one for good, as what is
-// made for callbacks is never released.
+// closeWindow is called back for each window. There is only one, made once:
+// callbacks are never released.
 var closeWindow = sync.OnceValue(func() uintptr {
 	return syscall.NewCallback(func(window windows.HWND, closing *windowClosing) uintptr {
 		var pid uint32

@@ -17,9 +17,9 @@ import (
 // the jobs that a process is in from its creation.
 const attributeJobList = 0x2000d
 
-// startInJob is what cmd.Start does to create the process, with a member of the
-// job as the result: os/exec has no way to say so, and between the creation of a
-// suspended process and its assignment to a job the owner may be killed.
+// startInJob creates the process as cmd.Start does, but in the job. os/exec has no
+// way to ask for that, and the owner could be killed between the creation of a
+// suspended process and its assignment to a job.
 //
 // The caller closes both handles.
 func startInJob(cmd *exec.Cmd, job windows.Handle) (*windows.ProcessInformation, error) {
@@ -37,12 +37,12 @@ func startInJob(cmd *exec.Cmd, job windows.Handle) (*windows.ProcessInformation,
 	return p, nil
 }
 
-// executable returns the file that path stands for in dir, with the extension
-// that it may have been written without. A path that is relative is relative to
-// dir, as elsewhere; for CreateProcess it would be to the owner's directory.
+// executable returns the file that path names in dir, and adds the extension if
+// path has none. A relative path is relative to dir, as on other systems;
+// CreateProcess would take it as relative to the owner's directory.
 func executable(path, dir string) (string, error) {
 	if filepath.Base(path) == path {
-		path = "." + string(filepath.Separator) + path // not from %PATH%: that was looked through for Cmd.Path
+		path = "." + string(filepath.Separator) + path // not from %PATH%, which was searched for Cmd.Path
 	}
 	if dir != "" && !filepath.IsAbs(path) {
 		abs, err := filepath.Abs(dir)
@@ -60,6 +60,7 @@ func executable(path, dir string) (string, error) {
 	return exec.LookPath(path)
 }
 
+// createInJob creates the process from the file at path.
 func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (*windows.ProcessInformation, error) {
 	if len(cmd.ExtraFiles) > 0 {
 		return nil, syscall.EWINDOWS
@@ -88,7 +89,7 @@ func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (*windows.Proce
 	}
 	also := inherited[:3:3]
 	for _, h := range attr.AdditionalInheritedHandles {
-		if h != 0 { // with one that is 0 no other would be inherited
+		if h != 0 { // with a 0 in the list none would be inherited
 			also = append(also, windows.Handle(h))
 		}
 	}
@@ -114,10 +115,10 @@ func createInJob(path string, cmd *exec.Cmd, job windows.Handle) (*windows.Proce
 	return created, err
 }
 
-// names are the strings that CreateProcess takes; nil for an empty one.
+// names are the strings that CreateProcess takes, nil if empty.
 type names struct{ path, line, dir *uint16 }
 
-// describe returns the names, and the environment.
+// describe returns the names and the environment.
 func describe(path string, cmd *exec.Cmd) (n names, block []uint16, err error) {
 	if block, err = environmentBlock(cmd.Environ()); err != nil {
 		return n, nil, err
@@ -144,9 +145,8 @@ func describe(path string, cmd *exec.Cmd) (n names, block []uint16, err error) {
 	return n, block, nil
 }
 
-// standardHandles returns the new process's standard streams: copies that can be
-// inherited, in the process that will be its parent. The caller closes them, also after
-// an error.
+// standardHandles returns the new process's standard streams: inheritable copies in
+// the process that will be its parent. The caller closes them, also after an error.
 func standardHandles(cmd *exec.Cmd, parent windows.Handle) (copies []windows.Handle, err error) {
 	self := windows.CurrentProcess()
 	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
@@ -167,14 +167,15 @@ func standardHandles(cmd *exec.Cmd, parent windows.Handle) (copies []windows.Han
 	return copies, nil
 }
 
+// closeIn closes handles of another process.
 func closeIn(process windows.Handle, handles []windows.Handle) {
 	for _, h := range handles {
 		windows.DuplicateHandle(process, h, 0, nil, 0, false, windows.DUPLICATE_CLOSE_SOURCE)
 	}
 }
 
-// attributeList says what job the new process is in, what its parent is, and what it
-// inherits. It points to its arguments, which have to live as long.
+// attributeList says what job the new process is in, what its parent is, and what
+// it inherits. It points to its arguments, which must live as long.
 func attributeList(attr *syscall.SysProcAttr, job, parent *windows.Handle, inherited []windows.Handle) (*windows.ProcThreadAttributeListContainer, error) {
 	list, err := windows.NewProcThreadAttributeList(3)
 	if err != nil {
@@ -194,7 +195,7 @@ func attributeList(attr *syscall.SysProcAttr, job, parent *windows.Handle, inher
 	return list, nil
 }
 
-// commandLine is how most programs take a line apart again.
+// commandLine joins args so that most programs split the line as intended.
 func commandLine(args []string) string {
 	escaped := make([]string, len(args))
 	for i, arg := range args {
@@ -203,8 +204,8 @@ func commandLine(args []string) string {
 	return strings.Join(escaped, " ")
 }
 
-// environmentBlock is env in the form that CreateProcess wants: sorted, each
-// variable ended by a NUL, and one more at the end.
+// environmentBlock is env in the form that CreateProcess wants: sorted, with a NUL
+// after each variable and one more at the end.
 func environmentBlock(env []string) ([]uint16, error) {
 	env = slices.Clone(env)
 	name := func(variable string) string {

@@ -21,7 +21,8 @@ func setPIDFD(attr *syscall.SysProcAttr, leader int) {
 }
 
 // watch sees to it that a member that stops the keeper does not hide the leader's
-// end. Without pidfds it does so on the side, as what it waits for is the keeper's end.
+// end. Without pidfds it does so on the side, as what it waits for is the keeper's
+// end.
 func (k *containment) watch() {
 	if proctree.EventDriven() {
 		k.watchLeader()
@@ -31,8 +32,8 @@ func (k *containment) watch() {
 	}
 }
 
-// watchByPID is watchLeader for kernels without pidfds: it blocks a thread until the
-// keeper has been stopped, or has ended.
+// watchByPID is watchLeader for kernels without pidfds: it blocks a thread until
+// the keeper has been stopped, or has ended.
 func (k *containment) watchByPID(keeper int) {
 	for {
 		var info unix.Siginfo
@@ -49,6 +50,6 @@ func (k *containment) watchByPID(keeper int) {
 	}
 }
 
-// keeperAllowed returns why there can be no keeper here, nil if there can: a seccomp filter
-// may forbid it to adopt orphans.
+// keeperAllowed returns why there can be no keeper here, nil if there can: a
+// seccomp filter may forbid it to adopt orphans.
 var keeperAllowed = sync.OnceValue(hold.CanAdopt)

@@ -61,7 +61,8 @@ type containment struct {
 	lastMembers []proctree.ID // the members last seen
 }
 
-// phase is how far the owner and the keeper have come with each other. It only grows.
+// phase is how far the owner and the keeper have come with each other. It only
+// grows.
 type phase int
 
 const (
@@ -72,7 +73,8 @@ const (
 	buried                 // it has been waited for
 )
 
-// advance moves on to the phase, if that is a later one, and returns the one before.
+// advance moves on to the phase, if that is a later one, and returns the one
+// before.
 func (k *containment) advance(to phase) (from phase) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -187,7 +189,8 @@ func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Ev
 		_, err = k.line.Write(wire.Frame(spec))
 	}
 	if err == nil {
-		// The leader may stop the keeper before that has said that there is a leader.
+		// The leader may stop the keeper before that has said that there is a
+		// leader.
 		told := make(chan struct{})
 		defer close(told)
 		defer time.AfterFunc(firstRouse, func() { k.rouse(told, nil) }).Stop()
@@ -226,8 +229,8 @@ var errKeeperLostEarly = fmt.Errorf("%w; it had not told of the start yet", hold
 // answerTime is how long a keeper may take to answer, woken up now and then.
 const answerTime = 2 * time.Second
 
-// awaitKeeper reports whether the keeper ends within that time. It does not reap it.
-// The init of a PID namespace does not end before all members have.
+// awaitKeeper reports whether the keeper ends within that time. It does not reap
+// it. The init of a PID namespace does not end before all members have.
 func (k *containment) awaitKeeper(limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -259,10 +262,10 @@ func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 		dieWithKeeper(s.Attr)
 	}
 	if !s.Attr.Setsid && !s.Attr.Setpgid && !s.Attr.Foreground {
-		// As under os/exec, the leader is in the owner's group. The keeper starts it
-		// from there, and leaves the session: with a parent in another group of the
-		// session, the end of the leader could be what makes the owner's group an
-		// orphaned one, which gets SIGHUP if somebody in it is stopped
+		// As under os/exec, the leader is in the owner's group. The keeper starts
+		// it from there, and leaves the session: with a parent in another group of
+		// the session, the end of the leader could be what makes the owner's group
+		// an orphaned one, which gets SIGHUP if somebody in it is stopped
 		// (kill_orphaned_pgrp in the kernel's exit.c).
 		s.LeaveSession = true
 		if k.pidns == nil { // where the group has no number
@@ -273,8 +276,8 @@ func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 	return s, files, err
 }
 
-// files returns the descriptors that go to the keeper, for the leader, and says in s which
-// ones they are.
+// files returns the descriptors that go to the keeper, for the leader, and says in
+// s which ones they are.
 func (k *containment) files(cmd *exec.Cmd, s *wire.Spec) (files []*os.File, err error) {
 	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
 		f, ok := stream.(*os.File)
@@ -343,8 +346,9 @@ func (k *containment) answers() bool {
 	return false
 }
 
-// takeOver kills the run without the keeper, which does not answer: somebody keeps it
-// from that. First those that it has adopted, as long as that shows, then the keeper.
+// takeOver kills the run without the keeper, which does not answer: somebody keeps
+// it from that. First those that it has adopted, as long as that shows, then the
+// keeper.
 func (k *containment) takeOver() {
 	k.tookOver.Store(true)
 	if k.pidns == nil {
@@ -389,8 +393,8 @@ func (k *containment) listen() {
 	// The kernel closes the line before it gives the orphans away.
 	k.proc.Kill()
 	ended := k.awaitKeeper(stop.KillPatience)
-	// With the init of a PID namespace the kernel has killed all: nothing is lost that the
-	// owner has not meant to end.
+	// With the init of a PID namespace the kernel has killed all: nothing is lost
+	// that the owner has not meant to end.
 	meant := ended && k.pidns != nil && k.tookOver.Load()
 	to := lost
 	if meant {
@@ -406,8 +410,8 @@ func (k *containment) listen() {
 	}
 }
 
-// leaderGone says that the leader has ended, if the keeper has not: its PID is nobody's
-// from now on.
+// leaderGone says that the leader has ended, if the keeper has not: its PID is
+// nobody's from now on.
 func (k *containment) leaderGone() {
 	if !isClosed(k.ended) {
 		osproc.MarkDone(k.leader)
@@ -416,8 +420,8 @@ func (k *containment) leaderGone() {
 	}
 }
 
-// takeIn returns false if the event is none that a keeper tells of: nothing else that
-// comes over the line is to be believed then.
+// takeIn returns false if the event is none that a keeper tells of: nothing else
+// that comes over the line is to be believed then.
 func (k *containment) takeIn(event *wire.Event) bool {
 	told := k.end != nil // only this goroutine writes it
 	// In this order: who waits for the leader should find the run empty if it is.
@@ -461,9 +465,9 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	return true
 }
 
-// killRemaining does what can be done without the keeper: it kills the leader, which
-// where there is such a thing has got SIGKILL already unless it has renounced it,
-// its group if it leads one, and the members last seen.
+// killRemaining does what can be done without the keeper: it kills the leader,
+// which where there is such a thing has got SIGKILL already unless it has renounced
+// it, its group if it leads one, and the members last seen.
 func (k *containment) killRemaining() {
 	k.mu.Lock()
 	freed := k.freed
@@ -477,8 +481,8 @@ func (k *containment) killRemaining() {
 		return append(rows, live(append(k.lastSeen(), k.id))...), err
 	}
 	reach.Signal(look, os.Kill)
-	// The leader is reaped by whoever adopts it when the keeper is gone, and its PID may be
-	// another's then.
+	// The leader is reaped by whoever adopts it when the keeper is gone, and its
+	// PID may be another's then.
 	if !freed && proctree.Same(k.id) {
 		if group, err := pgroup.Open(k.id.PID); err == nil {
 			group.Signal(syscall.SIGKILL)
@@ -703,8 +707,8 @@ func (k *containment) dismiss() bool {
 	return k.awaitKeeper(stop.KillPatience)
 }
 
-// LetGo has the keeper do nothing any more but wait for the leader, with which it ends: a
-// leader dies with its keeper.
+// LetGo has the keeper do nothing any more but wait for the leader, with which it
+// ends: a leader dies with its keeper.
 func (k *containment) LetGo() error {
 	k.wake()
 	if err := k.say(wire.LetGo); err != nil {
@@ -714,8 +718,8 @@ func (k *containment) LetGo() error {
 	return nil
 }
 
-// Close leaves a keeper that still has members to it: it kills them as soon as it can. One
-// whose leader has ended, and that nobody has waited for, ends.
+// Close leaves a keeper that still has members to it: it kills them as soon as it
+// can. One whose leader has ended, and that nobody has waited for, ends.
 func (k *containment) Close() error {
 	k.stopWatch()
 	switch from := k.advance(dismissed); {
@@ -729,8 +733,9 @@ func (k *containment) Close() error {
 	return k.line.Close()
 }
 
-// deserted are keepers of runs that have been let go. They end with the leader, and become
-// zombies of the owner, which has no goroutine for them: the next run buries them.
+// deserted are keepers of runs that have been let go. They end with the leader, and
+// become zombies of the owner, which has no goroutine for them: the next run buries
+// them.
 var deserted struct {
 	sync.Mutex
 	keepers []proctree.ID

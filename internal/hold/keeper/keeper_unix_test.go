@@ -52,8 +52,8 @@ func TestAsk(t *testing.T) {
 	k.Reap()
 }
 
-// TestTakeIn: what comes over the line may come from somebody else, and be anything.
-// It ends the keeper's part at most, and not the owner.
+// TestTakeIn: what comes over the line may come from somebody else, and be
+// anything. It ends the keeper's part at most, and not the owner.
 func TestTakeIn(t *testing.T) {
 	ended := &wire.Event{Kind: wire.Ended}
 	for name, events := range map[string][]*wire.Event{
@@ -89,8 +89,8 @@ func TestTakeIn(t *testing.T) {
 	}
 }
 
-// TestFinishKills: whoever tells the keeper that the owner has no more use for the run,
-// while somebody is left, gets nobody away.
+// TestFinishKills: whoever tells the keeper that the owner has no more use for the
+// run, while somebody is left, gets nobody away.
 func TestFinishKills(t *testing.T) {
 	cont, err := Open(hold.Request{})
 	if err != nil {

@@ -72,7 +72,8 @@ func unshare(attr *syscall.SysProcAttr) {
 	if os.Geteuid() != 0 {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
-		// A user other than root loses all capabilities by execve(2), but for these.
+		// A user other than root loses all capabilities by execve(2), but for
+		// these.
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 	}

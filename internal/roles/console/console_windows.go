@@ -61,7 +61,8 @@ func run() error {
 }
 
 // tellConsole sends the event to the console of pid, or, if others than members
-// share that, CTRL_BREAK to the groups that members lead. It returns who shares the console.
+// share that, CTRL_BREAK to the groups that members lead. It returns who shares the
+// console.
 func tellConsole(event console.Event, pid int, members []int) (shared []int, err error) {
 	if err := console.Free(); err != nil {
 		return nil, err

@@ -45,7 +45,8 @@ func leave(home *cgroup.Dir) {
 	os.WriteFile(filepath.Join(filepath.Dir(home.Path()), "cgroup.procs"), []byte("0"), 0)
 }
 
-// clearAbandoned clears the directories beside home that are Corral's and that nobody has a lock on.
+// clearAbandoned clears the directories beside home that are Corral's and that
+// nobody has a lock on.
 func clearAbandoned(home string) {
 	parent, err := cgroup.Open(filepath.Dir(home))
 	if err != nil {
@@ -74,11 +75,12 @@ func clearAbandoned(home string) {
 	}
 }
 
-// clear stops the runs in the homes, each by its plan, lets those go that are to go on, and
-// removes the homes.
+// clear stops the runs in the homes, each by its plan, lets those go that are to go
+// on, and removes the homes.
 //
-// It is one loop for all of them: the machine may be out of threads, which this would need
-// for each run otherwise, and out of descriptors. Nothing in it waits for a single run.
+// It is one loop for all of them: the machine may be out of threads, which this
+// would need for each run otherwise, and out of descriptors. Nothing in it waits
+// for a single run.
 func clear(homes ...*cgroup.Dir) {
 	var runs []*doomed
 	keep := make(map[*cgroup.Dir]bool)
@@ -117,9 +119,9 @@ func clear(homes ...*cgroup.Dir) {
 	}
 }
 
-// letGo moves a run that is to go on to where it would have been without Corral, and
-// reports whether nobody is left in its directory. Else that stays, for a later owner's
-// guard to try again.
+// letGo moves a run that is to go on to where it would have been without Corral,
+// and reports whether nobody is left in its directory. Else that stays, for a later
+// owner's guard to try again.
 func letGo(home *cgroup.Dir, name string) bool {
 	dir, err := home.Below(name)
 	if err != nil {
@@ -144,8 +146,9 @@ type doomed struct {
 }
 
 // advance takes the step that is due, if there is one, and reports whether there is
-// nothing left that can be done. It opens the directory each time, as there may be more of them
-// than descriptors; where that cannot be done at all, the kill of home has the last word.
+// nothing left that can be done. It opens the directory each time, as there may be
+// more of them than descriptors; where that cannot be done at all, the kill of home
+// has the last word.
 func (r *doomed) advance(now time.Time) (over bool) {
 	dir, err := r.home.Below(r.name)
 	if err == nil {
@@ -174,7 +177,8 @@ func (r *doomed) advance(now time.Time) (over bool) {
 		default:
 			step := r.plan[0]
 			r.plan = r.plan[1:]
-			// That nobody was there to be signalled is not to be relied on: see stopper.step.
+			// That nobody was there to be signalled is not to be relied on: see
+			// stopper.step.
 			var err error
 			if dir != nil {
 				err = dir.Signal(step.Signal, unix.SIGCONT)

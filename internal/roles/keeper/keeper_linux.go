@@ -73,8 +73,8 @@ const (
 )
 
 // serve has no goroutine beside this one, on the main thread, and no signal
-// handling: with all that they need they take as long to get going as a short command
-// lives.
+// handling: with all that they need they take as long to get going as a short
+// command lives.
 func (k *keeper) serve(spec *wire.Spec) {
 	pidfd, err := unix.PidfdOpen(k.leader.PID, 0)
 	if err != nil {
@@ -101,11 +101,11 @@ func (k *keeper) serve(spec *wire.Spec) {
 // and sees to it.
 //
 // SIGCHLD interrupts poll(2): the kernel gives it to the main thread, which this
-// is, whenever it can (complete_signal in its kernel/signal.c). It may come a moment
-// before the call. So there is another look soon after each event, and then after pauses
-// that double: whoever has ended at that moment is noticed after twice the time. Of the
-// leader's end its pidfd tells: as long as nobody waits for others, one look is enough,
-// for orphans that have ended.
+// is, whenever it can (complete_signal in its kernel/signal.c). It may come a
+// moment before the call. So there is another look soon after each event, and then
+// after pauses that double: whoever has ended at that moment is noticed after twice
+// the time. Of the leader's end its pidfd tells: as long as nobody waits for
+// others, one look is enough, for orphans that have ended.
 func (k *keeper) wait(limit time.Duration) {
 	const shortest, longest = time.Millisecond, time.Second
 	pause := max(shortest, 2*k.quiet)
@@ -137,8 +137,8 @@ func (k *keeper) wait(limit time.Duration) {
 	}
 }
 
-// await waits for something to happen, without end if the limit is negative, and does
-// what the owner says.
+// await waits for something to happen, without end if the limit is negative, and
+// does what the owner says.
 func (k *keeper) await(limit time.Duration) (happened bool) {
 	var timeout *unix.Timespec
 	if limit >= 0 {
@@ -189,8 +189,8 @@ func (k *keeper) listen() {
 	}
 }
 
-// orphaned: nobody has anything to say any more. What has been said is of interest only if
-// it outlives the owner.
+// orphaned: nobody has anything to say any more. What has been said is of interest
+// only if it outlives the owner.
 func (k *keeper) orphaned() {
 	var said [64]byte
 	for {
@@ -243,8 +243,8 @@ func (k *keeper) sweep() int {
 		k.killNamespace()
 	}
 	for range passesAtATime {
-		// Asked for what is no end, the kernel says ECHILD if there are only zombies
-		// (wait_consider_task in its kernel/exit.c).
+		// Asked for what is no end, the kernel says ECHILD if there are only
+		// zombies (wait_consider_task in its kernel/exit.c).
 		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
 		if err == unix.ECHILD {
 			return 0
@@ -320,8 +320,9 @@ func (k *keeper) lastKill() {
 	ownRun{k}.Empty(ctx)
 }
 
-// bury reaps the children that have ended, but for the leader, so that nobody looks at
-// them, and they do not fill the table of processes while something else is done.
+// bury reaps the children that have ended, but for the leader, so that nobody looks
+// at them, and they do not fill the table of processes while something else is
+// done.
 func (k *keeper) bury() {
 	pids, _ := k.children.List()
 	for _, pid := range pids {
@@ -340,8 +341,7 @@ func (k *keeper) reap(pid int) bool {
 	return true
 }
 
-// killAll kills those that have not been killed, and reports whether there was
-// one.
+// killAll kills those that have not been killed, and reports whether there was one.
 func (k *keeper) killAll(rows []proctree.Process) (fresh bool) {
 	for _, row := range rows {
 		if !k.killed[row.ID] {

@@ -20,8 +20,8 @@ import (
 )
 
 // How the keeper knows the members is the system's: on Linux and FreeBSD it is the
-// reaper of what it starts, to which a member comes whose parent ends; on macOS it has
-// to follow them. A system's file has
+// reaper of what it starts, to which a member comes whose parent ends; on macOS it
+// has to follow them. A system's file has
 //
 //	becomeReaper  makes the process ready to be the leader's parent
 //	follow        is told the leader
@@ -41,13 +41,13 @@ type keeperState struct {
 	leader proctree.ID
 	ended  *wire.Event // how the leader did, once it has
 	empty  bool
-	// killing: whatever turns up is killed, until nothing does. stalled: nothing has
-	// happened for a while though somebody is left.
+	// killing: whatever turns up is killed, until nothing does. stalled: nothing
+	// has happened for a while though somebody is left.
 	killing, stalled bool
 	keep, finishing  bool // leftovers are to be kept; the owner has no more use for the run
 	detach, letGo    bool // the run goes on when the owner is gone; it does so from now on
-	// more: the last look was cut short, as the owner may have something to say, and
-	// another one is due at once.
+	// more: the last look was cut short, as the owner may have something to say,
+	// and another one is due at once.
 	more bool
 }
 
@@ -108,8 +108,8 @@ func (k *keeper) spawn(spec *wire.Spec) error {
 	// Not os.StartProcess, which would start another process to find out about
 	// pidfds.
 	if mapped(spec.Attr) {
-		// What a child of a process that is not dumpable has in /proc is root's, and
-		// the child's maps of ids are to be written there.
+		// What a child of a process that is not dumpable has in /proc is root's,
+		// and the child's maps of ids are to be written there.
 		helper.SetDumpable(true)
 	}
 	pid, err := syscall.ForkExec(spec.Path, spec.Args, attr)
@@ -163,9 +163,10 @@ func (k *keeper) obey(request byte) {
 	}
 }
 
-// mayLeave reports whether the keeper, without an owner, may end and leave alone who is
-// there. If the run was let go, that may be so later: the leader dies with the keeper, unless it
-// was started to outlive the owner, and so do all in a PID namespace whose init this is.
+// mayLeave reports whether the keeper, without an owner, may end and leave alone
+// who is there. If the run was let go, that may be so later: the leader dies with
+// the keeper, unless it was started to outlive the owner, and so do all in a PID
+// namespace whose init this is.
 func (k *keeper) mayLeave(init bool) bool {
 	return k.empty || k.detach || k.ended != nil && (k.keep || k.letGo && !init)
 }

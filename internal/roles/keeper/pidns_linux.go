@@ -29,8 +29,9 @@ func mountProc() error {
 	return nil
 }
 
-// killNamespace kills everybody in the PID namespace but its init, which this process
-// is. The kernel does it in one go, so that nobody forks away from it (kill(2)).
+// killNamespace kills everybody in the PID namespace but its init, which this
+// process is. The kernel does it in one go, so that nobody forks away from it
+// (kill(2)).
 func (k *keeper) killNamespace() {
 	if k.init && os.Getpid() == 1 {
 		unix.Kill(-1, unix.SIGKILL)
