@@ -1,4 +1,4 @@
-// Package keeper holds runs by a keeper, a helper process between the owner and the
-// leader, which adopts every orphan; as the init of a PID namespace, too. It is the
-// owner's side; what the keeper does is in package roles/keeper.
+// Package keeper holds a run by a keeper: a helper process between the owner and
+// the leader that adopts every orphan. The keeper may also be the init of a PID
+// namespace. This is the owner's side; package roles/keeper is the keeper's.
 package keeper

@@ -6,9 +6,11 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
+// bestEffort says what gets away unseen.
 const bestEffort = "a process whose parent was started and ended between two looks at the process table"
 
 // dieWithKeeper does nothing: there is no parent-death signal.
 func dieWithKeeper(*syscall.SysProcAttr) {}
 
+// adopted returns the members, which only the keeper knows.
 func (k *containment) adopted() ([]proctree.Process, error) { return k.ask() }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setPIDFD gives the caller the pidfd of the leader, if it has asked for one.
+// setPIDFD gives the caller a pidfd of the leader, if it has asked for one.
 func setPIDFD(attr *syscall.SysProcAttr, leader int) {
 	if attr.PidFD == nil {
 		return
@@ -20,9 +20,8 @@ func setPIDFD(attr *syscall.SysProcAttr, leader int) {
 	}
 }
 
-// watch sees to it that a member that stops the keeper does not hide the leader's
-// end. Without pidfds it does so on the side, as what it waits for is the keeper's
-// end.
+// watch keeps a member from hiding the leader's end by stopping the keeper. Without
+// pidfds it needs a goroutine, as it has to wait on the keeper instead.
 func (k *containment) watch() {
 	if proctree.EventDriven() {
 		k.watchLeader()
@@ -44,12 +43,12 @@ func (k *containment) watchByPID(keeper int) {
 		case err != nil || info.Code != stopped:
 			return
 		default:
-			unix.Waitid(unix.P_PID, keeper, nil, unix.WSTOPPED|unix.WNOHANG, nil) // else it would be reported again
+			unix.Waitid(unix.P_PID, keeper, nil, unix.WSTOPPED|unix.WNOHANG, nil) // or it would be reported again
 			k.wake()
 		}
 	}
 }
 
-// keeperAllowed returns why there can be no keeper here, nil if there can: a
+// keeperAllowed returns why there can be no keeper here, or nil if there can: a
 // seccomp filter may forbid it to adopt orphans.
 var keeperAllowed = sync.OnceValue(hold.CanAdopt)

@@ -33,47 +33,46 @@ import (
 // containment is the owner's side of a keeper.
 type containment struct {
 	req   hold.Request
-	pidns *namespace // the keeper is the init of a PID namespace of its own, if not nil
+	pidns *namespace // not nil if the keeper is the init of a PID namespace
 
-	forLeader []*os.File  // for the leader, closed when it has them
+	forLeader []*os.File  // the leader's files, closed once it has them
 	proc      *os.Process // the keeper
 	line      *os.File
 	leader    *os.Process
 	id        proctree.ID
 
-	ctx       context.Context // done when there is no need any more to watch the leader
+	ctx       context.Context // done when the leader need not be watched any more
 	stopWatch context.CancelFunc
 
 	inquiry inquiry
-	pong    chan struct{} // has an element if the keeper has said that it is there
-	killed  atomic.Bool   // the run has been
+	pong    chan struct{} // has an element if the keeper has answered a ping
+	killed  atomic.Bool   // the run has been killed
 
 	tookOver atomic.Bool // the owner has killed the keeper
 
-	ended   chan struct{} // closed when the leader has, or the keeper
-	emptied chan struct{} // closed when nothing is left that is known
+	ended   chan struct{} // closed when the leader has ended, or the keeper
+	emptied chan struct{} // closed when no known member is left
 	reading sync.WaitGroup
 
 	mu          sync.Mutex
 	phase       phase
 	end         *wire.Event
-	freed       bool          // the leader's PID is nobody's, or another's
-	lastMembers []proctree.ID // the members last seen
+	freed       bool          // the leader's PID is free, or another process's
+	lastMembers []proctree.ID // as last seen
 }
 
-// phase is how far the owner and the keeper have come with each other. It only
-// grows.
+// phase is how far owner and keeper have come. It only grows.
 type phase int
 
 const (
 	keeping   phase = iota // the keeper keeps the run
 	lost                   // somebody has killed the keeper
 	leftAlone              // it has been told to let the run go
-	dismissed              // it may end: what it has to say is of no interest any more
+	dismissed              // it may end: nobody wants to hear from it any more
 	buried                 // it has been waited for
 )
 
-// advance moves on to the phase, if that is a later one, and returns the one
+// advance moves on to the given phase, if that is a later one, and returns the one
 // before.
 func (k *containment) advance(to phase) (from phase) {
 	k.mu.Lock()
@@ -83,27 +82,29 @@ func (k *containment) advance(to phase) (from phase) {
 	return from
 }
 
+// currentPhase returns the phase.
 func (k *containment) currentPhase() phase {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.phase
 }
 
-// namespace is what has to be done differently for a PID namespace.
+// namespace is what a PID namespace needs done differently.
 type namespace struct {
 	unshare func(*syscall.SysProcAttr)
-	// translate returns who a child of the keeper is outside.
+	// translate returns the identity outside of a child of the keeper.
 	translate func(keeper int, inside proctree.ID) (proctree.ID, error)
 }
 
-// inquiry is for asking the keeper who the members are, one at a time, where
-// nobody else knows.
+// inquiry is the one question at a time that asks the keeper who the members are,
+// where only it knows.
 type inquiry struct {
 	sync.Mutex
 	answers chan []proctree.ID
-	silent  chan struct{} // closed when the keeper will say no more
+	silent  chan struct{} // closed when the keeper will say nothing more
 }
 
+// Open returns a containment for one run. The keeper starts with the leader.
 func Open(req hold.Request) (hold.Containment, error) {
 	if _, err := helper.Program(req.HelperPath); err != nil {
 		return nil, err
@@ -145,8 +146,8 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	if err != nil {
 		return nil, k.id, err
 	}
-	// Whoever kills the owner's group must not get the keeper. One that cannot
-	// come back to the group stays in it until it has started the leader.
+	// A kill of the owner's group must not reach the keeper. A keeper that could
+	// not come back to the group stays in it until it has started the leader.
 	attr := &syscall.SysProcAttr{Setpgid: !spec.LeaveSession || spec.StartGroup != 0}
 	if k.pidns != nil {
 		k.pidns.unshare(attr)
@@ -160,7 +161,7 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		return nil, k.id, event.Err()
 	}
 	if err == nil && event.Kind != wire.Started {
-		err = errors.New("the keeper says what nobody has asked")
+		err = errors.New("the keeper sent an event that does not belong here")
 	}
 	k.id = proctree.ID{PID: event.PID, Start: event.Start}
 	if err == nil && k.pidns != nil {
@@ -189,12 +190,11 @@ func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Ev
 		_, err = k.line.Write(wire.Frame(spec))
 	}
 	if err == nil {
-		// The leader may stop the keeper before that has said that there is a
-		// leader.
+		// The leader may stop the keeper before it has reported the start.
 		told := make(chan struct{})
 		defer close(told)
 		defer time.AfterFunc(firstRouse, func() { k.rouse(told, nil) }).Stop()
-		// It takes a millisecond, on a machine that has one to spare.
+		// A start takes a millisecond on an idle machine.
 		k.line.SetReadDeadline(time.Now().Add(time.Minute))
 		err = wire.Receive(k.line, &event, wire.MaxEvent)
 		k.line.SetReadDeadline(time.Time{})
@@ -208,9 +208,9 @@ func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Ev
 	return event, nil
 }
 
-// abandon takes a start back. A leader that there may be gets SIGKILL with the
-// keeper. If somebody has killed the keeper before it had told of the start, the
-// error says so: only the command can have done that, which may have left others.
+// abandon takes a start back. If there is a leader, it gets SIGKILL with the
+// keeper. If somebody killed the keeper before it reported the start, the error
+// says so: only the command can have done that, and it may have left others.
 func (k *containment) abandon(err error) error {
 	silent := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 	if silent && k.awaitKeeper(answerTime) {
@@ -224,27 +224,27 @@ func (k *containment) abandon(err error) error {
 	return err
 }
 
-var errKeeperLostEarly = fmt.Errorf("%w; it had not told of the start yet", hold.ErrKeeperLost)
+var errKeeperLostEarly = fmt.Errorf("%w; it had not reported the start yet", hold.ErrKeeperLost)
 
-// answerTime is how long a keeper may take to answer, woken up now and then.
+// answerTime is how long a keeper may take to answer. It is woken up meanwhile.
 const answerTime = 2 * time.Second
 
-// awaitKeeper reports whether the keeper ends within that time. It does not reap
-// it. The init of a PID namespace does not end before all members have.
+// awaitKeeper reports whether the keeper ends within the limit. It does not reap
+// it. The init of a PID namespace ends only after all members.
 func (k *containment) awaitKeeper(limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return child.AwaitExit(ctx, k.proc) == nil
 }
 
-// say tells the keeper something. It does not wait for one that does not listen.
+// say sends the keeper a request. It does not wait for a keeper that does not read.
 func (k *containment) say(what byte) error {
 	k.line.SetWriteDeadline(time.Now().Add(answerTime))
 	_, err := k.line.Write([]byte{what})
 	return err
 }
 
-// spec is what os/exec would do, for somebody else to do.
+// spec describes what os/exec would do, for the keeper to do.
 func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 	s := &wire.Spec{
 		Path: cmd.Path, Dir: cmd.Dir, Args: cmd.Args, Env: cmd.Environ(),
@@ -263,9 +263,9 @@ func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 	}
 	if !s.Attr.Setsid && !s.Attr.Setpgid && !s.Attr.Foreground {
 		// As under os/exec, the leader is in the owner's group. The keeper starts
-		// it from there, and leaves the session: with a parent in another group of
-		// the session, the end of the leader could be what makes the owner's group
-		// an orphaned one, which gets SIGHUP if somebody in it is stopped
+		// it from there and leaves the session. If its parent were in another group
+		// of the session, the leader's end could make the owner's group an orphaned
+		// one, which gets SIGHUP if one of its processes is stopped
 		// (kill_orphaned_pgrp in the kernel's exit.c).
 		s.LeaveSession = true
 		if k.pidns == nil { // where the group has no number
@@ -276,12 +276,12 @@ func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 	return s, files, err
 }
 
-// files returns the descriptors that go to the keeper, for the leader, and says in
-// s which ones they are.
+// files returns the files that the keeper passes to the leader, and says in s which
+// ones they are.
 func (k *containment) files(cmd *exec.Cmd, s *wire.Spec) (files []*os.File, err error) {
 	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
 		f, ok := stream.(*os.File)
-		if !ok || f == nil { // closed for nobody: os/exec gives the null device
+		if !ok || f == nil { // os/exec passes the null device
 			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 				return nil, err
 			}
@@ -306,8 +306,8 @@ func (k *containment) files(cmd *exec.Cmd, s *wire.Spec) (files []*os.File, err 
 	return files, nil
 }
 
-// watchLeader makes the keeper run again if a member has stopped it, when the
-// leader has ended: nobody would get to know that.
+// watchLeader waits for the leader's end and then wakes the keeper, which a member
+// may have stopped: nobody would hear of the end otherwise.
 func (k *containment) watchLeader() {
 	leader, err := proctree.Open(k.id)
 	switch {
@@ -327,10 +327,10 @@ func (k *containment) watchLeader() {
 	k.rouse(k.ended, late.C)
 }
 
-// answers reports whether the keeper does.
+// answers reports whether the keeper answers a ping.
 func (k *containment) answers() bool {
 	select {
-	case <-k.pong: // from another time
+	case <-k.pong: // left from an earlier ping
 	default:
 	}
 	k.wake()
@@ -346,9 +346,9 @@ func (k *containment) answers() bool {
 	return false
 }
 
-// takeOver kills the run without the keeper, which does not answer: somebody keeps
-// it from that. First those that it has adopted, as long as that shows, then the
-// keeper.
+// takeOver kills the run in place of a keeper that does not answer, as somebody
+// keeps it from that. First it kills those that the keeper has adopted, while that
+// still shows, then the keeper.
 func (k *containment) takeOver() {
 	k.tookOver.Store(true)
 	if k.pidns == nil {
@@ -357,8 +357,8 @@ func (k *containment) takeOver() {
 	k.proc.Kill() // in a PID namespace the kernel kills all with it
 }
 
-// rouse makes the keeper run, should a member have stopped it, until enough is
-// closed. One that does not answer when it is late is given up.
+// rouse wakes the keeper again and again, as a member may stop it, until enough is
+// closed. When late fires, it takes over from a keeper that does not answer.
 func (k *containment) rouse(enough <-chan struct{}, late <-chan time.Time) {
 	for pause := firstRouse; ; pause = min(2*pause, time.Second) {
 		select {
@@ -376,9 +376,10 @@ func (k *containment) rouse(enough <-chan struct{}, late <-chan time.Time) {
 	}
 }
 
+// firstRouse is how long a keeper has before it is first woken up.
 const firstRouse = 50 * time.Millisecond
 
-// listen takes in what the keeper has to say, up to its end.
+// listen takes in what the keeper says until it ends.
 func (k *containment) listen() {
 	for {
 		event := new(wire.Event)
@@ -393,8 +394,8 @@ func (k *containment) listen() {
 	// The kernel closes the line before it gives the orphans away.
 	k.proc.Kill()
 	ended := k.awaitKeeper(stop.KillPatience)
-	// With the init of a PID namespace the kernel has killed all: nothing is lost
-	// that the owner has not meant to end.
+	// With the init of a PID namespace the kernel has killed all members: nothing
+	// is lost that the owner did not mean to kill.
 	meant := ended && k.pidns != nil && k.tookOver.Load()
 	to := lost
 	if meant {
@@ -410,8 +411,8 @@ func (k *containment) listen() {
 	}
 }
 
-// leaderGone says that the leader has ended, if the keeper has not: its PID is
-// nobody's from now on.
+// leaderGone records that the leader has ended, if the keeper has not said so: from
+// now on its PID is free.
 func (k *containment) leaderGone() {
 	if !isClosed(k.ended) {
 		osproc.MarkDone(k.leader)
@@ -420,11 +421,12 @@ func (k *containment) leaderGone() {
 	}
 }
 
-// takeIn returns false if the event is none that a keeper tells of: nothing else
-// that comes over the line is to be believed then.
+// takeIn takes in one event. It returns false if no keeper sends such an event:
+// then nothing else that comes over the line is to be believed.
 func (k *containment) takeIn(event *wire.Event) bool {
 	told := k.end != nil // only this goroutine writes it
-	// In this order: who waits for the leader should find the run empty if it is.
+	// emptied comes first: whoever waits for the leader should find the run empty
+	// if it is.
 	if (event.Kind == wire.Ended && event.Empty || event.Kind == wire.Empty && told) && !isClosed(k.emptied) {
 		close(k.emptied)
 	}
@@ -447,12 +449,12 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	case wire.Empty:
 	case wire.LeaderUsage:
 		if told {
-			k.end.Rusage = event.Rusage // nobody looks at it before listen has returned
+			k.end.Rusage = event.Rusage // nobody reads it before listen has returned
 		}
 	case wire.MemberList:
 		select {
 		case k.inquiry.answers <- event.Members:
-		default: // nobody has waited for it
+		default: // nobody waits for it any more
 		}
 	case wire.Pong:
 		select {
@@ -465,9 +467,9 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	return true
 }
 
-// killRemaining does what can be done without the keeper: it kills the leader,
-// which where there is such a thing has got SIGKILL already unless it has renounced
-// it, its group if it leads one, and the members last seen.
+// killRemaining does what can be done without the keeper. It kills the leader, its
+// group if it leads one, and the members last seen. Where there is a parent-death
+// signal, the leader has already got SIGKILL, unless it has renounced that.
 func (k *containment) killRemaining() {
 	k.mu.Lock()
 	freed := k.freed
@@ -481,8 +483,8 @@ func (k *containment) killRemaining() {
 		return append(rows, live(append(k.lastSeen(), k.id))...), err
 	}
 	reach.Signal(look, os.Kill)
-	// The leader is reaped by whoever adopts it when the keeper is gone, and its
-	// PID may be another's then.
+	// Whoever adopts the leader when the keeper is gone reaps it. Then its PID may
+	// be another process's.
 	if !freed && proctree.Same(k.id) {
 		if group, err := pgroup.Open(k.id.PID); err == nil {
 			group.Signal(syscall.SIGKILL)
@@ -516,6 +518,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
+// lastSeen returns the members last seen.
 func (k *containment) lastSeen() []proctree.ID {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -523,7 +526,7 @@ func (k *containment) lastSeen() []proctree.ID {
 }
 
 func (k *containment) Exited(ctx context.Context) (pinned bool, err error) {
-	soon := time.NewTimer(firstRouse) // most that end soon need no more
+	soon := time.NewTimer(firstRouse) // a leader that ends by then needs no watch
 	defer soon.Stop()
 	select {
 	case <-soon.C:
@@ -541,18 +544,18 @@ func (k *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	}
 }
 
-// ask asks the keeper for the members. There are none if it is gone.
+// ask asks the keeper for the members. It returns none if the keeper is gone.
 func (k *containment) ask() ([]proctree.Process, error) {
-	// A member may have stopped the keeper, and may be at it all the time.
+	// A member may have stopped the keeper, and may do so again and again.
 	const patience = 2 * time.Second
 	k.inquiry.Lock()
 	defer k.inquiry.Unlock()
 	select {
-	case <-k.inquiry.answers: // too late for whoever asked
+	case <-k.inquiry.answers: // came too late for whoever asked
 	default:
 	}
 	k.wake()
-	k.say(wire.AskMembers) // if it cannot be asked, it is silent, too
+	k.say(wire.AskMembers) // a keeper that cannot be asked does not answer either
 	var members []proctree.ID
 	select {
 	case members = <-k.inquiry.answers:
@@ -564,7 +567,7 @@ func (k *containment) ask() ([]proctree.Process, error) {
 	return live(members), nil
 }
 
-// look returns the members there are. Zombies and the keeper are none.
+// look returns the live members, without the keeper.
 func (k *containment) look() ([]proctree.Process, error) {
 	if isClosed(k.emptied) {
 		return nil, nil
@@ -576,7 +579,7 @@ func (k *containment) look() ([]proctree.Process, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.phase == lost {
-		// Those who were the keeper's are not seen any more.
+		// Those that the keeper had adopted are not seen any more.
 		return append(rows, live(append(k.lastMembers, k.id))...), nil
 	}
 	k.lastMembers = k.lastMembers[:0]
@@ -601,8 +604,8 @@ func (k *containment) Facts() hold.Facts {
 	return f
 }
 
-// Signal has the keeper do it where the owner cannot look, for want of descriptors
-// most likely. Who gets them then is not known.
+// Signal has the keeper send the signals where the owner cannot list the members,
+// most likely for want of descriptors. Then nobody knows whom they reach.
 func (k *containment) Signal(sigs ...os.Signal) error {
 	err := reach.Signal(k.look, sigs...)
 	if err == nil || errors.Is(err, os.ErrProcessDone) || errors.Is(err, os.ErrPermission) {
@@ -627,10 +630,10 @@ func (k *containment) Kill() error {
 	return nil
 }
 
-// wake makes a keeper run that a member has stopped.
+// wake continues a keeper that a member has stopped.
 func (k *containment) wake() { k.proc.Signal(syscall.SIGCONT) }
 
-// Empty takes over a run that has been killed if the keeper does not answer.
+// Empty also takes over a killed run from a keeper that does not answer.
 func (k *containment) Empty(ctx context.Context) error {
 	k.wake()
 	var late <-chan time.Time
@@ -658,15 +661,15 @@ func (k *containment) Reap() (*os.ProcessState, error) {
 	k.mu.Lock()
 	end := k.end
 	k.mu.Unlock()
-	osproc.MarkDone(k.leader) // as long as the keeper holds its PID
+	osproc.MarkDone(k.leader) // while the keeper keeps its PID from being used again
 	k.stopWatch()
 	var keeper *os.ProcessState
 	var err error
 	if k.dismiss() {
 		keeper, err = k.proc.Wait()
 	} else {
-		// It is the init of a PID namespace in which somebody cannot be killed.
-		err = fmt.Errorf("corral: the keeper, process %d, cannot be made to end", k.proc.Pid)
+		// It is the init of a PID namespace with a process that cannot be killed.
+		err = fmt.Errorf("corral: the keeper, process %d, does not end", k.proc.Pid)
 	}
 	k.line.SetReadDeadline(time.Now().Add(time.Second)) // another process may have its end of the line
 	k.reading.Wait()
@@ -689,7 +692,7 @@ func (k *containment) Reap() (*os.ProcessState, error) {
 	return state, err
 }
 
-// dismiss has the keeper end, and reports whether it does.
+// dismiss tells the keeper to end, and reports whether it does.
 func (k *containment) dismiss() bool {
 	k.say(wire.Finish)
 	for pause, waited := firstRouse, time.Duration(0); waited < answerTime; pause *= 2 {
@@ -707,19 +710,19 @@ func (k *containment) dismiss() bool {
 	return k.awaitKeeper(stop.KillPatience)
 }
 
-// LetGo has the keeper do nothing any more but wait for the leader, with which it
-// ends: a leader dies with its keeper.
+// LetGo tells the keeper to do nothing but wait for the leader and end with it: a
+// leader dies with its keeper.
 func (k *containment) LetGo() error {
 	k.wake()
 	if err := k.say(wire.LetGo); err != nil {
-		return fmt.Errorf("corral: the keeper cannot be told to let the run go: %w", err)
+		return fmt.Errorf("corral: cannot tell the keeper to let the run go: %w", err)
 	}
 	k.advance(leftAlone)
 	return nil
 }
 
-// Close leaves a keeper that still has members to it: it kills them as soon as it
-// can. One whose leader has ended, and that nobody has waited for, ends.
+// Close leaves members that are still there to the keeper, which kills them as soon
+// as it can. A keeper whose leader has ended unreaped is reaped with it.
 func (k *containment) Close() error {
 	k.stopWatch()
 	switch from := k.advance(dismissed); {
@@ -733,14 +736,15 @@ func (k *containment) Close() error {
 	return k.line.Close()
 }
 
-// deserted are keepers of runs that have been let go. They end with the leader, and
-// become zombies of the owner, which has no goroutine for them: the next run buries
-// them.
+// deserted are the keepers of runs that have been let go. They end with their
+// leaders and become zombies of the owner, which has no goroutine for them. The
+// next run reaps them.
 var deserted struct {
 	sync.Mutex
 	keepers []proctree.ID
 }
 
+// buryLater leaves a keeper for the next run to reap.
 func buryLater(keeper *os.Process) {
 	id, err := proctree.Identify(keeper.Pid)
 	if err == nil {
@@ -753,12 +757,13 @@ func buryLater(keeper *os.Process) {
 	}
 }
 
+// buryDeserted reaps the deserted keepers that have ended.
 func buryDeserted() {
 	deserted.Lock()
 	defer deserted.Unlock()
 	deserted.keepers = slices.DeleteFunc(deserted.keepers, func(id proctree.ID) bool {
 		if !proctree.Same(id) {
-			return true // somebody else has
+			return true // somebody else has reaped it
 		}
 		pid, err := syscall.Wait4(id.PID, nil, syscall.WNOHANG, nil)
 		return pid == id.PID || err == syscall.ECHILD

@@ -18,14 +18,15 @@ import (
 
 // Under pidns containment the keeper is the init of a PID namespace
 // (pid_namespaces(7)): no member gets out, none can signal it or the owner, and
-// when it ends, however it does, the kernel kills all of them. What members see
-// differently: other PIDs, and a /proc, mounted anew, in a mount namespace of
-// their own; without privileges also a user namespace in which there is no other
-// user and group than the owner's, so that set-user-ID programs are none.
+// however it ends, the kernel kills all members with it. Members see other PIDs,
+// and a new /proc in a mount namespace of their own. Without privileges they also
+// get a user namespace that has only the owner's user and group, so that
+// set-user-ID programs have no effect.
 
+// OpenPIDNS is Open with a PID namespace for the run.
 func OpenPIDNS(req hold.Request) (hold.Containment, error) {
 	if req.KeepLeftovers {
-		return nil, errors.New("leftovers cannot be kept: they end with their PID namespace, and that with the run")
+		return nil, errors.New("leftovers cannot be kept: they end with their PID namespace, which ends with the run")
 	}
 	if err := pidnsProbe(); err != nil {
 		return nil, err
@@ -37,8 +38,8 @@ func OpenPIDNS(req hold.Request) (hold.Containment, error) {
 	return cont, err
 }
 
-// pidnsProbe is nil if this process may make the namespaces and mount a /proc in
-// them, found out by doing.
+// pidnsProbe returns why this process may not make the namespaces and mount a /proc
+// in them, or nil if it may. It finds out by trying.
 var pidnsProbe = sync.OnceValue(func() error {
 	switch told, err := inner("self", os.Getpid()); {
 	case err != nil:
@@ -53,7 +54,7 @@ var pidnsProbe = sync.OnceValue(func() error {
 	keeper := k.(*containment)
 	keeper.pidns = &pidNamespace
 	defer keeper.Close()
-	// The keeper cannot execute this, but will have done all else.
+	// The keeper cannot execute this, but does all else first.
 	_, _, err = keeper.Start(&exec.Cmd{Path: "/dev/null/corral-probe", Env: []string{}})
 	if errors.Is(err, unix.ENOTDIR) {
 		return nil
@@ -72,15 +73,14 @@ func unshare(attr *syscall.SysProcAttr) {
 	if os.Geteuid() != 0 {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
-		// A user other than root loses all capabilities by execve(2), but for
-		// these.
+		// A user other than root loses all other capabilities by execve(2).
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 	}
 }
 
-// translate finds the child of the keeper whose identity in the namespace is
-// the given one.
+// translate finds the child of the keeper that has the given identity in the
+// namespace.
 func translate(keeper int, inside proctree.ID) (proctree.ID, error) {
 	pids, err := proctree.ChildPIDs(keeper)
 	for _, pid := range pids {
@@ -95,7 +95,7 @@ func translate(keeper int, inside proctree.ID) (proctree.ID, error) {
 }
 
 // inner reports whether the process has the PID in its own namespace or in one
-// further out, for which it is a member.
+// further out that it is a member of.
 func inner(process string, pid int) (bool, error) {
 	status, err := os.ReadFile("/proc/" + process + "/status")
 	if err != nil {

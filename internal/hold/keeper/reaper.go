@@ -8,7 +8,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// bestEffort: nothing gets away unseen.
+// bestEffort is empty: nothing gets away unseen.
 const bestEffort = ""
 
 // dieWithKeeper has the kernel kill the leader with the keeper: on Linux with

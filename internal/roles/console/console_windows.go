@@ -23,6 +23,8 @@ func init() {
 	})
 }
 
+// run sends the event in os.Args to the members listed on standard input. It
+// succeeds if the event reaches one of them.
 func run() error {
 	event, err := strconv.Atoi(os.Args[1])
 	if err != nil {
@@ -61,8 +63,8 @@ func run() error {
 }
 
 // tellConsole sends the event to the console of pid, or, if others than members
-// share that, CTRL_BREAK to the groups that members lead. It returns who shares the
-// console.
+// share that, CTRL_BREAK to the groups that members lead. It returns the processes
+// that share the console.
 func tellConsole(event console.Event, pid int, members []int) (shared []int, err error) {
 	if err := console.Free(); err != nil {
 		return nil, err

@@ -1,3 +1,3 @@
-// Package console is a program of its own, the helper that attaches to a console on
-// Windows: a process has only one, and the owner keeps its own.
+// Package console is a program of its own, the helper that attaches to another
+// console on Windows: a process can have only one, and the owner keeps its own.
 package console

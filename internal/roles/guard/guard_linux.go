@@ -21,13 +21,13 @@ func init() { helper.Role(wire.GuardRole, run) }
 
 func run(owner helper.Owner) {
 	helper.PrepareRuntime()
-	proctree.KeepOpen() // without /proc there is less to see, and all the same to kill
+	proctree.KeepOpen() // without /proc it sees less, and kills all the same
 	const homeFD = 3
 	unix.CloseOnExec(homeFD)
 	helper.CloseInherited()
 	os.Chdir("/")
 	home := cgroup.FromFD(homeFD, os.Args[1])
-	home.Hold() // where that fails, it is tried again when it is needed
+	home.Hold() // if that fails, it is tried again when it is needed
 	leave(home)
 	unix.Write(0, []byte{wire.GuardReady})
 	var clearing sync.WaitGroup
@@ -39,14 +39,14 @@ func run(owner helper.Owner) {
 	clearing.Wait()
 }
 
-// leave goes to the owner's own control group: what is left in home then
-// is to be stopped.
+// leave moves this process to the owner's own control group: whatever is left in
+// home then is to be stopped.
 func leave(home *cgroup.Dir) {
 	os.WriteFile(filepath.Join(filepath.Dir(home.Path()), "cgroup.procs"), []byte("0"), 0)
 }
 
 // clearAbandoned clears the directories beside home that are Corral's and that
-// nobody has a lock on.
+// nobody has locked.
 func clearAbandoned(home string) {
 	parent, err := cgroup.Open(filepath.Dir(home))
 	if err != nil {
@@ -75,12 +75,12 @@ func clearAbandoned(home string) {
 	}
 }
 
-// clear stops the runs in the homes, each by its plan, lets those go that are to go
-// on, and removes the homes.
+// clear stops the runs in the homes, each by its plan, lets go of those that are to
+// go on, and removes the homes.
 //
-// It is one loop for all of them: the machine may be out of threads, which this
-// would need for each run otherwise, and out of descriptors. Nothing in it waits
-// for a single run.
+// One loop serves all runs: the machine may be out of threads and of descriptors,
+// and a thread for each run would need both. Nothing in the loop waits for a single
+// run.
 func clear(homes ...*cgroup.Dir) {
 	var runs []*doomed
 	keep := make(map[*cgroup.Dir]bool)
@@ -113,15 +113,15 @@ func clear(homes ...*cgroup.Dir) {
 	}
 	for _, home := range homes {
 		if !keep[home] {
-			home.Kill() // who is in home itself is none of its runs, but came from one
+			home.Kill() // whatever sits in home itself escaped from a run
 		}
 		home.Remove()
 	}
 }
 
 // letGo moves a run that is to go on to where it would have been without Corral,
-// and reports whether nobody is left in its directory. Else that stays, for a later
-// owner's guard to try again.
+// and reports whether nobody is left in its directory. If somebody is, the
+// directory stays, for a later owner's guard to try again.
 func letGo(home *cgroup.Dir, name string) bool {
 	dir, err := home.Below(name)
 	if err != nil {
@@ -141,14 +141,13 @@ type doomed struct {
 	home   *cgroup.Dir
 	name   string
 	plan   stop.Plan // what is left of it
-	due    time.Time // when the next step is
+	due    time.Time // when the next step is due
 	killed bool
 }
 
-// advance takes the step that is due, if there is one, and reports whether there is
-// nothing left that can be done. It opens the directory each time, as there may be
-// more of them than descriptors; where that cannot be done at all, the kill of home
-// has the last word.
+// advance takes the steps that are due and reports whether nothing is left to do.
+// It opens the directory each time, as there may be more directories than
+// descriptors. If that fails throughout, the kill of home has the last word.
 func (r *doomed) advance(now time.Time) (over bool) {
 	dir, err := r.home.Below(r.name)
 	if err == nil {
@@ -177,8 +176,8 @@ func (r *doomed) advance(now time.Time) (over bool) {
 		default:
 			step := r.plan[0]
 			r.plan = r.plan[1:]
-			// That nobody was there to be signalled is not to be relied on: see
-			// stopper.step.
+			// That nobody was there to be signalled proves nothing: see
+			// Stopper.takeStep.
 			var err error
 			if dir != nil {
 				err = dir.Signal(step.Signal, unix.SIGCONT)

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// events is what a keeper waits for beside SIGCHLD: news says that there is
-// something to observe, and blind that somebody may end without any.
+// events are what a keeper waits for beside SIGCHLD. news says that there is
+// something to observe. blind says that a member may end without news.
 type events struct {
 	news  <-chan struct{}
 	blind bool
@@ -46,7 +46,8 @@ func (k *keeper) serve(spec *wire.Spec) {
 		if k.more {
 			again = time.After(0)
 		} else if (k.killing || k.blind) && !k.empty {
-			// A child of one that may not be killed is adopted without an event.
+			// A child of a process that may not be killed is adopted without an
+			// event.
 			again = time.After(pause)
 			pause = min(2*pause, time.Second)
 		}
@@ -61,7 +62,7 @@ func (k *keeper) serve(spec *wire.Spec) {
 			k.end()
 		case <-gone:
 			gone = nil
-			unix.Shutdown(0, unix.SHUT_RD) // nobody has anything to say any more
+			unix.Shutdown(0, unix.SHUT_RD) // nobody else may speak for the owner
 		case request, ok := <-requests:
 			switch {
 			case ok:
@@ -77,7 +78,7 @@ func (k *keeper) serve(spec *wire.Spec) {
 	}
 }
 
-// listen returns what the owner says, until the line's end.
+// listen returns the owner's requests, up to the end of the line.
 func (k *keeper) listen() <-chan byte {
 	requests := make(chan byte)
 	go func() {
@@ -92,13 +93,13 @@ func (k *keeper) listen() <-chan byte {
 	return requests
 }
 
-// lastKill kills who is left.
+// lastKill kills whoever is left.
 func (k *keeper) lastKill() {
 	k.killing = true
 	k.tend()
 }
 
-// ownRun is the run as a stopper in the keeper's process sees it.
+// ownRun is the run as a stop.Stopper in the keeper sees it.
 type ownRun struct {
 	look                func() ([]proctree.Process, error)
 	killOnce, emptyOnce sync.Once
@@ -133,5 +134,5 @@ func (b *ownRun) Empty(ctx context.Context) error {
 	}
 }
 
-// mapped: there are no maps of ids here.
+// mapped is false: there are no maps of ids here.
 func mapped(*syscall.SysProcAttr) bool { return false }

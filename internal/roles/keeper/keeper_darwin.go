@@ -21,7 +21,7 @@ type keeper struct {
 	table   *track.System
 	tracker *track.Tracker
 	home    int         // the session that the leader is started in
-	early   *wire.Event // how the leader has ended, if it had before it could be followed
+	early   *wire.Event // how the leader ended, if it did before it could be followed
 }
 
 func (k *keeper) becomeReaper(*wire.Spec) (err error) {
@@ -44,7 +44,7 @@ func (k *keeper) follow() error {
 		return err
 	}
 	if gone {
-		// Only by reaping it can be learnt how it has ended.
+		// Only reaping it tells how it has ended.
 		k.early, err = reapLeader(k.leader.PID)
 		return err
 	}
@@ -62,7 +62,7 @@ func (k *keeper) observe() {
 	k.count()
 }
 
-// count returns how many members there are, for all that is known.
+// count returns how many members there are, as far as the keeper knows.
 func (k *keeper) count() int {
 	rows, err := k.members()
 	k.blind = err != nil || k.tracker.Missed()
@@ -72,8 +72,8 @@ func (k *keeper) count() int {
 	return len(rows)
 }
 
-// sweep returns how many members are left, the leader aside if it has ended, and
-// kills them if that is what is to be done.
+// sweep reaps, kills if k.killing, and returns how many members remain, not
+// counting an ended leader.
 func (k *keeper) sweep() int {
 	if k.killing {
 		send := func(sig syscall.Signal) func(proctree.ID) {

@@ -21,18 +21,18 @@ func (k *keeper) becomeReaper(*wire.Spec) error { return procctl.Acquire() }
 
 func (k *keeper) reap(pid int) bool { return child.Reap(pid) }
 
-// bury has nothing to do: who has ended is not looked at.
+// bury does nothing: a look passes over zombies here.
 func (k *keeper) bury() {}
 
-// sweep returns how many members are left, the leader aside if it has ended, and
-// kills them if that is what is to be done.
+// sweep reaps, kills if k.killing, and returns how many members remain, not
+// counting an ended leader.
 func (k *keeper) sweep() int {
 	if k.killing {
-		procctl.Kill(syscall.SIGKILL) // who is left will be seen
+		procctl.Kill(syscall.SIGKILL) // the sweep shows who is left
 	}
 	left, err := procctl.Sweep(k.leader.PID, child.Reap)
 	if err != nil {
-		return 1 // as far as we know
+		return 1 // as far as is known
 	}
 	if k.ended != nil && k.leader.PID != 0 {
 		left-- // it has not been reaped

@@ -18,20 +18,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// On Linux the keeper is a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a
-// member whose parent ends becomes its child, whatever session or group it has
-// fled to, so that nothing is left when the keeper has no children.
+// On Linux the keeper is a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a member
+// whose parent ends becomes its child, whatever session or group it has fled to. So
+// when the keeper has no children, nothing is left.
 
 type keeper struct {
 	keeperState
-	// Those that need no other signal: children, by PID, and whoever is below.
+	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
 	killed         map[proctree.ID]bool
 	generations    int // of children that have been killed
 	hurried        bool
 
 	children proctree.MainThreadChildren
-	init     bool // of a PID namespace, so that whoever else is in there is a member
+	init     bool // of a PID namespace, in which everybody else is a member
 
 	fds   [3]unix.PollFd
 	quiet time.Duration // the last pause, if nothing has happened in it
@@ -51,8 +51,8 @@ func (k *keeper) becomeReaper(spec *wire.Spec) error {
 			return err
 		}
 	}
-	// What is read later is opened now: a member may cover /proc, or see to it that
-	// there are no descriptors to be had.
+	// What is read later is opened now: a member may cover /proc, or use up all
+	// descriptors.
 	if err := proctree.KeepOpen(); err != nil {
 		return err
 	}
@@ -60,21 +60,20 @@ func (k *keeper) becomeReaper(spec *wire.Spec) error {
 	return err
 }
 
-// mapped reports whether the leader's ids are to be mapped by its parent.
+// mapped reports whether the leader's parent has to map its ids.
 func mapped(attr *syscall.SysProcAttr) bool {
 	return len(attr.UidMappings) > 0 || len(attr.GidMappings) > 0
 }
 
-// What wakes a keeper up, by their places in keeper.fds.
+// What wakes a keeper up, by its place in keeper.fds.
 const (
 	fdLine   = iota // the owner has said something, or is gone
 	fdOwner         // the owner is gone
 	fdLeader        // the leader has ended
 )
 
-// serve has no goroutine beside this one, on the main thread, and no signal
-// handling: with all that they need they take as long to get going as a short
-// command lives.
+// serve runs on the main thread, and has no other goroutine and no signal handling.
+// To set those up would take as long as a short command lives.
 func (k *keeper) serve(spec *wire.Spec) {
 	pidfd, err := unix.PidfdOpen(k.leader.PID, 0)
 	if err != nil {
@@ -97,15 +96,15 @@ func (k *keeper) serve(spec *wire.Spec) {
 	k.end()
 }
 
-// wait waits for something to happen, at most that long if it is not negative,
-// and sees to it.
+// wait waits for something to happen, for at most limit unless that is negative,
+// and tends to it.
 //
 // SIGCHLD interrupts poll(2): the kernel gives it to the main thread, which this
 // is, whenever it can (complete_signal in its kernel/signal.c). It may come a
-// moment before the call. So there is another look soon after each event, and then
-// after pauses that double: whoever has ended at that moment is noticed after twice
-// the time. Of the leader's end its pidfd tells: as long as nobody waits for
-// others, one look is enough, for orphans that have ended.
+// moment before the call. So another look follows soon after each event, and then
+// after pauses that double: an end at such a moment is noticed after twice the time
+// that has passed. A pidfd tells of the leader's end, so while nobody waits for
+// other members, one more look is enough, for orphans that have ended.
 func (k *keeper) wait(limit time.Duration) {
 	const shortest, longest = time.Millisecond, time.Second
 	pause := max(shortest, 2*k.quiet)
@@ -137,7 +136,7 @@ func (k *keeper) wait(limit time.Duration) {
 	}
 }
 
-// await waits for something to happen, without end if the limit is negative, and
+// await waits for something to happen, without a bound if limit is negative, and
 // does what the owner says.
 func (k *keeper) await(limit time.Duration) (happened bool) {
 	var timeout *unix.Timespec
@@ -158,7 +157,7 @@ func (k *keeper) await(limit time.Duration) (happened bool) {
 	return n > 0 || err == unix.EINTR
 }
 
-// awaitLine is await where there is no poll(2): see peekLine.
+// awaitLine is await where poll(2) fails: see helper.PeekLine.
 func (k *keeper) awaitLine(limit time.Duration) (happened bool) {
 	const longest = 250 * time.Millisecond
 	if limit < 0 || limit > longest {
@@ -178,7 +177,7 @@ func (k *keeper) awaitLine(limit time.Duration) (happened bool) {
 	return ready || eof
 }
 
-// listen does what the owner says.
+// listen reads one request of the owner and obeys it.
 func (k *keeper) listen() {
 	var request [1]byte
 	switch n, err := unix.Read(0, request[:]); {
@@ -189,8 +188,8 @@ func (k *keeper) listen() {
 	}
 }
 
-// orphaned: nobody has anything to say any more. What has been said is of interest
-// only if it outlives the owner.
+// orphaned stops listening: the owner is gone. Of the requests that it left unread
+// only LetGo still counts.
 func (k *keeper) orphaned() {
 	var said [64]byte
 	for {
@@ -203,7 +202,7 @@ func (k *keeper) orphaned() {
 	helper.LiftFileLimit()
 }
 
-// ownRun is the run as a stopper in the keeper's process sees it.
+// ownRun is the run as a stop.Stopper in the keeper sees it.
 type ownRun struct{ k *keeper }
 
 func (b ownRun) Signal(sigs ...os.Signal) error       { return reach.Signal(b.k.members, sigs...) }
@@ -226,24 +225,24 @@ func (b ownRun) Empty(ctx context.Context) error {
 	return nil
 }
 
-// passesAtATime is how often a look goes through the children before it sees to the
-// line again.
+// passesAtATime is how often a sweep goes through the children before the keeper
+// reads the line again.
 const passesAtATime = 8
 
-// sweep returns how many members are left, the leader aside if it has ended, and
-// kills them if that is what is to be done.
+// sweep reaps, kills if k.killing, and returns how many members remain, not
+// counting an ended leader.
 //
-// A child that ends all the time after it has forked is gone when its identity
-// has been looked up. Children of this process can do without: their PIDs are
-// theirs until they are reaped, here. So these are killed, then those that come
-// from them, which is all it takes mostly. Only if they do not end, or there is no
-// end of them, those further down are looked for.
+// A process that forks and ends all the time is gone before its identity has been
+// looked up. Children of this process need no such look: they keep their PIDs until
+// this process reaps them. So sweep kills its children, then those that it adopts
+// from them, which is mostly all it takes. Only if these do not end, or more and
+// more come, it looks further down.
 func (k *keeper) sweep() int {
 	if k.killing && k.init {
 		k.killNamespace()
 	}
 	for range passesAtATime {
-		// Asked for what is no end, the kernel says ECHILD if there are only
+		// Asked for anything but an end, the kernel says ECHILD if there are only
 		// zombies (wait_consider_task in its kernel/exit.c).
 		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
 		if err == unix.ECHILD {
@@ -251,13 +250,13 @@ func (k *keeper) sweep() int {
 		}
 		pids, err := k.children.List()
 		if err != nil {
-			return 1 // as far as we know
+			return 1 // as far as is known
 		}
 		left, fresh, reaped := 0, false, false
-		for _, pid := range slices.Backward(pids) { // those that have come last are alive, most likely
+		for _, pid := range slices.Backward(pids) { // the latest are most likely alive
 			switch {
 			case pid == k.leader.PID && k.ended != nil:
-				delete(k.killedChildren, pid) // the PID may become another one's
+				delete(k.killedChildren, pid) // the PID may become another process's
 				continue
 			case k.killing && pid > 1 && !k.killedChildren[pid]:
 				unix.Kill(pid, unix.SIGKILL) // if it is not ours to kill, so be it
@@ -266,7 +265,7 @@ func (k *keeper) sweep() int {
 			left++
 		}
 		if left == 0 {
-			return 1 // the kernel has said that there is one
+			return 1 // the kernel has said that somebody is left
 		}
 		for _, pid := range pids {
 			if pid != k.leader.PID && k.reap(pid) {
@@ -277,9 +276,9 @@ func (k *keeper) sweep() int {
 			k.generations++
 		}
 		if reaped {
-			continue // its children are this process's by now, and not in the list
+			continue // its children are this process's by now, and are not in the list
 		}
-		const few = 3 // generations of a tree, as far as they are adopted one after the other
+		const few = 3 // generations of a tree, adopted one after the other
 		if !k.killing || !k.stalled && k.generations <= few {
 			return left
 		}
@@ -288,8 +287,8 @@ func (k *keeper) sweep() int {
 		if err != nil {
 			return 1
 		}
-		// A look through /proc may come up empty while all is in motion. It is the
-		// kernel that has said that somebody is left.
+		// A look through /proc may come up empty while members fork and end. The
+		// kernel has said that somebody is left.
 		if !k.killAll(rows) {
 			return max(1, len(rows))
 		}
@@ -299,8 +298,8 @@ func (k *keeper) sweep() int {
 	return 1
 }
 
-// hurry has the kernel prefer this process, if it may (CAP_SYS_NICE), to those that
-// it cannot keep up with.
+// hurry gives this process priority, if it may (CAP_SYS_NICE), over members that it
+// cannot keep up with.
 func (k *keeper) hurry() {
 	if k.hurried {
 		return
@@ -311,7 +310,7 @@ func (k *keeper) hurry() {
 	os.WriteFile("/proc/self/autogroup", []byte("-20"), 0) // of its session, where sessions are scheduled as one (sched(7))
 }
 
-// lastKill kills who is left, and waits for their end, but not for long.
+// lastKill kills whoever is left, and waits for their end, but not for long.
 func (k *keeper) lastKill() {
 	const patience = time.Second
 	k.killing = true
@@ -320,9 +319,8 @@ func (k *keeper) lastKill() {
 	ownRun{k}.Empty(ctx)
 }
 
-// bury reaps the children that have ended, but for the leader, so that nobody looks
-// at them, and they do not fill the table of processes while something else is
-// done.
+// bury reaps the children that have ended, except the leader: so looks need not
+// pass over them, and they do not fill the process table while the keeper is busy.
 func (k *keeper) bury() {
 	pids, _ := k.children.List()
 	for _, pid := range pids {
@@ -332,7 +330,8 @@ func (k *keeper) bury() {
 	}
 }
 
-// reap is reap, and forgets the PID, which may be a later child's from then on.
+// reap reaps a child if it has ended, and forgets its PID, which a later child may
+// get.
 func (k *keeper) reap(pid int) bool {
 	if !child.Reap(pid) {
 		return false
@@ -341,7 +340,8 @@ func (k *keeper) reap(pid int) bool {
 	return true
 }
 
-// killAll kills those that have not been killed, and reports whether there was one.
+// killAll kills those that have not been killed yet, and reports whether there were
+// any.
 func (k *keeper) killAll(rows []proctree.Process) (fresh bool) {
 	for _, row := range rows {
 		if !k.killed[row.ID] {

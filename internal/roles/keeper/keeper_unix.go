@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How the keeper knows the members is the system's: on Linux and FreeBSD it is the
-// reaper of what it starts, to which a member comes whose parent ends; on macOS it
-// has to follow them. A system's file has
+// How the keeper knows the members depends on the system. On Linux and FreeBSD it
+// is a reaper: a member whose parent ends becomes its child. On macOS it has to
+// follow them. A system's file has
 //
 //	becomeReaper  makes the process ready to be the leader's parent
 //	follow        is told the leader
@@ -33,21 +33,21 @@ import (
 //	members       lists the live members, for any goroutine
 //	reapLeader    reaps an ended leader
 
-// keeperState is what the process knows; keeper is that, and what the system's
-// file needs. Only the main goroutine uses it.
+// keeperState is what the process knows. keeper adds what the system's file needs.
+// Only the main goroutine uses it.
 type keeperState struct {
 	line   *os.File
 	owner  helper.Owner
 	leader proctree.ID
-	ended  *wire.Event // how the leader did, once it has
+	ended  *wire.Event // how the leader ended, once it has
 	empty  bool
 	// killing: whatever turns up is killed, until nothing does. stalled: nothing
-	// has happened for a while though somebody is left.
+	// has happened for a while, though somebody is left.
 	killing, stalled bool
-	keep, finishing  bool // leftovers are to be kept; the owner has no more use for the run
-	detach, letGo    bool // the run goes on when the owner is gone; it does so from now on
-	// more: the last look was cut short, as the owner may have something to say,
-	// and another one is due at once.
+	keep, finishing  bool // leftovers are to be kept; the owner needs the run no more
+	detach, letGo    bool // the run is to outlive the owner; it goes on alone from now on
+	// more: the last sweep was cut short, as the owner may have said something, and
+	// another one is due at once.
 	more bool
 }
 
@@ -67,7 +67,7 @@ func run(owner helper.Owner) {
 	k.serve(spec)
 }
 
-// prepare reads what the process is to keep, and makes it a keeper.
+// prepare reads the spec and makes this process a reaper.
 func (k *keeper) prepare() (*wire.Spec, error) {
 	var count [4]byte
 	if _, err := io.ReadFull(k.line, count[:]); err != nil {
@@ -105,11 +105,10 @@ func (k *keeper) spawn(spec *wire.Spec) error {
 			return os.NewSyscallError("setpgid", err)
 		}
 	}
-	// Not os.StartProcess, which would start another process to find out about
-	// pidfds.
+	// os.StartProcess would start another process to find out about pidfds.
 	if mapped(spec.Attr) {
-		// What a child of a process that is not dumpable has in /proc is root's,
-		// and the child's maps of ids are to be written there.
+		// The maps of ids are files in the child's /proc directory, which belong to
+		// root if the parent is not dumpable.
 		helper.SetDumpable(true)
 	}
 	pid, err := syscall.ForkExec(spec.Path, spec.Args, attr)
@@ -136,6 +135,7 @@ func (k *keeper) spawn(spec *wire.Spec) error {
 	return os.Chdir("/")
 }
 
+// obey does what the owner asks for.
 func (k *keeper) obey(request byte) {
 	switch request {
 	case wire.Kill:
@@ -150,7 +150,7 @@ func (k *keeper) obey(request byte) {
 		k.tell(&wire.Event{Kind: wire.Pong})
 	case wire.Finish:
 		if k.finishing {
-			return // it is at it
+			return // it is at that already
 		}
 		if k.finishing = true; !k.empty && !k.keep {
 			k.lastKill()
@@ -163,10 +163,10 @@ func (k *keeper) obey(request byte) {
 	}
 }
 
-// mayLeave reports whether the keeper, without an owner, may end and leave alone
-// who is there. If the run was let go, that may be so later: the leader dies with
-// the keeper, unless it was started to outlive the owner, and so do all in a PID
-// namespace whose init this is.
+// mayLeave reports whether a keeper without an owner may end and leave the members
+// alone. After LetGo it may have to stay first: the leader dies with the keeper,
+// unless it was started to outlive the owner, and so does everybody in a PID
+// namespace whose init the keeper is.
 func (k *keeper) mayLeave(init bool) bool {
 	return k.empty || k.detach || k.ended != nil && (k.keep || k.letGo && !init)
 }
@@ -180,6 +180,7 @@ func (k *keeper) end() {
 	syscall.Exit(1)
 }
 
+// answer tells the owner who the members are.
 func (k *keeper) answer() {
 	rows, _ := k.members()
 	e := &wire.Event{Kind: wire.MemberList}
@@ -189,12 +190,13 @@ func (k *keeper) answer() {
 	k.tell(e)
 }
 
+// tell sends the owner an event.
 func (k *keeper) tell(e *wire.Event) {
 	k.line.Write(wire.Frame(e)) // if the owner is gone, the next read says so
 }
 
-// tend sees to the run: takes in who has ended, kills those that are to be
-// killed, and tells the owner what is news.
+// tend looks after the run: it takes in who has ended, kills if k.killing, and
+// tells the owner what is new.
 func (k *keeper) tend() {
 	if k.empty {
 		return

@@ -19,8 +19,9 @@ func mountProc() error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	// What unshare has added is not for the leader, which this thread starts. The
-	// ambient set is a part of the inheritable one (capabilities(7)).
+	// The capabilities that unshare has added are not for the leader, which this
+	// thread starts. The ambient set is a part of the inheritable one
+	// (capabilities(7)).
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&header, &none[0]); err != nil {
@@ -29,9 +30,8 @@ func mountProc() error {
 	return nil
 }
 
-// killNamespace kills everybody in the PID namespace but its init, which this
-// process is. The kernel does it in one go, so that nobody forks away from it
-// (kill(2)).
+// killNamespace kills everybody in the PID namespace but its init, this process.
+// The kernel does it in one go, so nobody can fork away from it (kill(2)).
 func (k *keeper) killNamespace() {
 	if k.init && os.Getpid() == 1 {
 		unix.Kill(-1, unix.SIGKILL)

@@ -20,8 +20,8 @@ func (k *keeper) members() ([]proctree.Process, error) {
 	return proctree.BelowMainThread(os.Getpid())
 }
 
-// reapedAtATime is how many children a look reaps before it sees to the line again:
-// members that fork and end all the time would keep it for ever.
+// reapedAtATime is how many children observe reaps before the keeper reads the line
+// again: members that fork and end all the time would keep it for ever.
 const reapedAtATime = 256
 
 // observe reaps children until none has ended, or the leader has, which stays:
