@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AwaitExit returns when p, a child of this process, has ended, and leaves it
-// to be reaped. It blocks a thread in poll(2), as os.Process.Wait does in
-// waitid(2): waking a goroutine by way of the runtime's poller instead would
-// cost a tenth of what a short command takes.
+// AwaitExit returns when p, a child of this process, has ended, and leaves it to be
+// reaped. It blocks a thread in poll(2), as os.Process.Wait does in waitid(2). To
+// wake a goroutine through the runtime's poller instead would take a tenth of the
+// time of a short command.
 func AwaitExit(ctx context.Context, p *os.Process) error {
 	_, err := awaitExitAnd(ctx, p, -1, -1)
 	return err
 }
 
-// AwaitExitOrHangUp is AwaitExit, and returns too if line is not nil and its other
-// end is closed, or if the timeout, in milliseconds, is not negative and has
-// passed. Kernels without pidfds do not get to know that.
+// AwaitExitOrHangUp is AwaitExit, but also returns, with other set, when the other
+// end of line is closed, unless line is nil, or when timeout milliseconds have
+// passed, unless that is negative. Without pidfds it waits for p only.
 func AwaitExitOrHangUp(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
 	if line == nil {
 		return awaitExitAnd(ctx, p, -1, timeout)
@@ -69,7 +69,7 @@ func awaitExitByPID(ctx context.Context, p *os.Process) error {
 				continue
 			}
 			if err == unix.ECHILD {
-				err = nil // as above
+				err = nil // somebody has waited for it
 			}
 			ended <- os.NewSyscallError("waitid", err)
 			return

@@ -9,18 +9,18 @@ import (
 
 const anyChild = 0 // for wait4(2)
 
-// rusage is the struct __wrusage of sys/resource.h: what the process itself has
-// used, and its children.
+// rusage is the struct __wrusage of sys/resource.h: what the process has used, and
+// what its children have.
 type rusage struct{ self, children syscall.Rusage }
 
-// The kernel writes that many bytes to it.
+// The kernel writes 288 bytes to it.
 const (
 	_ = uint(unsafe.Sizeof(rusage{})) - 288
 	_ = 288 - uint(unsafe.Sizeof(rusage{}))
 )
 
-// Peek is a look at child pid, or any if that is 0, that does not reap it. The
-// PID is 0 if none has ended.
+// Peek returns how child pid has ended, or any child if pid is 0, without reaping
+// it. It returns PID 0 if none has ended.
 func Peek(pid int) (got int, status syscall.WaitStatus, usage syscall.Rusage, err error) {
 	const byPID, all = 0, 7 // P_PID, P_ALL, sys/wait.h
 	kind := uintptr(byPID)

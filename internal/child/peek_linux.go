@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// anyChild is for wait4(2): also one that another thread has cloned, and in
-// whatever way.
+// anyChild has wait4(2) wait for every child, whichever thread has cloned it, and
+// however.
 const anyChild = unix.WALL
 
-// Peek is a look at child pid, or any if that is 0, that does not reap it. The
-// PID is 0 if none has ended.
+// Peek returns how child pid has ended, or any child if pid is 0, without reaping
+// it. It returns PID 0 if none has ended.
 func Peek(pid int) (got int, status syscall.WaitStatus, usage syscall.Rusage, err error) {
 	kind := unix.P_PID
 	if pid == 0 {
@@ -25,8 +25,8 @@ func Peek(pid int) (got int, status syscall.WaitStatus, usage syscall.Rusage, er
 	return got, status, *(*syscall.Rusage)(unsafe.Pointer(&used)), err
 }
 
-// childOf reads the fields of siginfo_t that waitid(2) fills, which are in a
-// union, after three ints and what aligns it.
+// childOf reads the fields of siginfo_t that waitid(2) fills. They are in a union,
+// which follows three ints and padding.
 func childOf(info *unix.Siginfo) (pid int, status syscall.WaitStatus) {
 	const union = (12 + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uintptr(0)) - 1)
 	field := func(n uintptr) int32 {

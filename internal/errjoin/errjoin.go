@@ -3,7 +3,8 @@ package errjoin
 
 import "strings"
 
-// Join returns the errors that are not nil as one: itself if there is only one.
+// Join returns the errors that are not nil as one. If there is only one, it returns
+// that itself.
 func Join(errs ...error) error {
 	j := new(joined)
 	for _, err := range errs {

@@ -1,3 +1,3 @@
-// Package files asks pipes and terminals who has their other end, and what is in
-// them.
+// Package files finds out whether the other end of a pipe or terminal is open, and
+// what is in it.
 package files

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHasOtherEnd: what HasOtherEnd says of a pipe does not depend on signals,
-// which Go's runtime sends to its own threads.
+// TestHasOtherEnd: signals, which Go's runtime sends to its own threads, do not
+// change what HasOtherEnd says of a pipe.
 func TestHasOtherEnd(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

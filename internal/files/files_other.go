@@ -7,14 +7,14 @@ import (
 	"os"
 )
 
-// ReadAvailable is reached only where pipes have deadlines.
+// ReadAvailable is called only where pipes have deadlines.
 func ReadAvailable(*os.File) (data []byte, open bool, err error) { return nil, true, nil }
 
-// WriteError: it is not to be found out without writing.
+// WriteError is nil: only a write would tell.
 func WriteError(*os.File) error { return nil }
 
-// Duplicate is for what is held.
+// Duplicate is for what HasOtherEnd is true of.
 func Duplicate(*os.File) (*os.File, error) { return nil, errors.ErrUnsupported }
 
-// HasOtherEnd: it is not to be found out without waiting for who is reading.
+// HasOtherEnd is false: only a wait for the reader would tell.
 func HasOtherEnd(*os.File) bool { return false }

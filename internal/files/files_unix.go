@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadAvailable reads what is in the pipe without waiting for more, whatever
-// its deadline. open says that a writer may still hold it.
+// ReadAvailable reads what is in the pipe without waiting for more, whatever its
+// deadline. open says that a writer may still have it open.
 func ReadAvailable(pipe *os.File) (data []byte, open bool, err error) {
 	conn, err := pipe.SyscallConn()
 	if err != nil {
@@ -47,15 +47,15 @@ func ReadAvailable(pipe *os.File) (data []byte, open bool, err error) {
 	return data, open, err
 }
 
-// HasOtherEnd reports whether a process has the other end of the pipe open, or of
-// the terminal.
+// HasOtherEnd reports whether a process has the other end of the pipe or terminal
+// open.
 func HasOtherEnd(f *os.File) bool {
 	events, err := pollNow(f)
 	return err == nil && events&(unix.POLLHUP|unix.POLLNVAL) == 0
 }
 
-// WriteError returns what writing to f would, if nobody reads what is written
-// there.
+// WriteError returns the error that a write to f would return if nobody reads from
+// it, or nil if somebody does.
 func WriteError(f *os.File) error {
 	if events, err := pollNow(f); err != nil || events&(unix.POLLERR|unix.POLLHUP) == 0 {
 		return nil
@@ -63,7 +63,7 @@ func WriteError(f *os.File) error {
 	return &fs.PathError{Op: "write", Path: f.Name(), Err: unix.EPIPE}
 }
 
-// Duplicate returns another file for the pipe, for the runtime to poll.
+// Duplicate returns another file for the pipe, which the runtime can poll.
 func Duplicate(f *os.File) (*os.File, error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -88,10 +88,9 @@ func Duplicate(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(dup), f.Name()), nil
 }
 
-// pollNow returns what poll(2) says of f without being asked for anything: hang-up
-// and errors. A signal that is pending ends the call with EINTR even if it is not
-// to wait (do_poll in Linux's fs/select.c), and Go's runtime sends some to its own
-// threads all the time.
+// pollNow returns what poll(2) says of f unasked: hang-ups and errors. A pending
+// signal ends the call with EINTR even if it does not wait (do_poll in Linux's
+// fs/select.c), and Go's runtime often sends signals to its own threads.
 func pollNow(f *os.File) (events int, err error) {
 	conn, err := f.SyscallConn()
 	if err != nil {

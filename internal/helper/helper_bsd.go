@@ -13,7 +13,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// setName does nothing: arguments tell who is a helper, also when it ends.
+// setName does nothing: arguments identify a helper, also while it ends.
 func setName(string) {}
 
 // distrusted returns why the kernel would not trust this process with what its
@@ -39,9 +39,9 @@ type Owner struct{ PID int }
 // Gone reports whether the owner has ended: a child has another parent then.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
-// verifyOwner returns the owner, if it is one: the process at the other end of the
-// line, with the same ids, whose child this process is, or was before the owner
-// ended. Which program it runs is not asked: the kernel would not trust it less.
+// verifyOwner returns the owner: the process at the other end of the line. It must
+// have the same ids, and this process must be its child, or have been until the
+// owner ended. It may run any program: the kernel would not trust it less.
 func verifyOwner(line int, _ bool) (Owner, error) {
 	pid, uid, err := peerOf(line)
 	if err != nil {
@@ -58,7 +58,8 @@ func verifyOwner(line int, _ bool) (Owner, error) {
 }
 
 // End returns a channel that is closed when the owner has ended, as far as the
-// system tells: another process may hold the owner's end of the line.
+// system tells. The end of the line does not tell: another process may hold the
+// owner's end.
 func (o Owner) End() <-chan struct{} {
 	gone := make(chan struct{})
 	go func() {
@@ -78,11 +79,11 @@ func (o Owner) End() <-chan struct{} {
 	return gone
 }
 
-// protect does nothing: that helpers can be traced by the same user is a limit
-// here.
+// protect does nothing: here a process of the same user can trace a helper.
 func protect() {}
 
+// SetDumpable does nothing: only Linux has the attribute.
 func SetDumpable(bool) {}
 
-// yieldProcessor does nothing: the scheduler sees to it in time.
+// yieldProcessor does nothing: the scheduler switches threads in time.
 func yieldProcessor() {}

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketpair closes on exec with two calls, between which no other goroutine may
-// start a program.
+// socketpair marks the sockets close-on-exec in calls of their own. No other
+// goroutine may start a program meanwhile.
 func socketpair() ([2]int, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -23,11 +23,11 @@ func socketpair() ([2]int, error) {
 
 const receiveClosedOnExec = 0 // there is no such flag
 
+// mayBeOpen yields the descriptors that are open.
 func mayBeOpen() iter.Seq[int] { return listed("/dev/fd") }
 
 // peerOf returns who has the other end of the line. The kernel does not keep the
-// ids of who has made a pair of sockets: they are those of the parent, which is
-// asked for.
+// ids of whoever made a pair of sockets, so the uid is the parent's.
 func peerOf(line int) (pid, uid int, err error) {
 	const solLocal = 0
 	pid, err = unix.GetsockoptInt(line, solLocal, unix.LOCAL_PEERPID)
@@ -41,7 +41,7 @@ func peerOf(line int) (pid, uid int, err error) {
 	return pid, int(parent.Eproc.Ucred.Uid), nil
 }
 
-// tainted reports what issetugid(2) does.
+// tainted reports what issetugid(2) says.
 func tainted() bool {
 	//lint:ignore SA1019 there is no wrapper for it
 	yes, _, errno := unix.Syscall(unix.SYS_ISSETUGID, 0, 0, 0)

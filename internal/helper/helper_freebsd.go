@@ -28,9 +28,9 @@ func socketpair() ([2]int, error) {
 
 const receiveClosedOnExec = unix.MSG_CMSG_CLOEXEC
 
-// mayBeOpen yields the numbers there can be, as /dev/fd has but the first three
-// unless an fdescfs(4) is mounted there. Where the limit is out of proportion,
-// descriptors with high numbers are passed over.
+// mayBeOpen yields every number that a descriptor can have: /dev/fd lists only the
+// first three unless an fdescfs(4) is mounted there. If the limit is huge, it
+// leaves out the high numbers.
 func mayBeOpen() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		most := 1 << 16
@@ -43,7 +43,7 @@ func mayBeOpen() iter.Seq[int] {
 	}
 }
 
-// tainted reports what issetugid(2) does.
+// tainted reports what issetugid(2) says.
 func tainted() bool {
 	yes, _, errno := unix.Syscall(unix.SYS_ISSETUGID, 0, 0, 0)
 	return errno != 0 || yes != 0

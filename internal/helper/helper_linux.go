@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setName makes the role the process's name, by which it is known when it ends.
+// setName makes the role the process's name, which identifies it while it ends.
 func setName(role string) {
 	name, _ := unix.BytePtrFromString(role)
 	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
@@ -42,22 +42,22 @@ func mixedIDs() error {
 	return nil
 }
 
-// Owner is the owner as its helper sees it. The line's end says that it is
-// gone, but another process may have a copy of the owner's end: one that the owner
-// has forked and that has not executed anything, or one that has taken it. So the
-// helper also looks at the process.
+// Owner is the owner as its helper sees it. The end of the line says that it is
+// gone. But another process may have a copy of the owner's end: one that the owner
+// has forked and that has not executed anything yet, or one that has taken it. So
+// the helper also watches the process.
 type Owner struct {
 	PID   int // 0 if it is outside the helper's PID namespace
 	PidFD int // a pidfd, -1 if there is none
 }
 
-// Gone reports whether the owner has ended, at any rate: a child has another parent
+// Gone reports whether the owner has certainly ended: a child has another parent
 // then. It needs no descriptor.
 func (o Owner) Gone() bool { return os.Getppid() != o.PID }
 
-// verifyOwner returns the owner, if it is one: the process at the other end of the
-// line, with the same ids, whose child this process is, or was before the owner
-// ended, and which runs the same program, unless it has named this one by
+// verifyOwner returns the owner: the process at the other end of the line. It must
+// have the same ids, this process must be its child, or have been until the owner
+// ended, and it must run the same program, unless it has named this one by
 // HelperPath.
 func verifyOwner(line int, named bool) (Owner, error) {
 	o := Owner{PidFD: -1}
@@ -106,8 +106,8 @@ func (o Owner) ended(line int) bool {
 	}
 }
 
-// sameProgram reports whether the process runs the same program, as far as that can
-// be told.
+// sameProgram reports whether the process runs the same program. It is true if
+// nobody can tell.
 func sameProgram(pid int) bool {
 	var own, theirs unix.Stat_t
 	if unix.Stat("/proc/self/exe", &own) != nil || unix.Stat("/proc/"+strconv.Itoa(pid)+"/exe", &theirs) != nil {
@@ -118,12 +118,14 @@ func sameProgram(pid int) bool {
 
 // protect keeps others of the same user from taking this process over: they cannot
 // trace it, take its descriptors (pidfd_getfd(2)), or read its memory. They can
-// stop it, as long as the owner lives: the kernel wakes it when the owner dies.
+// stop it while the owner lives; when the owner dies, the kernel wakes it.
 func protect() {
 	SetDumpable(false)
 	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 }
 
+// SetDumpable says whether others of the same user may trace this process, and own
+// its files in /proc.
 func SetDumpable(on bool) {
 	var value uintptr
 	if on {
@@ -132,7 +134,7 @@ func SetDumpable(on bool) {
 	unix.Prctl(unix.PR_SET_DUMPABLE, value, 0, 0, 0)
 }
 
-// Await returns when the owner is gone, or has closed the line.
+// Await returns when the owner is gone or has closed the line.
 func (o Owner) Await(line int) {
 	fds := []unix.PollFd{{Fd: int32(line), Events: unix.POLLIN}, {Fd: int32(o.PidFD), Events: unix.POLLIN}}
 	for !o.Gone() {
@@ -155,9 +157,9 @@ func (o Owner) Await(line int) {
 	}
 }
 
-// PeekLine waits for the line where there is no poll(2): it fails if the limit of
-// descriptors is below the number that it is asked for, which others of the same
-// user can see to (prlimit(2)), or if a policy forbids it. A signal ends the wait.
+// PeekLine waits for the line where poll(2) fails. It fails if a policy forbids it,
+// or if it is asked about more descriptors than the limit allows; others of the
+// same user can lower that (prlimit(2)). A signal ends the wait.
 func PeekLine(line int, limit time.Duration) (ready, eof bool) {
 	timeout := unix.NsecToTimeval(int64(max(limit, time.Millisecond)))
 	unix.SetsockoptTimeval(line, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
@@ -177,9 +179,9 @@ func PeekLine(line int, limit time.Duration) (ready, eof bool) {
 // yieldProcessor lets another thread run, and keeps Go's processor.
 func yieldProcessor() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// LiftFileLimit lifts, as far as it is allowed to, a limit of descriptors that
-// somebody may have laid on this process (prlimit(2)). One of processor time cannot
-// be lifted in time.
+// LiftFileLimit raises, as far as it may, a limit of descriptors that somebody may
+// have set for this process (prlimit(2)). A limit of processor time cannot be
+// raised in time.
 func LiftFileLimit() {
 	const enough = 1024
 	var limit unix.Rlimit
@@ -197,4 +199,5 @@ func socketpair() ([2]int, error) {
 
 const receiveClosedOnExec = unix.MSG_CMSG_CLOEXEC
 
+// mayBeOpen yields the descriptors that are open.
 func mayBeOpen() iter.Seq[int] { return listed("/proc/self/fd") }

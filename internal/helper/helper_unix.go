@@ -24,10 +24,10 @@ import (
 
 // become makes this process a helper in the role, or ends it.
 //
-// A helper is known by the zeroth argument, and by a Unix socket for standard
-// input, which is its line to the owner: end-of-file says that the owner is gone,
+// A helper is known by its zeroth argument, and by a Unix socket as standard input.
+// The socket is its line to the owner: end-of-file says that the owner is gone,
 // however it went. Anybody can start the program that way, so a role is granted,
-// not claimed: a process that has rights which its parent may not have is never a
+// not claimed. A process that may have rights beyond its parent's is never a
 // helper, and the owner has to prove itself (see verifyOwner).
 func become(role string, main func(Owner)) {
 	owner, err := Owner{}, distrusted()
@@ -35,23 +35,23 @@ func become(role string, main func(Owner)) {
 		owner, err = verifyOwner(0, slices.Contains(os.Args[1:], namedByOwner))
 	}
 	if err != nil {
-		// Nor is the program's main for whoever has asked for a helper.
+		// Whoever has asked for a helper does not get the program's main either.
 		os.Stderr.WriteString("corral: refused to be a helper: " + err.Error() + "\n")
 		syscall.Exit(1)
 	}
 	protect()
-	// Init functions run on the main thread, and this one never returns; so the
+	// init functions run on the main thread, and this one never returns; so the
 	// parent-death signal, which belongs to the forking thread, is safe without
 	// runtime.LockOSThread, which would cost another thread.
 	//
-	// Signals are for the command, or for the owner, who passes them on. A program
-	// that is started from here gets the default back.
+	// Signals are for the command, or for the owner, which passes them on. A
+	// program started from here gets the defaults back.
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
 		disposition.Ignore(sig)
 	}
 	setName(role)
 	main(owner)
-	syscall.Exit(0) // unlike os.Exit, without what else wants to be done at the end: the race detector waits for a second
+	syscall.Exit(0) // os.Exit would do more: the race detector waits for a second
 }
 
 // asked reports whether standard input is a line to an owner: a Unix socket.
@@ -64,10 +64,10 @@ func asked() bool {
 // namedByOwner is the last argument of a helper that is not the owner's program.
 const namedByOwner = "HelperPath"
 
-var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, and a helper would not trust this process: make them the same before")
+var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, so a helper would not trust this process: make them equal first")
 
-// Program is the program that helpers are started from, or the reason why
-// there is none: helperPath if that is not empty, else the running program.
+// Program returns the program that helpers are started from, or why there is none.
+// It is helperPath if that is not empty, else the running program.
 func Program(helperPath string) (string, error) {
 	if err := mixedIDs(); err != nil {
 		return "", err
@@ -89,7 +89,7 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 			}
 		}
 	}
-	// It is the running program also when its file has been replaced or removed.
+	// This is the running program even if its file has been replaced or removed.
 	path := "/proc/self/exe"
 	info, err := os.Stat(path)
 	if err != nil {
@@ -98,8 +98,8 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 		}
 	}
 	if err == nil && info.Mode()&(os.ModeSetuid|os.ModeSetgid) != 0 {
-		// A helper would have the rights that this process may have given up, and
-		// the command would have them from the helper.
+		// A helper would have rights that this process may have given up, and would
+		// pass them on to the command.
 		return "", errors.New("the program is set-user-ID or set-group-ID: set corral.HelperPath")
 	}
 	if err == nil {
@@ -108,7 +108,8 @@ var ownProgram = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// Start starts a helper, with a line to it: the owner's end is non-blocking.
+// Start starts a helper and returns it with the owner's end of the line to it,
+// which is non-blocking.
 func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, extra ...*os.File) (*os.Process, *os.File, error) {
 	path, err := Program(helperPath)
 	if err != nil {
@@ -144,9 +145,9 @@ func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, ex
 	return p, ours, nil
 }
 
-// openNull is a file for what a helper has no use for. Without the null device it
-// is a pipe that nobody reads: Go's runtime does not start with a closed standard
-// file.
+// openNull opens a file for standard streams that a helper does not use. Without
+// the null device it is a pipe that nobody reads: Go's runtime does not start with
+// a closed standard stream.
 func openNull() (*os.File, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err == nil || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
@@ -159,17 +160,16 @@ func openNull() (*os.File, error) {
 	return w, err
 }
 
-// PrepareRuntime has Go's runtime get what it takes when it needs it, for a stop
-// may come when there is none to be had, and then the runtime ends the program: a
-// thread more than it has, and the descriptors of its poller, which it wants for
-// the first timer.
+// PrepareRuntime has Go's runtime get now what a stop will need: threads, and the
+// descriptors of its poller, which it makes for the first timer. A stop may come
+// when the system has none left, and then the runtime would end the program.
 func PrepareRuntime() {
 	time.AfterFunc(time.Hour, func() {}).Stop()
-	// Beside the main thread, which this goroutine is locked to, there is one for
-	// each of Go's processors, one may wait for timers, and one takes over when
-	// another blocks. They are made as there are as many processors for a moment,
-	// and all are busy: without LockOSThread, with which a thread more is made, at
-	// a time of its own.
+	// Beside the main thread, to which this goroutine is locked, there is a thread
+	// for each of Go's processors, one may wait for timers, and one takes over when
+	// another blocks. The runtime makes them because for a moment all of so many
+	// processors are busy. LockOSThread would make one thread more, at a time of
+	// its own.
 	var met atomic.Int32
 	var done sync.WaitGroup
 	for range threads {
@@ -184,24 +184,24 @@ func PrepareRuntime() {
 	runtime.GOMAXPROCS(processors)
 }
 
-// helperThreads is how many threads a helper has beside the main one, and the
-// GOMAXPROCS that it is started with.
+// threads is how many threads a helper has beside the main one, and the GOMAXPROCS
+// that it starts with.
 const threads = 4
 
-// environ is the owner's environment, which its dynamic linker may need,
-// without what makes Go's runtime behave differently.
+// environ is the owner's environment, which the dynamic linker may need, without
+// variables that change how Go's runtime behaves.
 func environ() []string {
 	runtimes := []string{"GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GORACE", "GOCOVERDIR"}
 	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(runtimes, name)
 	})
-	// The collector wants threads of its own, at a moment of its choosing: see
-	// PrepareRuntime. What a helper allocates is little.
+	// The garbage collector starts threads of its own, at a moment of its choosing:
+	// see PrepareRuntime. A helper allocates little.
 	return append(env, "GOMAXPROCS="+strconv.Itoa(threads), "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 
-// SendFiles sends descriptors over a line; receiveFiles gets them, closed on exec.
+// SendFiles sends descriptors over a line, for ReceiveFiles.
 func SendFiles(line *os.File, files []*os.File) error {
 	conn, err := line.SyscallConn()
 	if err != nil {
@@ -232,6 +232,7 @@ func SendFiles(line *os.File, files []*os.File) error {
 // bytes (unp_internalize in their uipc_usrreq.c).
 const filesPerMessage = 200
 
+// ReceiveFiles receives n descriptors and marks them close-on-exec.
 func ReceiveFiles(line int, n int) ([]*os.File, error) {
 	var files []*os.File
 	for len(files) < n {
@@ -268,9 +269,9 @@ func ReceiveFiles(line int, n int) ([]*os.File, error) {
 	return files, nil
 }
 
-// CloseInherited closes the descriptors that the helper has inherited from the
-// owner without knowing of them, once those who should have them do: somebody
-// may wait for their end-of-file. The runtime's own are closed on exec.
+// CloseInherited closes the descriptors that the helper has inherited without
+// knowing of them: somebody may wait for their end-of-file. Whoever should have
+// them has got them before. The runtime's own are close-on-exec, and stay.
 func CloseInherited() {
 	for fd := range mayBeOpen() {
 		if fd <= 2 {
@@ -282,7 +283,7 @@ func CloseInherited() {
 	}
 }
 
-// IgnoredSignals lists those that this process ignores now.
+// IgnoredSignals lists the signals that this process ignores now.
 func IgnoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
 	for sig := syscall.Signal(1); sig <= 64; sig++ {

@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Owner would be the owner as its helper sees it: helpers do not outlive it here.
+// Owner is empty: helpers do not outlive their owner here.
 type Owner struct{}
 
-// Program is the program that helpers are started from: helperPath if that is not
-// empty, else the running program.
+// Program returns the program that helpers are started from: helperPath if that is
+// not empty, else the running program.
 func Program(helperPath string) (string, error) {
 	if helperPath != "" {
 		return helperPath, nil
@@ -25,6 +25,7 @@ func asked() bool {
 	return len(os.Args) == 2 && err == nil && kind == windows.FILE_TYPE_PIPE
 }
 
+// become makes this process a helper.
 func become(_ string, main func(Owner)) {
 	main(Owner{})
 	os.Exit(0)

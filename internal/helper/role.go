@@ -9,10 +9,9 @@ import (
 
 var roles []string
 
-// Role says that this program has a role for helpers: main. It is called from the
-// init functions of the package that has main. A helper is the running program once
-// more, with the role's name as its zeroth argument; in a helper, Role runs main
-// and does not return.
+// Role registers main as a role for helpers, from an init function of the package
+// that has main. A helper is the running program once more, with the role's name as
+// its zeroth argument. In such a helper, Role runs main and does not return.
 func Role(name string, main func(Owner)) {
 	if slices.Contains(roles, name) {
 		panic("helper: there are two roles " + name)
@@ -25,15 +24,15 @@ func Role(name string, main func(Owner)) {
 
 // Is reports whether p is a helper, of whatever owner.
 func Is(p proctree.Process) bool {
-	name := p.Name // once it is ending
+	name := p.Name // all that is left while it ends
 	if len(p.Args) > 0 {
 		name = p.Args[0]
 	}
 	return slices.Contains(roles, name)
 }
 
-// PathError says that the program that is to be a helper is not there. That is the
-// owner's mistake, and no reason for a weaker containment.
+// PathError says that the program at HelperPath is missing. That is the owner's
+// mistake, and no reason for a weaker containment.
 type PathError struct{ err error }
 
 func (e *PathError) Error() string { return "corral: HelperPath: " + e.err.Error() }

@@ -17,7 +17,7 @@ type End struct {
 	info os.FileInfo
 }
 
-// EndOf returns the name of f. If it is not to be had, nobody holds it.
+// EndOf returns the name of f. If f has none, Of finds nobody.
 func EndOf(f *os.File) (e End) {
 	files.WithFD(f, func(fd int) (err error) {
 		e.link, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
@@ -27,9 +27,9 @@ func EndOf(f *os.File) (e End) {
 	return e
 }
 
-// Of returns the processes that can write to one of the ends, other than
-// this one, as far as their descriptors are to be seen (proc(5), /proc/pid/fd:
-// those of other users are not).
+// Of returns the processes that can write to one of the ends, other than this one,
+// as far as this process may see their descriptors (proc(5), /proc/pid/fd): not
+// those of other users.
 func Of(ends []End) []proctree.Process {
 	ends = slices.DeleteFunc(ends, func(e End) bool { return e.link == "" || e.info == nil })
 	if len(ends) == 0 {
@@ -52,6 +52,7 @@ func Of(ends []End) []proctree.Process {
 	return found
 }
 
+// holds reports whether the process can write to one of the ends.
 func holds(pid int, ends []End) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	fds, err := os.ReadDir(filepath.Join(dir, "fd"))
@@ -66,7 +67,7 @@ func holds(pid int, ends []End) bool {
 		}
 		for _, e := range ends {
 			if link != e.link {
-				continue // so that nothing is looked at that may take its time, as a file on a network
+				continue // do not stat what may take long, such as a file on a network
 			}
 			info, err := os.Stat(path)
 			if err == nil && os.SameFile(info, e.info) && writable(filepath.Join(dir, "fdinfo", fd.Name())) {
@@ -77,7 +78,7 @@ func holds(pid int, ends []End) bool {
 	return false
 }
 
-// writable reads the flags of open(2) in an fdinfo file.
+// writable reports whether an fdinfo file has flags of open(2) that allow writes.
 func writable(fdinfo string) bool {
 	text, err := os.ReadFile(fdinfo)
 	if err != nil {

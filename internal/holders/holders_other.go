@@ -11,6 +11,8 @@ import (
 // End would name an open file, if there were a way to find out who has it open.
 type End struct{}
 
+// EndOf returns nothing: holders cannot be found here.
 func EndOf(*os.File) End { return End{} }
 
+// Of finds nobody.
 func Of([]End) []proctree.Process { return nil }

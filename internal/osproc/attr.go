@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// CopyAttr returns a copy of attr, of which nil stands for none.
+// CopyAttr returns a copy of attr; nil stands for no attributes.
 func CopyAttr(attr *syscall.SysProcAttr) *syscall.SysProcAttr {
 	c := new(syscall.SysProcAttr)
 	if attr != nil {
@@ -14,8 +14,8 @@ func CopyAttr(attr *syscall.SysProcAttr) *syscall.SysProcAttr {
 	return c
 }
 
-// OwnAttr gives cmd a copy of its attributes, for the caller to change, and returns
-// it.
+// OwnAttr gives cmd a copy of its attributes and returns it, for the caller to
+// change.
 func OwnAttr(cmd *exec.Cmd) *syscall.SysProcAttr {
 	cmd.SysProcAttr = CopyAttr(cmd.SysProcAttr)
 	return cmd.SysProcAttr

@@ -1,3 +1,3 @@
-// Package osproc does with an os.Process and its attributes what package os has no
-// function for, or not in every version that is supported.
+// Package osproc does with an os.Process and its attributes what package os cannot
+// do, or not in every supported version of Go.
 package osproc

@@ -4,9 +4,9 @@ package osproc
 
 import "os"
 
-// ErrNoHandle is the error of WithHandle if there is no handle to be had.
+// ErrNoHandle is the error of WithHandle if there is no handle.
 var ErrNoHandle = os.ErrNoHandle
 
-// WithHandle calls f with a handle of p, a pidfd on Linux, which is p's until f
-// returns. If p has been waited for, it is an os.ErrProcessDone.
+// WithHandle calls f with a handle of p, a pidfd on Linux, which stays p's until f
+// returns. If p has been waited for, the error is os.ErrProcessDone.
 func WithHandle(p *os.Process, f func(handle uintptr)) error { return p.WithHandle(f) }

@@ -4,7 +4,7 @@ package osproc
 
 import "os"
 
-// HoldHandle is for toolchains before Go 1.26, on Linux: see there.
+// HoldHandle does nothing: only Linux before Go 1.26 needs it.
 func HoldHandle(*os.Process) {}
 
 // DropHandle undoes HoldHandle.

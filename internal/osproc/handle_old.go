@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-// ErrNoHandle is the error of WithHandle if there is no handle to be had.
+// ErrNoHandle is the error of WithHandle if there is no handle.
 var ErrNoHandle = errors.New("process handle unavailable")
 
-// held has the handles of HoldHandle, as *os.File by *os.Process.
-var held sync.Map
+// heldHandles are the handles of HoldHandle: an *os.File for each *os.Process.
+var heldHandles sync.Map
 
-// WithHandle calls f with a handle of p, a pidfd on Linux, which is p's until f
-// returns. If p has been waited for, it is an os.ErrProcessDone.
+// WithHandle calls f with a handle of p, a pidfd on Linux, which stays p's until f
+// returns. If p has been waited for, the error is os.ErrProcessDone.
 func WithHandle(p *os.Process, f func(handle uintptr)) error {
-	if file, ok := held.Load(p); ok {
+	if file, ok := heldHandles.Load(p); ok {
 		conn, err := file.(*os.File).SyscallConn()
 		if err != nil || conn.Control(f) != nil {
 			return os.ErrProcessDone // DropHandle has been called
@@ -34,9 +34,8 @@ func WithHandle(p *os.Process, f func(handle uintptr)) error {
 	return nil
 }
 
-// openHandle opens a handle by the PID. Nothing else had that at the time if p
-// holds it afterwards: then p has been neither waited for nor released, as Signal
-// says.
+// openHandle opens a handle by the PID. If Signal says afterwards that p has been
+// neither waited for nor released, the PID was p's all the time.
 func openHandle(p *os.Process) (uintptr, error) {
 	handle, err := openPID(p.Pid)
 	if serr := p.Signal(syscall.Signal(0)); serr != nil && serr != error(unsupported) {

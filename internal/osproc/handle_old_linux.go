@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsupported is nothing that Signal returns for a process that p holds.
+// unsupported is an error that Signal never returns for a process that p holds.
 const unsupported = unix.ENOSYS
 
 func openPID(pid int) (uintptr, error) {
@@ -18,19 +18,18 @@ func openPID(pid int) (uintptr, error) {
 
 func closeHandle(handle uintptr) { unix.Close(int(handle)) }
 
-// HoldHandle opens the handle of a process that has just been started, so that
-// WithHandle does not need a descriptor when there may be none. Since Go 1.26 the
-// process has it itself.
+// HoldHandle opens the handle of a process that has just started, so that
+// WithHandle needs no descriptor later, when there may be none. Since Go 1.26 the
+// process itself has one.
 func HoldHandle(p *os.Process) {
 	if handle, err := openHandle(p); err == nil {
-		held.Store(p, os.NewFile(handle, "pidfd"))
+		heldHandles.Store(p, os.NewFile(handle, "pidfd"))
 	}
 }
 
-// DropHandle closes the handle of HoldHandle. It is called when the process has
-// been waited for.
+// DropHandle closes the handle of HoldHandle, once the process has been waited for.
 func DropHandle(p *os.Process) {
-	if file, ok := held.LoadAndDelete(p); ok {
-		file.(*os.File).Close() // after the last With
+	if file, ok := heldHandles.LoadAndDelete(p); ok {
+		file.(*os.File).Close() // takes effect after the last WithHandle
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // unsupported is what Signal returns here for every signal but os.Kill, if p has
-// not been waited for and not been released.
+// been neither waited for nor released.
 const unsupported = syscall.Errno(syscall.EWINDOWS)
 
 func openPID(pid int) (uintptr, error) {

@@ -12,9 +12,9 @@ import (
 	"unsafe"
 )
 
-// The leader under a keeper is not the owner's child, so package os has no way
-// to learn how it has ended. What follows tells it, after making sure that its
-// types look as they are known to.
+// The leader under a keeper is not the owner's child, so package os cannot learn
+// how it has ended. This file tells it, once it has checked that the types of
+// package os have the fields that it knows.
 
 var (
 	processState = field[atomic.Uint32](reflect.TypeFor[os.Process](), "state")
@@ -23,9 +23,10 @@ var (
 	stateStatus  = field[syscall.WaitStatus](reflect.TypeFor[os.ProcessState](), "status")
 	stateRusage  = field[*syscall.Rusage](reflect.TypeFor[os.ProcessState](), "rusage")
 
+	// CanMarkDone says that MarkDone works with this version of Go.
 	CanMarkDone = processState != nil && processMutex != nil
 
-	// The handle is a pidfd, counted by who uses it: see os.processHandle.
+	// The handle is a pidfd with a count of its users: see os.processHandle.
 	processHandle  = pointer(reflect.TypeFor[os.Process](), "handle")
 	processCleanup = field[runtime.Cleanup](reflect.TypeFor[os.Process](), "cleanup")
 	handleNumber   = fieldBehind[uintptr](reflect.TypeFor[os.Process](), "handle", "handle")
@@ -35,8 +36,8 @@ var (
 	stateKnown  = statePID != nil && stateStatus != nil && stateRusage != nil
 )
 
-// field returns access to the field called name of the struct type t, or nil if
-// there is none of type T.
+// field returns access to the field called name of the struct type t, or nil if t
+// has no such field of type T.
 func field[T any](t reflect.Type, name string) func(unsafe.Pointer) *T {
 	f, ok := t.FieldByName(name)
 	if !ok || f.Type != reflect.TypeFor[T]() {
@@ -45,8 +46,8 @@ func field[T any](t reflect.Type, name string) func(unsafe.Pointer) *T {
 	return func(p unsafe.Pointer) *T { return (*T)(unsafe.Add(p, f.Offset)) }
 }
 
-// pointer returns access to the pointer called name of the struct type t, to what
-// has no name here, or nil if there is none.
+// pointer returns access to the pointer called name of the struct type t, whatever
+// its type, or nil if t has no such pointer.
 func pointer(t reflect.Type, name string) func(unsafe.Pointer) unsafe.Pointer {
 	f, ok := t.FieldByName(name)
 	if !ok || f.Type.Kind() != reflect.Pointer {
@@ -64,9 +65,8 @@ func fieldBehind[T any](t reflect.Type, by, name string) func(unsafe.Pointer) *T
 	return field[T](f.Type.Elem(), name)
 }
 
-// FindForeign returns the process with the given PID, which somebody else
-// keeps from being reaped. It has a pidfd where os/exec's has one, if MarkDone can
-// release that.
+// FindForeign returns a process that is not a child, and whose parent does not reap
+// it yet. It has a pidfd where os/exec's has one, if MarkDone can release that.
 func FindForeign(pid int) (*os.Process, error) {
 	if handleKnown || !CanMarkDone {
 		return os.FindProcess(pid)
@@ -74,8 +74,8 @@ func FindForeign(pid int) (*os.Process, error) {
 	return &os.Process{Pid: pid}, nil
 }
 
-// MarkDone makes p's methods return os.ErrProcessDone, as after Wait. It is
-// called while the PID is still the process's.
+// MarkDone makes p's methods return os.ErrProcessDone, as after Wait. The caller
+// makes sure that the PID is still the process's.
 func MarkDone(p *os.Process) {
 	if !CanMarkDone {
 		return
@@ -91,7 +91,7 @@ func MarkDone(p *os.Process) {
 		}
 		return
 	}
-	// Who is about to signal the PID has done so when the lock is free.
+	// Whoever is about to signal the PID has done so when the lock is free.
 	mu := processMutex(unsafe.Pointer(p))
 	mu.Lock()
 	mu.Unlock() //lint:ignore SA2001 as os.Process.Wait does it
@@ -100,7 +100,7 @@ func MarkDone(p *os.Process) {
 // HasHandle reports whether p has a handle that MarkDone would release.
 func HasHandle(p *os.Process) bool { return handleOf(p) != nil }
 
-// handleOf is p's handle, if it has one and it is known how to release that.
+// handleOf is p's handle, or nil if it has none that MarkDone can release.
 func handleOf(p *os.Process) unsafe.Pointer {
 	if !handleKnown {
 		return nil
@@ -108,8 +108,8 @@ func handleOf(p *os.Process) unsafe.Pointer {
 	return processHandle(unsafe.Pointer(p))
 }
 
-// NewState returns what os.Process.Wait would have returned, or instead if that
-// cannot be made.
+// NewState returns what os.Process.Wait would have returned, or instead if it
+// cannot make that.
 func NewState(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instead *os.ProcessState) *os.ProcessState {
 	if !stateKnown {
 		return instead
@@ -124,9 +124,9 @@ func NewState(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instea
 // Released reports whether Release has been called.
 func Released(p *os.Process) bool { return PIDOf(p) == -1 }
 
-// PIDOf is p.Pid, which Release sets to -1 without any synchronisation: what is
-// read here is the one number or the other, and the race detector, which would
-// blame the caller, is not to see it.
+// PIDOf is p.Pid. Release sets that to -1 without synchronisation. This reads the
+// one number or the other; the race detector, which would blame the caller, must
+// not see it.
 //
 //go:norace
 //go:noinline

@@ -10,8 +10,9 @@ import (
 )
 
 // SetHandle gives p a copy of h, the handle that came with the process and has
-// every right, as it has under os/exec: the one from os.FindProcess may do little
-// more than wait. Where package os is not as it is known to be, p keeps that.
+// every right, as under os/exec. The handle from os.FindProcess allows little more
+// than a wait. Where os.Process has other fields than it is known to have, p keeps
+// that.
 func SetHandle(p *os.Process, h windows.Handle) {
 	outer, ok := reflect.TypeFor[os.Process]().FieldByName("handle")
 	if !ok || outer.Type.Kind() != reflect.Pointer || outer.Type.Elem().Kind() != reflect.Struct {
@@ -32,6 +33,6 @@ func SetHandle(p *os.Process, h windows.Handle) {
 	windows.CloseHandle(full)
 }
 
-// Released reports whether Release has been called. Signals other than os.Kill are
-// refused in any case, but in other words.
+// Released reports whether Release has been called. Signals other than os.Kill fail
+// in any case, but with another error.
 func Released(p *os.Process) bool { return p.Signal(syscall.Signal(0)) == syscall.EINVAL }

@@ -3,7 +3,7 @@ package pty
 
 import "os"
 
-// Settings are how a terminal is to be: see corral.PTY.
+// Settings are the settings of a terminal: see corral.PTY.
 type Settings struct {
 	Like       *os.File
 	Rows, Cols uint16

@@ -8,8 +8,8 @@ import (
 )
 
 // kqueue(2) does not tell of all that happens to a pseudo-terminal here
-// (golang/go#22099). It takes no deadline, and needs none: when the leader ends,
-// the kernel revokes the terminal, whoever has it open.
+// (golang/go#22099). The master takes no deadline, and needs none: when the leader
+// ends, the kernel revokes the terminal, whoever has it open.
 const terminalsPolled = false
 
 func openMaster() (int, error) { return openDevice("/dev/ptmx") }

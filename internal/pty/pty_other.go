@@ -9,6 +9,7 @@ import (
 	"syscall"
 )
 
+// Open fails: there are no pseudo-terminals here.
 func Open(Settings) (master, tty *os.File, err error) {
 	return nil, nil, fmt.Errorf("%w on this system", errors.ErrUnsupported)
 }

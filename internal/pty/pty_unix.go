@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens both ends of a new pseudo-terminal with the settings. Reading from the
-// master is a matter for the runtime's poller, where that works, so that it can be
-// given a deadline; the command's end is blocking, as programs expect it.
+// Open opens both ends of a new pseudo-terminal with the settings. The runtime
+// polls the master, where that works, so that reads can have a deadline. The
+// command's end is blocking, as programs expect.
 func Open(s Settings) (master, tty *os.File, err error) {
 	master, tty, err = openEnds()
 	if err != nil {
@@ -29,6 +29,7 @@ func Open(s Settings) (master, tty *os.File, err error) {
 	return master, tty, nil
 }
 
+// openEnds opens both ends of a new pseudo-terminal.
 func openEnds() (master, tty *os.File, err error) {
 	fd, err := openMaster()
 	if err != nil {
@@ -47,7 +48,7 @@ func openEnds() (master, tty *os.File, err error) {
 	return os.NewFile(uintptr(fd), "pseudo-terminal"), os.NewFile(uintptr(end), "the command's end of a pseudo-terminal"), nil
 }
 
-// openDevice opens a terminal that is not to become this process's own.
+// openDevice opens a terminal without making it this process's own.
 func openDevice(name string) (fd int, err error) {
 	for {
 		fd, err = unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -61,6 +62,7 @@ func openDevice(name string) (fd int, err error) {
 	return fd, nil
 }
 
+// apply gives tty its size and modes.
 func (s Settings) apply(tty *os.File) error {
 	size := unix.Winsize{Row: 24, Col: 80}
 	var modes *unix.Termios
@@ -100,6 +102,7 @@ func (s Settings) apply(tty *os.File) error {
 	})
 }
 
+// Resize sets the size of a terminal.
 func Resize(master *os.File, rows, cols uint16) error {
 	return files.WithFD(master, func(fd int) error {
 		return os.NewSyscallError("ioctl TIOCSWINSZ", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}))
@@ -126,15 +129,15 @@ func EndOfFile(master *os.File) (char byte, lines bool, err error) {
 // open: pty(7).
 func IsHangUp(err error) bool { return errors.Is(err, syscall.EIO) }
 
-// SessionAttr returns the attributes of the leader of a session with standard input
-// as its terminal.
+// SessionAttr returns attr for the leader of a session that has standard input as
+// its terminal.
 func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	session := osproc.CopyAttr(attr)
 	for name, asked := range map[string]bool{
 		"Setpgid": session.Setpgid, "Foreground": session.Foreground, "Setctty": session.Setctty, "Noctty": session.Noctty,
 	} {
 		if asked {
-			return nil, fmt.Errorf("corral: SysProcAttr.%s and a PTY cannot be had together: the command leads the session of its terminal", name)
+			return nil, fmt.Errorf("corral: SysProcAttr.%s does not go with a PTY: the command leads the session of its terminal", name)
 		}
 	}
 	session.Setsid, session.Setctty, session.Ctty = true, true, 0

@@ -1,2 +1,2 @@
-// Package reach gets at processes that fork and end while somebody looks at them.
+// Package reach lists and signals processes that fork and end meanwhile.
 package reach

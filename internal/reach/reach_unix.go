@@ -12,12 +12,12 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// Look returns the members that look returns. None is only believed if look
-// says that there is none: a member that forks and exits all the time is mostly
-// gone before it has been looked at.
+// Look returns the members that look returns. It believes in an empty list only if
+// look says that there is none: a member that forks and exits all the time is
+// mostly gone before it has been identified.
 func Look(look func() (rows []proctree.Process, none bool, err error)) ([]proctree.Process, error) {
-	// This takes as long as it takes a member that has ended to be taken off the
-	// kernel's list, microseconds, or for the keeper to notice.
+	// A member that has ended leaves the kernel's list within microseconds. The
+	// keeper may take longer to notice.
 	const patience = 100 * time.Millisecond
 	began := time.Now()
 	for {
@@ -32,12 +32,12 @@ func Look(look func() (rows []proctree.Process, none bool, err error)) ([]proctr
 	}
 }
 
-// Signal sends the signals to each process that look returns, and to those
-// that it returns when it looks again: they have been forked meanwhile. None gets
-// them twice. The errors are those of members.signal.
+// Signal sends the signals to each process that look returns. Then it looks again,
+// for those that have been forked meanwhile, until a look finds nobody new. No
+// process gets the signals twice. The errors are those of stop.Members.Signal.
 func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
-	// One that forks and exits all the time has always a new child, and many of
-	// them make a look take long.
+	// A process that forks and exits all the time always has a new child, and many
+	// of them make a look take long.
 	const most, long = 20, 300 * time.Millisecond
 	began := time.Now()
 	reached := make(map[proctree.ID]bool)
@@ -67,6 +67,8 @@ func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
 	return result
 }
 
+// SignalProcess sends the signals to the process, unless its PID is another's by
+// now.
 func SignalProcess(id proctree.ID, sigs ...os.Signal) error {
 	if err := pgroup.CheckID(id.PID); err != nil {
 		return err

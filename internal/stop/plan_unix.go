@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// String is the plan as ParsePlan reads it, for who has to stop the run when the
-// owner is gone: signals by their number, each with its wait, as in
-// "2-500ms,15-5s". A signal of another type than syscall.Signal is 0, which does
-// nothing.
+// String is the plan as ParsePlan reads it: signals by their numbers, each with its
+// wait, as in "2-500ms,15-5s". Helpers read it, which stop the run when the owner
+// is gone. A signal that is not a syscall.Signal becomes 0, which does nothing.
 func (p Plan) String() string {
 	var text []string
 	for _, step := range p {
@@ -23,7 +22,7 @@ func (p Plan) String() string {
 	return strings.Join(text, ",")
 }
 
-// ParsePlan reads what Plan.String has written.
+// ParsePlan reads what Plan.String returns.
 func ParsePlan(text string) (Plan, error) {
 	var p Plan
 	if text == "" {

@@ -1,7 +1,7 @@
 // Package stop is the one stop of a run: the steps of a plan, then the kill, and a
-// record of whom it met and what became of them. It sees nothing of a run but its
-// members, and serves the owner as well as the keeper, which stops a run that has
-// lost its owner.
+// record of whom it met and what became of them. It sees only the members of a run.
+// The owner uses it, and so does the keeper, which stops a run that has lost its
+// owner.
 package stop
 
 import (
@@ -26,23 +26,22 @@ const (
 	// signal, outlasts it.
 	KillPatience = 5 * time.Second
 
-	// signalPatience is how long a signal may take to reach the members, at least:
-	// if they fork faster than they are signalled, there is no end to it.
+	// signalPatience is the least time that a signal is given to reach the members.
+	// If they fork faster than they are signalled, it never ends.
 	signalPatience = time.Second
 
-	// LookPatience bounds how long a signal is held back for the sake of the
-	// Report. A look may take as long as the members make it: there may be
-	// thousands, or one whose arguments cannot be read.
+	// LookPatience bounds how long a signal waits for a look, which the Report
+	// needs. Members decide how long a look takes: there may be thousands, or one
+	// whose arguments cannot be read.
 	LookPatience = time.Second
 
-	// LastLookPatience bounds the look that decides whether any member is left,
-	// where nothing else does.
+	// LastLookPatience bounds the look that alone decides whether a member is left.
 	LastLookPatience = time.Second
 )
 
 // Members are what a stop is about.
 type Members interface {
-	// signal sends the signals, in this order, to every member, each once. The
+	// Signal sends the signals, in this order, to every member, each once. The
 	// error is os.ErrProcessDone if there is none, os.ErrPermission if none may be
 	// signalled.
 	Signal(...os.Signal) error
@@ -50,8 +49,8 @@ type Members interface {
 	// Kill ends every member, forks in flight included. It may be called again.
 	Kill() error
 
-	// members returns the live ones, without what takes another look, their
-	// arguments among it. A leader that has ended is not one, reaped or not.
+	// Members returns the live members, without details such as arguments, which
+	// take another look. A leader that has ended is not among them, reaped or not.
 	Members() ([]proctree.Process, error)
 
 	// Empty returns nil when no member is left, or ctx's error. It waits for
@@ -64,11 +63,11 @@ const (
 	Signalled = "signalled" // it ended during a step of the plan
 	Forced    = "forced"    // the containment's kill was needed
 	Survived  = "survived"  // it could not be killed; Reason says why
-	Ended     = "ended"     // by itself, when it was due to be killed and may not be
+	Ended     = "ended"     // by itself, when it was due to be killed but may not be
 )
 
-// Leftover is a member, other than the leader, that a stop has seen, and what
-// became of it. The leader is one if it could not be stopped.
+// Leftover is a member that a stop has seen, and what became of it. The leader is
+// one only if it could not be stopped.
 type Leftover struct {
 	proctree.ID
 	Command []string
@@ -83,19 +82,19 @@ func (r Leftover) String() string {
 	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
 }
 
-// Stopper is the one stop of a run. It sees only the containment.
+// Stopper is the one stop of a run.
 type Stopper struct {
 	cont   Members
 	plan   Plan
 	leader int                   // its PID; it is not a leftover
 	why    func(Leftover) string // why a member is still alive; empty if it is not
-	silent bool                  // nobody will ask for the leftovers, so nobody looks for them
+	silent bool                  // nobody will ask for the leftovers, so it does not look for them
 	log    *slog.Logger
 
-	forced    chan struct{} // closed by force
+	forced    chan struct{} // closed by Force
 	forceOnce sync.Once
 
-	busy    sync.WaitGroup            // with the containment; some of it may outlast the stop
+	busy    sync.WaitGroup            // calls to the containment; they may outlast the stop
 	looking chan sight                // a look that goes on, or nil
 	naming  <-chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool      // among the leftovers
@@ -103,13 +102,14 @@ type Stopper struct {
 
 	Done        chan struct{} // closed when what follows is final
 	Leftovers   []Leftover
-	LookErr     error // why it is not known whether more is left
-	SignalErr   error // why the last step that could not be taken could not
+	LookErr     error // why it is unknown whether more is left
+	SignalErr   error // why members could not be signalled, in the last step that failed
 	Killed      bool
 	LeaderAlive bool
 	leaderSeen  Leftover // when it was last seen alive
 }
 
+// New returns a stop of the run by the plan. The caller runs it once.
 func New(cont Members, plan Plan, leader int, log *slog.Logger) *Stopper {
 	return &Stopper{
 		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log, helpers: make(map[proctree.ID]bool), beyond: make(map[proctree.ID]bool),
@@ -124,8 +124,8 @@ func NewQuiet(cont Members, plan Plan, leader int) *Stopper {
 	return s
 }
 
-// Run stops the run. It takes at most the plan's waits, KillPatience, and what its
-// looks may take.
+// Run stops the run. It takes at most the waits of the plan, KillPatience, and the
+// patience for its looks.
 func (s *Stopper) Run() {
 	defer close(s.Done)
 	defer s.dropHelpers()
@@ -139,7 +139,7 @@ func (s *Stopper) Run() {
 		}
 		last = SignalName(step.Signal)
 		if s.takeStep(step) {
-			if s.isForced() { // whoever did that has killed the run as well: see run.signal
+			if s.isForced() { // whoever forced the stop has killed the run as well: see run.signal in the root package
 				s.Killed = true
 				s.allGone(Forced, "")
 			} else {
@@ -181,20 +181,20 @@ type sight struct {
 	err  error
 }
 
-// look takes down the members there are, so that the Report can name them once
-// they are gone, and reports whether there are none. Those an earlier look saw
-// and this one does not have met the given fate.
+// look records the members, so that the Report can name them once they are gone,
+// and reports whether there are none. Those that an earlier look saw and this one
+// does not have met the given fate.
 //
-// It takes no longer than patience. What it has not seen by then, the next one
-// does.
+// It takes no longer than patience. What it has not seen by then, the next look
+// records.
 func (s *Stopper) look(fate string, signal string, patience time.Duration) (none bool) {
 	if s.silent {
-		return false // if there are none, the next step finds out
+		return false // the next step finds out
 	}
 	enough := time.NewTimer(patience)
 	defer enough.Stop()
 	var seen sight
-	for fresh := false; !fresh; { // what an earlier look sees may not be there any more
+	for fresh := false; !fresh; { // what an earlier look has seen may be gone
 		if fresh = s.looking == nil; fresh {
 			s.looking = make(chan sight, 1)
 			seen := s.looking
@@ -218,7 +218,7 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 	return false
 }
 
-// recordNames takes down the names of the members.
+// recordNames records the command lines of the members.
 func (s *Stopper) recordNames(rows []proctree.Process, enough <-chan time.Time) {
 	for fresh := len(rows) == 0; !fresh; {
 		if fresh = s.naming == nil; fresh {
@@ -235,15 +235,15 @@ func (s *Stopper) recordNames(rows []proctree.Process, enough <-chan time.Time) 
 }
 
 // detailing returns a channel that gets the rows with their details. A process can
-// make whoever looks at it wait, for as long as it lives.
+// keep whoever reads its details waiting for as long as it lives.
 func detailing(rows []proctree.Process) <-chan []proctree.Process {
 	done := make(chan []proctree.Process, 1)
 	go func() { done <- proctree.Details(rows) }()
 	return done
 }
 
-// WithDetails returns the rows with their details, as far as these are to be had
-// soon.
+// WithDetails returns the rows with their details, or as they are if that takes too
+// long.
 func WithDetails(rows []proctree.Process) []proctree.Process {
 	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.Args == nil }) {
 		return rows
@@ -257,6 +257,7 @@ func WithDetails(rows []proctree.Process) []proctree.Process {
 	return rows
 }
 
+// rename updates the command lines of leftovers, and notes which are helpers.
 func (s *Stopper) rename(rows []proctree.Process) {
 	for _, row := range rows {
 		for i := range s.Leftovers {
@@ -270,7 +271,7 @@ func (s *Stopper) rename(rows []proctree.Process) {
 	}
 }
 
-// record takes down what a look has seen, and reports whether that is nobody.
+// record records what a look has seen, and reports whether that is nobody.
 func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 	s.LookErr = seen.err
 	if seen.err != nil {
@@ -302,17 +303,16 @@ func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 	return len(seen.rows) == 0
 }
 
-// dropHelpers takes the helpers of other runs, whose owners have been members of
-// this one, off the list, unless they have survived: they are not what the command
-// has left.
+// dropHelpers drops the helpers of other runs, whose owners were members of this
+// one, unless they have survived: the command did not leave them.
 func (s *Stopper) dropHelpers() {
 	s.Leftovers = slices.DeleteFunc(s.Leftovers, func(l Leftover) bool {
 		return l.Fate != Survived && s.helpers[l.ID]
 	})
 }
 
-// recordLate takes down what looks have seen that have not been waited for: the
-// Report can do with what was there a while ago.
+// recordLate records the looks that nobody has waited for: for the Report, a late
+// look is better than none.
 func (s *Stopper) recordLate() {
 	if s.looking == nil && s.naming == nil {
 		return
@@ -336,7 +336,7 @@ func (s *Stopper) recordLate() {
 	}
 }
 
-// allGone says that nothing is left, and why.
+// allGone records that nothing is left, and why.
 func (s *Stopper) allGone(fate string, signal string) {
 	s.recordLate()
 	s.LeaderAlive, s.LookErr = false, nil
@@ -347,7 +347,8 @@ func (s *Stopper) allGone(fate string, signal string) {
 	}
 }
 
-// setFate gives a leftover its fate. What may not be killed has not been.
+// setFate gives a leftover its fate. A process that may not be killed has not been
+// killed.
 func (s *Stopper) setFate(l *Leftover, fate string, signal string) {
 	if fate == Forced && s.beyond[l.ID] {
 		fate = Ended
@@ -355,7 +356,7 @@ func (s *Stopper) setFate(l *Leftover, fate string, signal string) {
 	l.Fate, l.Signal = fate, signal
 }
 
-// askPermission takes down which of the leftovers may not be killed, while they are
+// askPermission records which of the leftovers may not be killed, while they are
 // there to ask about.
 func (s *Stopper) askPermission() {
 	for _, l := range s.Leftovers {
@@ -365,8 +366,7 @@ func (s *Stopper) askPermission() {
 	}
 }
 
-// giveUp says of those still there why they are. The leader is one of them, if it
-// has not been made to end.
+// giveUp says why members are still there, the leader among them.
 func (s *Stopper) giveUp() {
 	if s.LeaderAlive {
 		s.Leftovers = append(s.Leftovers, s.leaderSeen)
@@ -385,11 +385,11 @@ func (s *Stopper) giveUp() {
 		}
 	}
 	if s.LookErr != nil {
-		s.log.Warn("corral: it is not known whether anything is left", "error", s.LookErr)
+		s.log.Warn("corral: cannot tell whether anything is left", "error", s.LookErr)
 	}
 }
 
-// takeStep runs one step and reports whether nothing is left.
+// takeStep takes one step of the plan and reports whether nothing is left.
 func (s *Stopper) takeStep(step Step) bool {
 	s.log.Debug("corral: signalling the run", "signal", SignalName(step.Signal), "wait", step.Wait)
 	signals := []os.Signal{step.Signal}
@@ -403,10 +403,10 @@ func (s *Stopper) takeStep(step Step) bool {
 		s.log.Warn("corral: signalling the run takes too long", "signal", SignalName(step.Signal))
 		return false
 	case errors.Is(err, os.ErrProcessDone):
-		// Whether that is so is for empty to say: a member that forks and exits all
-		// the time is not there when the signal is.
+		// Only Empty says whether that is true: a member that forks and exits all
+		// the time may evade the signal.
 	case err != nil:
-		// Nobody has been told anything, so there is nothing to wait for.
+		// Nobody got a signal, so there is nothing to wait for.
 		s.SignalErr = err
 		s.log.Warn("corral: cannot signal the run", "signal", SignalName(step.Signal), "error", err)
 		return false
@@ -414,7 +414,7 @@ func (s *Stopper) takeStep(step Step) bool {
 	return s.awaitEmpty(max(0, step.Wait-time.Since(began)), s.forced)
 }
 
-// kill reports whether nothing is left.
+// kill kills the members and reports whether nothing is left.
 func (s *Stopper) kill() bool {
 	s.log.Debug("corral: killing the run")
 	s.Killed = true
@@ -433,9 +433,9 @@ func (s *Stopper) kill() bool {
 	return s.awaitEmpty(patience, nil)
 }
 
-// within returns what send does, or done = false if that takes longer than d or cut
-// is closed: then it goes on by itself. A helper has nobody else to answer to, and
-// waits.
+// within returns what send returns. done is false if send takes longer than d, or
+// until cut is closed; then it goes on by itself. A helper has nothing else to do,
+// and waits.
 func (s *Stopper) within(d time.Duration, cut <-chan struct{}, send func() error) (err error, done bool) {
 	if s.silent {
 		return send(), true
@@ -471,7 +471,7 @@ func (s *Stopper) awaitEmpty(d time.Duration, cut <-chan struct{}) bool {
 	}
 	err := s.cont.Empty(ctx)
 	if err != nil && ctx.Err() == nil {
-		// Without the event, the step still lasts as long as was asked for.
+		// Without the event, the step still lasts as long as the plan says.
 		s.log.Warn("corral: cannot tell when the run is empty", "error", err)
 		<-ctx.Done()
 	}

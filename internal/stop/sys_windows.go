@@ -10,6 +10,7 @@ var resume os.Signal // nothing is ever stopped here
 // noSignal only asks whether a signal could be sent.
 var noSignal os.Signal = syscall.Signal(0)
 
+// SignalName is the signal's name, such as "SIGTERM".
 func SignalName(sig os.Signal) string {
 	switch sig {
 	case syscall.SIGHUP:

@@ -8,7 +8,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// whyAlive says why p has outlived its kill, or nothing if it has not.
+// whyAlive says why p has outlived its kill, or returns "" if it has not.
 func whyAlive(p Leftover) string {
 	row, err := proctree.Brief(p.PID)
 	switch {
@@ -28,7 +28,7 @@ func whyAlive(p Leftover) string {
 	return fmt.Sprintf("still there %v after it was killed", KillPatience)
 }
 
-// maySignal returns why the process cannot be signalled, nil if it can.
+// maySignal returns why the process cannot be signalled, or nil if it can.
 func maySignal(id proctree.ID) error {
 	h, err := proctree.Open(id)
 	if err != nil {

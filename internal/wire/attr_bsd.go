@@ -4,7 +4,7 @@ package wire
 
 import "syscall"
 
-// AttrDescriptors returns the fields that name a descriptor of the caller's.
+// AttrDescriptors returns the fields that name a descriptor of the caller.
 func AttrDescriptors(a *syscall.SysProcAttr) []*int {
 	if a.Foreground {
 		return []*int{&a.Ctty}

@@ -2,5 +2,5 @@ package wire
 
 import "syscall"
 
-// systemAttributes codes the fields of macOS's own.
+// systemAttributes codes nothing: macOS has no fields of its own.
 func systemAttributes(*coder, *syscall.SysProcAttr) {}

@@ -2,7 +2,8 @@ package wire
 
 import "syscall"
 
-// systemAttributes codes all fields of Linux's own but PidFD, which is the owner's.
+// systemAttributes codes the fields that only Linux has, except PidFD, which is the
+// owner's.
 func systemAttributes(c *coder, a *syscall.SysProcAttr) {
 	integer(c, &a.Pdeathsig)
 	integer(c, &a.Cloneflags)
@@ -20,7 +21,7 @@ func systemAttributes(c *coder, a *syscall.SysProcAttr) {
 	integer(c, &a.CgroupFD)
 }
 
-// AttrDescriptors returns the fields that name a descriptor of the caller's.
+// AttrDescriptors returns the fields that name a descriptor of the caller.
 func AttrDescriptors(a *syscall.SysProcAttr) (fields []*int) {
 	if a.Foreground {
 		fields = append(fields, &a.Ctty)
@@ -31,7 +32,7 @@ func AttrDescriptors(a *syscall.SysProcAttr) (fields []*int) {
 	return fields
 }
 
-// optional is list for a slice of which nil means something else than empty.
+// optional is list for a slice that means one thing if nil and another if empty.
 func optional[T any](c *coder, p *[]T, each func(*T)) {
 	there := *p != nil
 	c.flag(&there)

@@ -14,15 +14,15 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// What owner and keeper tell each other is not JSON or gob, which take longer to
-// get going than all else that a keeper does: its life is often that short.
+// Owner and keeper do not speak JSON or gob. Those take longer to get going than
+// all else that a keeper does: its life is often that short.
 
-// coder writes values to a message, or reads them from one, in the order in
-// which a type's fields method names them.
+// coder writes values to a message or reads them from one, in the order in which a
+// type's fields method names them.
 type coder struct {
 	b       []byte
 	reading bool
-	bad     bool // the message is too short
+	bad     bool // the message cannot be read
 }
 
 func (c *coder) number(p *int64) {
@@ -84,7 +84,7 @@ func integers[T ~int32 | ~int64](c *coder, ps ...*T) {
 	}
 }
 
-// list codes the elements of a slice with each. A nil one becomes an empty one.
+// list codes the elements of a slice with each. A nil slice becomes an empty one.
 func list[T any](c *coder, p *[]T, each func(*T)) {
 	n := int64(len(*p))
 	c.number(&n)
@@ -100,7 +100,7 @@ func list[T any](c *coder, p *[]T, each func(*T)) {
 	}
 }
 
-// option codes what p points to, if anything.
+// option codes what p points to, if it points to anything.
 func option[T any](c *coder, p **T, each func(*T)) {
 	there := *p != nil
 	c.flag(&there)
@@ -112,24 +112,26 @@ func option[T any](c *coder, p **T, each func(*T)) {
 	}
 }
 
-// What the owner sends after the spec, a byte each.
+// The owner's requests, which follow the spec, are one byte each.
 const (
-	Kill = 'k'
+	Kill = 'k' // kill the run
 	Reap = 'r' // reap the leader, which has ended: the run goes on for long
-	// keeperFinish has the keeper reap the leader and end as it did. Others may
-	// have taken the owner's end of the line: whoever is to be stopped is killed
-	// before.
+	// Finish has the keeper reap the leader and end as it did. Others may have
+	// taken the owner's end of the line, so the keeper first kills whoever is to be
+	// stopped.
 	Finish = 'f'
-	// keeperMembers asks who the members are, where only the keeper knows.
+	// AskMembers asks who the members are, where only the keeper knows.
 	AskMembers = 'm'
-	// keeperLetGo: the owner has let go of the run, and closes the line.
+	// LetGo says that the owner lets go of the run, and closes the line.
 	LetGo = 'd'
-	Ping  = 'p' // asks whether it is there
-	// keeperSignal and the number of a signal, which is below it, has the keeper
-	// send that to every member, should the owner be out of descriptors.
+	Ping  = 'p' // asks for a Pong
+	// SignalBase plus the number of a signal has the keeper send the signal to
+	// every member: the owner may be out of descriptors. The number is less than
+	// SignalBase.
 	SignalBase = 0x80
 )
 
+// NewFailure returns the event that says that the leader could not be started.
 func NewFailure(err error) *Event {
 	e := &Event{Kind: Failed, text: err.Error()}
 	if path, ok := err.(*fs.PathError); ok && errors.As(path.Err, &e.errno) {
@@ -138,6 +140,7 @@ func NewFailure(err error) *Event {
 	return e
 }
 
+// Err returns the error that a Failed event stands for.
 func (e *Event) Err() error {
 	if e.errno != 0 {
 		return &fs.PathError{Op: e.op, Path: e.path, Err: e.errno}
@@ -145,10 +148,11 @@ func (e *Event) Err() error {
 	return errors.New(e.text)
 }
 
-// message is what can be sent.
+// message is what the line carries.
 type message interface{ fields(*coder) }
 
-// Frame is a message on the line: its length in 4 bytes, then itself.
+// Frame returns the message as it goes over the line: its length in 4 bytes, then
+// the message.
 func Frame(m message) []byte {
 	c := &coder{b: make([]byte, 4, 512)}
 	m.fields(c)
@@ -156,13 +160,14 @@ func Frame(m message) []byte {
 	return c.b
 }
 
-// The most that a message may be long. The kernel takes 6 MiB of arguments and
-// environment at most (bprm_stack_limits in its fs/exec.c).
+// Messages are at most this long. The kernel takes at most 6 MiB of arguments and
+// environment (bprm_stack_limits in its fs/exec.c).
 const (
 	MaxSpec  = 16 << 20
 	MaxEvent = 4 << 20
 )
 
+// Receive reads a message of at most most bytes.
 func Receive(line io.Reader, m message, most uint32) error {
 	var size [4]byte
 	if _, err := io.ReadFull(line, size[:]); err != nil {
@@ -176,27 +181,27 @@ func Receive(line io.Reader, m message, most uint32) error {
 		return err
 	}
 	if m.fields(c); c.bad || len(c.b) > 0 {
-		return errors.New("the message is not understood: is the helper of the same version?")
+		return errors.New("cannot read the message: is the helper of another version?")
 	}
 	return nil
 }
 
-// Spec is what the keeper is told first, after the number of descriptors
-// (4 bytes) and the descriptors.
+// Spec is the first message to the keeper. The number of descriptors (4 bytes) and
+// the descriptors come before it.
 type Spec struct {
 	Path, Dir      string
 	Args, Env      []string
 	Attr           *syscall.SysProcAttr
-	Open           []bool // which of the leader's descriptors are open; they come in this order, then those of AttrDescriptors(sys)
+	Open           []bool // which of the leader's descriptors are open
 	IgnoredSignals []syscall.Signal
-	StartGroup     int  // which one to start the leader from; 0: the one that the keeper is in
-	LeaveSession   bool // for one of the keeper's own, once the leader has started
+	StartGroup     int  // to start the leader from; 0 for the keeper's
+	LeaveSession   bool // once the leader has started
 	Keep           bool
-	Detach         bool // the run goes on when the owner is gone
+	Detach         bool // the run is to outlive the owner
 	IsInit         bool // the keeper is the init of a PID namespace
 	Plan           stop.Plan
 
-	LeaderFiles, AttrFiles []*os.File // the descriptors, in the keeper
+	LeaderFiles, AttrFiles []*os.File // in the keeper; see Distribute
 }
 
 func (s *Spec) fields(c *coder) {
@@ -215,8 +220,8 @@ func (s *Spec) fields(c *coder) {
 	c.plan(&s.Plan)
 }
 
-// Distribute hands the descriptors out: to the leader's numbers, and to the fields
-// of Sys that name one.
+// Distribute hands out the descriptors: first those that are Open, in this order,
+// to the leader's numbers, then the others to the fields of Attr that name one.
 func (s *Spec) Distribute(files []*os.File) {
 	next := func() *os.File {
 		f := files[0]
@@ -260,32 +265,34 @@ func attributes(c *coder, a *syscall.SysProcAttr) {
 // Event is what the keeper tells the owner.
 type Event struct {
 	Kind Kind
-	// Of started: the leader's identity.
+	// PID and Start are the leader's identity (Started).
 	PID   int
 	Start uint64
-	// Of failed: the *fs.PathError of os.StartProcess if there is an errno, else
-	// text.
+	// A failure (Failed) is the *fs.PathError of os.StartProcess if there is an
+	// errno, else text.
 	op, path string
 	errno    syscall.Errno
 	text     string
-	// Of ended: how the leader did, and whether that was the last of the run.
+	// Status is how the leader ended, and Empty whether it was the last of the run
+	// (Ended).
 	Status syscall.WaitStatus
-	Rusage syscall.Rusage // also of used
+	Rusage syscall.Rusage // also of LeaderUsage
 	Empty  bool
-	// Of members: who they are.
+	// Members are those of a MemberList.
 	Members []proctree.ID
 }
 
+// Kind is what an event tells.
 type Kind int
 
 const (
 	Started Kind = iota + 1
 	Failed
 	Ended
-	Empty       // after ended, and it stays so
-	LeaderUsage // after ended, where what the leader has used is known only once it has been reaped
-	MemberList  // an answer to keeperMembers
-	Pong        // an answer to keeperPing
+	Empty       // after Ended: no member is left
+	LeaderUsage // after Ended, where only reaping tells what the leader has used
+	MemberList  // the answer to AskMembers
+	Pong        // the answer to Ping
 )
 
 func (e *Event) fields(c *coder) {

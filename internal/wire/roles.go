@@ -1,6 +1,6 @@
-// Package wire is what an owner and its helpers tell each other. It is all that the
-// packages below internal/hold, which run in the owner, and those below
-// internal/roles, which run in helpers, have in common about a run.
+// Package wire is what an owner and its helpers tell each other. The packages below
+// internal/hold run in the owner, and those below internal/roles in helpers. Of a
+// run, they share only this.
 package wire
 
 // The names of the roles that helpers have.
