@@ -21,15 +21,12 @@ func systemAttributes(c *coder, a *syscall.SysProcAttr) {
 	integer(c, &a.CgroupFD)
 }
 
-// AttrDescriptors returns the fields that name a descriptor of the caller.
-func AttrDescriptors(a *syscall.SysProcAttr) (fields []*int) {
-	if a.Foreground {
-		fields = append(fields, &a.Ctty)
-	}
+// systemDescriptors returns the fields of Linux's own that name a descriptor.
+func systemDescriptors(a *syscall.SysProcAttr) []*int {
 	if a.UseCgroupFD {
-		fields = append(fields, &a.CgroupFD)
+		return []*int{&a.CgroupFD}
 	}
-	return fields
+	return nil
 }
 
 // optional is list for a slice that means one thing if nil and another if empty.

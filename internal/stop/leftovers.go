@@ -1,0 +1,282 @@
+package stop
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// What became of a member.
+const (
+	Signalled = "signalled" // it ended during a step of the plan
+	Forced    = "forced"    // the containment's kill was needed
+	Survived  = "survived"  // it could not be killed; Reason says why
+	Ended     = "ended"     // by itself, when it was due to be killed but may not be
+)
+
+// Leftover is a member that a stop has seen, and what became of it. The leader is
+// one only if it could not be stopped.
+type Leftover struct {
+	proctree.ID
+	Command []string
+	Fate    string
+	Signal  string // in whose step it ended, such as "SIGTERM", if it was signalled
+	Reason  string // why it survived
+}
+
+func leftoverOf(row proctree.Process) Leftover { return Leftover{ID: row.ID, Command: row.Command()} }
+
+func (r Leftover) String() string {
+	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
+}
+
+// sight is what a look has seen.
+type sight struct {
+	rows []proctree.Process
+	err  error
+}
+
+// look records the members, so that the Report can name them once they are gone,
+// and reports whether there are none. Those that an earlier look saw and this one
+// does not have met the given fate.
+//
+// It takes no longer than patience. What it has not seen by then, the next look
+// records.
+func (s *Stopper) look(fate string, signal string, patience time.Duration) (none bool) {
+	if s.silent {
+		return false // the next step finds out
+	}
+	enough := time.NewTimer(patience)
+	defer enough.Stop()
+	var seen sight
+	for fresh := false; !fresh; { // what an earlier look has seen may be gone
+		if fresh = s.looking == nil; fresh {
+			s.looking = make(chan sight, 1)
+			seen := s.looking
+			s.busy.Go(func() {
+				rows, err := s.cont.Members()
+				seen <- sight{rows, err}
+			})
+		}
+		select {
+		case seen = <-s.looking:
+			s.looking = nil
+			if s.record(seen, fate, signal) {
+				return true
+			}
+		case <-enough.C:
+			s.LookErr = fmt.Errorf("a look at the members took more than %v", patience)
+			return false
+		}
+	}
+	s.recordNames(seen.rows, enough.C)
+	return false
+}
+
+// recordNames records the command lines of the members.
+func (s *Stopper) recordNames(rows []proctree.Process, enough <-chan time.Time) {
+	for fresh := len(rows) == 0; !fresh; {
+		if fresh = s.naming == nil; fresh {
+			s.naming = detailing(rows)
+		}
+		select {
+		case rows := <-s.naming:
+			s.naming = nil
+			s.rename(rows)
+		case <-enough:
+			return
+		}
+	}
+}
+
+// detailing returns a channel that gets the rows with their details. A process can
+// keep whoever reads its details waiting for as long as it lives.
+func detailing(rows []proctree.Process) <-chan []proctree.Process {
+	done := make(chan []proctree.Process, 1)
+	go func() { done <- proctree.Details(rows) }()
+	return done
+}
+
+// WithDetails returns the rows with their details, or as they are if that takes too
+// long.
+func WithDetails(rows []proctree.Process) []proctree.Process {
+	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.Args == nil }) {
+		return rows
+	}
+	enough := time.NewTimer(LookPatience)
+	defer enough.Stop()
+	select {
+	case rows = <-detailing(rows):
+	case <-enough.C:
+	}
+	return rows
+}
+
+// rename updates the command lines of leftovers, and notes which are helpers.
+func (s *Stopper) rename(rows []proctree.Process) {
+	for _, row := range rows {
+		for i := range s.Leftovers {
+			if l := &s.Leftovers[i]; l.ID == row.ID && len(row.Args) > 0 {
+				l.Command = row.Command() // it may have executed something else
+			}
+		}
+		if helper.Is(row) {
+			s.helpers[row.ID] = true
+		}
+	}
+}
+
+// record records what a look has seen, and reports whether that is nobody.
+func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
+	s.LookErr = seen.err
+	if seen.err != nil {
+		s.log.Warn("corral: cannot list the members", "error", seen.err)
+		return false
+	}
+	there := make(map[proctree.ID]Leftover, len(seen.rows))
+	s.LeaderAlive = false
+	for _, row := range seen.rows { // one may be listed twice
+		if row.PID == s.leader {
+			s.LeaderAlive, s.leaderSeen = true, leftoverOf(row)
+		} else {
+			there[row.ID] = leftoverOf(row)
+		}
+	}
+	for i := range s.Leftovers {
+		l := &s.Leftovers[i]
+		if _, alive := there[l.ID]; alive {
+			delete(there, l.ID) // known already
+		} else if l.Fate == "" {
+			s.setFate(l, fate, signal)
+		}
+	}
+	fresh := slices.Collect(maps.Values(there))
+	slices.SortFunc(fresh, func(a, b Leftover) int { return a.PID - b.PID })
+	for _, p := range fresh {
+		s.Leftovers = append(s.Leftovers, p)
+	}
+	return len(seen.rows) == 0
+}
+
+// dropHelpers drops the helpers of other runs, whose owners were members of this
+// one, unless they have survived: the command did not leave them.
+func (s *Stopper) dropHelpers() {
+	s.Leftovers = slices.DeleteFunc(s.Leftovers, func(l Leftover) bool {
+		return l.Fate != Survived && s.helpers[l.ID]
+	})
+}
+
+// recordLate records the looks that nobody has waited for: for the Report, a late
+// look is better than none.
+func (s *Stopper) recordLate() {
+	if s.looking == nil && s.naming == nil {
+		return
+	}
+	enough := time.NewTimer(LastLookPatience)
+	defer enough.Stop()
+	if s.looking != nil {
+		select {
+		case seen := <-s.looking:
+			s.record(seen, "", "")
+		case <-enough.C:
+			return
+		}
+	}
+	if s.naming != nil {
+		select {
+		case rows := <-s.naming:
+			s.rename(rows)
+		case <-enough.C:
+		}
+	}
+}
+
+// allGone records that nothing is left, and why.
+func (s *Stopper) allGone(fate string, signal string) {
+	s.recordLate()
+	s.LeaderAlive, s.LookErr = false, nil
+	for i := range s.Leftovers {
+		if l := &s.Leftovers[i]; l.Fate == "" {
+			s.setFate(l, fate, signal)
+		}
+	}
+}
+
+// setFate gives a leftover its fate. A process that may not be killed has not been
+// killed.
+func (s *Stopper) setFate(l *Leftover, fate string, signal string) {
+	if fate == Forced && s.beyond[l.ID] {
+		fate = Ended
+	}
+	l.Fate, l.Signal = fate, signal
+}
+
+// askPermission records which of the leftovers may not be killed, while they are
+// there to ask about.
+func (s *Stopper) askPermission() {
+	for _, l := range s.Leftovers {
+		if l.Fate == "" && errors.Is(maySignal(l.ID), os.ErrPermission) {
+			s.beyond[l.ID] = true
+		}
+	}
+}
+
+// giveUp says why members are still there, the leader among them.
+func (s *Stopper) giveUp() {
+	if s.LeaderAlive {
+		s.Leftovers = append(s.Leftovers, s.leaderSeen)
+	}
+	for i := range s.Leftovers {
+		if l := &s.Leftovers[i]; l.Fate == "" {
+			if l.Reason = s.why(*l); l.Reason == "" {
+				s.setFate(l, Forced, "")
+				if l.PID == s.leader {
+					s.LeaderAlive = false
+				}
+				continue
+			}
+			l.Fate = Survived
+			s.log.Warn("corral: a member could not be stopped", "process", l.String(), "reason", l.Reason)
+		}
+	}
+	if s.LookErr != nil {
+		s.log.Warn("corral: cannot tell whether anything is left", "error", s.LookErr)
+	}
+}
+
+// whyAlive says why p has outlived its kill, or returns "" if it has not.
+func whyAlive(p Leftover) string {
+	row, err := proctree.Brief(p.PID)
+	switch {
+	case errors.Is(err, proctree.ErrGone), err == nil && (row.ID != p.ID || !row.Alive()):
+		return ""
+	case err == nil && row.State == proctree.Disk:
+		return "in uninterruptible sleep"
+	}
+	switch err := maySignal(p.ID); {
+	case errors.Is(err, proctree.ErrGone):
+		return ""
+	case errors.Is(err, os.ErrPermission):
+		return "not permitted: it belongs to user " + row.User
+	case err != nil:
+		return err.Error()
+	}
+	return fmt.Sprintf("still there %v after it was killed", KillPatience)
+}
+
+// maySignal returns why the process cannot be signalled, or nil if it can.
+func maySignal(id proctree.ID) error {
+	h, err := proctree.Open(id)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Signal(noSignal)
+}
