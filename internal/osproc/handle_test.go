@@ -20,9 +20,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestWith: there is a handle as long as the process has not been waited for, also
+// TestWithHandle: there is a handle as long as the process has not been waited for, also
 // when it has ended; then there is none, and none after Release.
-func TestWith(t *testing.T) {
+func TestWithHandle(t *testing.T) {
 	start := func() (cmd *exec.Cmd, end func() error) {
 		cmd = exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childVariable+"=1")

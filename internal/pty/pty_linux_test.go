@@ -53,7 +53,7 @@ func TestTerminalDescriptors(t *testing.T) {
 func TestTerminalElsewhere(t *testing.T) {
 	if os.Getenv("CORRAL_TEST_ELSEWHERE") != "" {
 		if _, _, err := Open(Settings{}); !errors.Is(err, unix.ENODEV) {
-			t.Errorf("openTerminal: %v; want %v", err, unix.ENODEV)
+			t.Errorf("Open: %v; want %v", err, unix.ENODEV)
 		}
 		return
 	}

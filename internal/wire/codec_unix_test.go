@@ -42,9 +42,9 @@ func fill(v reflect.Value) {
 	}
 }
 
-// TestWire: what one end says is what the other hears, every field of the
+// TestMessages: what one end says is what the other hears, every field of the
 // system's attributes included.
-func TestWire(t *testing.T) {
+func TestMessages(t *testing.T) {
 	sys := new(syscall.SysProcAttr)
 	fill(reflect.ValueOf(sys).Elem())
 	if pidfd := reflect.ValueOf(sys).Elem().FieldByName("PidFD"); pidfd.IsValid() {
@@ -79,8 +79,8 @@ func TestWire(t *testing.T) {
 	}
 }
 
-// TestTooLong: the length of a message is somebody's word.
-func TestTooLong(t *testing.T) {
+// TestMessageTooLong: the length of a message is somebody's word.
+func TestMessageTooLong(t *testing.T) {
 	said := bytes.NewReader([]byte{0xff, 0xff, 0xff, 0xff, 0})
 	if err := Receive(said, new(Event), MaxEvent); err == nil || err == io.ErrUnexpectedEOF {
 		t.Errorf("%v", err)

@@ -1,0 +1,114 @@
+//go:build linux || darwin || freebsd
+
+package reach
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// TestLook: an empty list is believed only with a word for it.
+func TestLook(t *testing.T) {
+	row := proctree.Process{ID: proctree.ID{PID: 5, Start: 6}}
+	for name, tt := range map[string]struct {
+		empty   int // how often the list is empty at first
+		none    bool
+		err     error
+		looks   int // 0: as many as it takes
+		rows    int
+		failure bool
+	}{
+		"somebody":                 {looks: 1, rows: 1},
+		"nobody":                   {empty: 1, none: true, looks: 1},
+		"somebody after some time": {empty: 5, looks: 6, rows: 1},
+		"always gone":              {empty: 1 << 62, failure: true},
+		"an error":                 {empty: 1, err: io.EOF, looks: 1, failure: true},
+	} {
+		looks := 0
+		rows, err := Look(func() ([]proctree.Process, bool, error) {
+			if looks++; looks <= tt.empty {
+				return nil, tt.none, tt.err
+			}
+			return []proctree.Process{row}, false, nil
+		})
+		if len(rows) != tt.rows || (err != nil) != tt.failure || tt.looks > 0 && looks != tt.looks || tt.looks == 0 && looks < 2 {
+			t.Errorf("%s: %v, %v after %d looks", name, rows, err, looks)
+		}
+		if tt.err != nil && !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// start starts a child that ends with the test, at the latest.
+func start(t *testing.T) (*exec.Cmd, proctree.Process) {
+	cmd := exec.Command("cat")
+	stdin, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stdin.Close() })
+	id, err := proctree.Identify(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, proctree.Process{ID: id}
+}
+
+// TestSignal: those that turn up in a later look get the signal too.
+func TestSignal(t *testing.T) {
+	one, first := start(t)
+	other, second := start(t)
+	looks := 0
+	err := Signal(func() ([]proctree.Process, error) {
+		if looks++; looks == 1 {
+			return []proctree.Process{first}, nil
+		}
+		return []proctree.Process{first, second}, nil
+	}, syscall.SIGTERM)
+	if err != nil || looks != 3 {
+		t.Errorf("%v after %d looks, want 3", err, looks)
+	}
+	for _, cmd := range []*exec.Cmd{one, other} {
+		if looks < 2 {
+			break // it would not end
+		}
+		cmd.Wait()
+		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+			t.Errorf("%v", cmd.ProcessState)
+		}
+	}
+	// Both have been reaped.
+	if err := Signal(func() ([]proctree.Process, error) { return []proctree.Process{first, second}, nil }, syscall.SIGTERM); err != os.ErrProcessDone {
+		t.Errorf("with nobody left: %v", err)
+	}
+}
+
+// TestSignalNobody: nobody, and an error, are told apart.
+func TestSignalNobody(t *testing.T) {
+	if err := Signal(func() ([]proctree.Process, error) { return nil, nil }, syscall.SIGTERM); err != os.ErrProcessDone {
+		t.Errorf("nobody: %v", err)
+	}
+	if err := Signal(func() ([]proctree.Process, error) { return nil, io.EOF }, syscall.SIGTERM); err != io.EOF {
+		t.Errorf("a look that fails: %v", err)
+	}
+}
+
+// TestSignalProcessRefuses: numbers that stand for more than a process, or for
+// init, are refused before anything is opened.
+func TestSignalProcessRefuses(t *testing.T) {
+	for _, pid := range []int{1, 0, -1, -5} {
+		if err := SignalProcess(proctree.ID{PID: pid}, syscall.Signal(0)); err == nil || errors.Is(err, proctree.ErrGone) {
+			t.Errorf("PID %d: %v", pid, err)
+		}
+	}
+}
