@@ -20,8 +20,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestWithHandle: there is a handle as long as the process has not been waited for, also
-// when it has ended; then there is none, and none after Release.
+// TestWithHandle: there is a handle as long as the process has not been waited for,
+// also when it has ended; then there is none, and none after Release.
 func TestWithHandle(t *testing.T) {
 	start := func() (cmd *exec.Cmd, end func() error) {
 		cmd = exec.Command(os.Args[0])

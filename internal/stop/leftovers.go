@@ -159,9 +159,7 @@ func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 	}
 	fresh := slices.Collect(maps.Values(there))
 	slices.SortFunc(fresh, func(a, b Leftover) int { return a.PID - b.PID })
-	for _, p := range fresh {
-		s.Leftovers = append(s.Leftovers, p)
-	}
+	s.Leftovers = append(s.Leftovers, fresh...)
 	return len(seen.rows) == 0
 }
 

@@ -25,11 +25,12 @@ import (
 //
 //	becomeReaper  makes the process ready to be the leader's parent
 //	follow        is told the leader
-//	serve         keeps the run until the owner says that it has no more use for it, or
-//	              is gone and the run has been stopped
-//	observe       takes in what has happened: k.ended is set once the leader has ended
-//	sweep         reaps, kills if k.killing, and returns how many members remain, not
-//	              counting an ended leader
+//	serve         keeps the run until the owner has no more use for it, or is
+//	              gone and the run has been stopped
+//	observe       takes in what has happened, and sets k.ended once the leader
+//	              has ended
+//	sweep         reaps, kills if k.killing, and returns how many members
+//	              remain, not counting an ended leader
 //	members       lists the live members, for any goroutine
 //	reapLeader    reaps an ended leader
 
