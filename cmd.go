@@ -10,13 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"reflect"
-	"runtime"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/corral-run/corral/internal/headtail"
 )
@@ -188,38 +184,6 @@ type Cmd struct {
 	run         *run
 }
 
-// LeftoverPolicy says what is done with members that are alive when the leader
-// has ended.
-//
-// A process that is kept by KeepLeftovers may have a pipe of Corral's as its output. Wait
-// does not wait for it, but as long as WaitDelay says, and nothing reaches the Writer, or the
-// reader of StdoutPipe, after that: Wait returns ErrWaitDelay, and Report.Holders names the
-// process. What it writes later is thrown away, by a goroutine that lasts as long as
-// somebody holds the pipe, so that the process does not break. (On Windows it does.) When
-// the owner ends, the pipe breaks, as under os/exec. The sure way to have all of the output
-// is a file: give Stdout and Stderr an *os.File, and no OutputLimit.
-type LeftoverPolicy int
-
-const (
-	KillLeftovers   LeftoverPolicy = iota // run the stop plan against them
-	KeepLeftovers                         // leave them alone; the Report lists them
-	FailOnLeftovers                       // as KillLeftovers, and Wait returns a *LeftoverError
-
-	// WaitForLeftovers waits until they have ended by themselves, and is the
-	// policy for a command that goes into the background. The run is not over
-	// before that: Timeout, the context and Stop stop it, and are its Ending.
-	WaitForLeftovers
-
-	// DetachLeftovers is KeepLeftovers for a command that is to live longer than the
-	// owner: the run also goes on when the owner ends, however it does, and whether the
-	// leader has ended or not. As long as the owner lives, Timeout, the context, Lifelines
-	// and Stop stop it. See also Cmd.Process.
-	DetachLeftovers
-)
-
-// keeps reports whether leftovers are left alone.
-func (p LeftoverPolicy) keeps() bool { return p == KeepLeftovers || p == DetachLeftovers }
-
 // Command returns a Cmd for the named program, which is looked up in PATH as
 // exec.Command does it.
 func Command(name string, arg ...string) *Cmd {
@@ -241,61 +205,6 @@ func CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
 func (c *Cmd) setContext(ctx context.Context) {
 	c.ctx = ctx
 	c.Cancel = func() error { return c.run.cancel() }
-}
-
-// Wrap returns a Cmd with the fields, the context and the pipes of cmd, which
-// must not have been started and is not to be used any more, except that its
-// Process and ProcessState are set as the returned Cmd's are, for a Cancel that
-// looks at them. A Cancel set by exec.CommandContext is replaced by the stop
-// plan. If cmd cannot be wrapped, Start returns the reason.
-func Wrap(cmd *exec.Cmd) *Cmd {
-	c := &Cmd{
-		Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir,
-		Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
-		ExtraFiles: cmd.ExtraFiles, SysProcAttr: cmd.SysProcAttr,
-		Err: cmd.Err, Cancel: cmd.Cancel, WaitDelay: cmd.WaitDelay,
-		wrapped: cmd,
-	}
-	ctx, okCtx := unexported[context.Context](cmd, "ctx")
-	child, okChild := unexported[[]io.Closer](cmd, "childIOFiles")
-	parent, okParent := unexported[[]io.Closer](cmd, "parentIOPipes")
-	switch {
-	case cmd.Process != nil:
-		c.Err = errors.New("corral: Wrap: the command has been started")
-	case !okCtx || !okChild || !okParent:
-		c.Err = fmt.Errorf("corral: Wrap: this version of os/exec (%s) is not known; use corral.Command", runtime.Version())
-	default:
-		c.stdio.child, *child = *child, nil
-		c.stdio.parent, *parent = *parent, nil
-		c.stdio.adopt(c.Stdout, c.Stderr)
-		if *ctx != nil {
-			custom := cmd.Cancel
-			c.setContext(*ctx)
-			if !setByCommandContext(custom) {
-				c.Cancel = custom
-			}
-		}
-	}
-	return c
-}
-
-// unexported gives access to a field of cmd that exec.Cmd has no method for.
-func unexported[T any](cmd *exec.Cmd, name string) (*T, bool) {
-	f := reflect.ValueOf(cmd).Elem().FieldByName(name)
-	if !f.IsValid() || f.Type() != reflect.TypeFor[T]() {
-		return nil, false
-	}
-	return (*T)(unsafe.Pointer(f.UnsafeAddr())), true
-}
-
-// setByCommandContext reports whether f is the Cancel that exec.CommandContext
-// sets, which kills the leader and only the leader.
-func setByCommandContext(f func() error) bool {
-	if f == nil {
-		return false
-	}
-	fn := runtime.FuncForPC(reflect.ValueOf(f).Pointer())
-	return fn != nil && strings.HasPrefix(fn.Name(), "os/exec.CommandContext.")
 }
 
 // inner is the command as os/exec knows it, but for the streams.

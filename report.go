@@ -2,10 +2,11 @@ package corral
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -213,123 +214,6 @@ func leftoversOf(records []stop.Leftover) []Leftover {
 	return all
 }
 
-// stopError is what the callers of Stop and Wait get once the stop is done.
-func stopError(s *stop.Stopper) error {
-	return survivorError(survivors(leftoversOf(s.Leftovers)), s.LookErr)
-}
-
-// survivorError is nil if nothing is left.
-func survivorError(left []Leftover, unknown error) error {
-	if len(left) == 0 && unknown == nil {
-		return nil
-	}
-	return &SurvivorError{Survivors: left, Unknown: unknown}
-}
-
-// LeftoverError is returned by Wait under FailOnLeftovers when the command
-// ended by itself and left something behind, which has been stopped.
-type LeftoverError struct{ Leftovers []Leftover }
-
-func (e *LeftoverError) Error() string {
-	return "corral: the command left behind " + processes(e.Leftovers)
-}
-
-// SurvivorError is returned by Stop, and by Wait if there is nothing that os/exec would
-// return, when something is left, or may be, after all that could be done.
-// [Report.Survivors] and [Report.Unknown] have it always.
-type SurvivorError struct {
-	// Survivors are members that are still alive: processes of other users, or in
-	// uninterruptible sleep. Each Reason says why.
-	Survivors []Leftover
-
-	// Unknown, if not nil, says why it is not known whether others are left: the members
-	// could not be listed, and the system has not said that there are none. What could
-	// be done without that list has been done.
-	Unknown error
-}
-
-func (e *SurvivorError) Error() string {
-	var text []string
-	if len(e.Survivors) > 0 {
-		text = append(text, "corral: could not stop "+processes(e.Survivors))
-	}
-	if e.Unknown != nil {
-		text = append(text, "corral: cannot tell whether anything is left: "+e.Unknown.Error())
-	}
-	return strings.Join(text, "; ")
-}
-
-func (e *SurvivorError) Unwrap() error { return e.Unknown }
-
-// ContainmentError is returned by Start, before anything has been started, when
-// no containment is to be had here that is wanted and is at least what
-// Cmd.Require asks for. It is an errors.ErrUnsupported.
-type ContainmentError struct {
-	Wanted   Containment
-	Required Containment
-	Declined []Declined // what there might have been, and why it is not to be had
-}
-
-func (e *ContainmentError) Error() string {
-	b := new(strings.Builder)
-	b.WriteString("corral: no containment")
-	if e.Required != Auto {
-		fmt.Fprintf(b, " at least as strong as %s", e.Required)
-	}
-	b.WriteString(" is to be had here")
-	if e.Wanted != Auto {
-		fmt.Fprintf(b, " from %s down", e.Wanted)
-	}
-	if len(e.Declined) == 0 {
-		b.WriteString(": " + runtime.GOOS + " has ")
-		for i, m := range ladder {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			b.WriteString(string(m.name))
-			if m.name == PIDNS {
-				b.WriteString(" (on request)")
-			}
-		}
-		if len(ladder) == 0 {
-			b.WriteString("none")
-		}
-	}
-	if len(e.Declined) > 1 && !slices.ContainsFunc(e.Declined, func(d Declined) bool { return d.Reason != e.Declined[0].Reason }) {
-		fmt.Fprintf(b, ": %s", e.Declined[0].Reason)
-		return b.String()
-	}
-	for i, d := range e.Declined {
-		sep := "; "
-		if i == 0 {
-			sep = ": "
-		}
-		reason := strings.TrimPrefix(d.Reason, string(d.Containment)+": ")
-		fmt.Fprintf(b, "%s%s: %s", sep, d.Containment, reason)
-	}
-	return b.String()
-}
-
-func (e *ContainmentError) Unwrap() error { return errors.ErrUnsupported }
-
-// processes is how an error names leftovers: all of them, for a program that
-// logs the error has nothing else.
-func processes(l []Leftover) string {
-	var names []string
-	for _, p := range l {
-		name := p.Process.String()
-		if p.Reason != "" {
-			name += ": " + p.Reason
-		}
-		names = append(names, name)
-	}
-	noun := "processes"
-	if len(l) == 1 {
-		noun = "process"
-	}
-	return fmt.Sprintf("%d %s: %s", len(l), noun, strings.Join(names, "; "))
-}
-
 func survivors(all []Leftover) []Leftover {
 	var left []Leftover
 	for _, l := range all {
@@ -338,4 +222,85 @@ func survivors(all []Leftover) []Leftover {
 		}
 	}
 	return left
+}
+
+// makeReport is called when all is over, with mu held.
+func (r *run) makeReport() *Report {
+	rep := &Report{
+		Command:       r.argv(),
+		Leader:        Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
+		Containment:   r.cont.name,
+		Declined:      slices.Concat([]Declined{}, r.cont.declined), // in JSON, nothing is a list too
+		KeeperLost:    errors.Is(r.reapErr, ErrKeeperLost),
+		Holders:       r.cmd.stdio.holders,
+		OutputDropped: r.cmd.stdio.dropped(),
+		Started:       r.started,
+		Elapsed:       time.Since(r.started),
+	}
+	r.reportEnding(rep)
+	r.reportLeftovers(rep)
+	r.reportFacts(rep)
+	return rep
+}
+
+// reportEnding says why the run ended, and how the leader did.
+func (r *run) reportEnding(rep *Report) {
+	rep.Ending, rep.ExitCode = cmp.Or(r.ending, Exited), -1
+	switch ctx := r.cmd.ctx; {
+	case r.ending == Cancelled && ctx != nil && ctx.Err() != nil:
+		rep.Cause = context.Cause(ctx).Error()
+	case r.endErr != nil:
+		rep.Cause = r.endErr.Error()
+	}
+	var lifeline *LifelineError
+	if errors.As(r.endErr, &lifeline) {
+		rep.Lifeline = lifeline.Lifeline
+	}
+	if state := r.state; state != nil {
+		rep.ExitCode = state.ExitCode()
+		rep.Signal = endedBy(state)
+		rep.UserTime, rep.SystemTime = state.UserTime(), state.SystemTime()
+		rep.PeakMemory = peakMemory(state)
+	}
+}
+
+// reportLeftovers says what was left, and what has been done about it.
+func (r *run) reportLeftovers(rep *Report) {
+	unknown := r.unknown
+	rep.Leftovers = r.kept
+	if s := r.stop; s != nil {
+		rep.Leftovers, rep.Forced = leftoversOf(s.Leftovers), s.UsedKill
+		if s.SignalErr != nil {
+			rep.SignalError = s.SignalErr.Error()
+		}
+		unknown = s.Unknown
+	}
+	if unknown != nil {
+		rep.Unknown = unknown.Error()
+	}
+	if rep.Leftovers == nil {
+		rep.Leftovers = []Leftover{}
+	}
+}
+
+// reportFacts says what the containment knows.
+func (r *run) reportFacts(rep *Report) {
+	known := r.cont.Facts()
+	rep.Unguarded, rep.BestEffort = known.Unguarded, known.BestEffort
+	if lacking := r.cont.lacking; lacking != "" {
+		if rep.BestEffort != "" {
+			rep.BestEffort += "; "
+		}
+		rep.BestEffort += lacking
+	}
+	rep.UserTime = max(rep.UserTime, known.Used.User)
+	rep.SystemTime = max(rep.SystemTime, known.Used.System)
+	rep.PeakMemory = max(rep.PeakMemory, known.Used.PeakMemory)
+}
+
+func (r *run) argv() []string {
+	if len(r.cmd.Args) > 0 {
+		return r.cmd.Args
+	}
+	return []string{r.cmd.Path}
 }

@@ -1,11 +1,14 @@
 package corral
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
 	"time"
 
+	"github.com/corral-run/corral/internal/errjoin"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -56,4 +59,129 @@ func (p StopPlan) check() error {
 		}
 	}
 	return nil
+}
+
+// watch arranges for the run to be stopped when its time, its context or a
+// lifeline ends.
+func (r *run) watch(ctx context.Context) {
+	c := r.cmd
+	r.watchLifelines()
+	if c.Timeout > 0 {
+		r.timeout = time.AfterFunc(c.Timeout-time.Since(r.started), func() {
+			err := fmt.Errorf("corral: timed out after %v: %w", c.Timeout, context.DeadlineExceeded)
+			r.beginStop(TimedOut, err, r.plan)
+		})
+	}
+	if ctx != nil && ctx.Done() != nil && (c.Cancel != nil || c.WaitDelay > 0) {
+		r.ctxHandled = make(chan struct{})
+		r.ctxStop = context.AfterFunc(ctx, func() {
+			defer close(r.ctxHandled)
+			r.contextDone(ctx)
+		})
+	}
+}
+
+// contextDone calls the caller's Cancel, or the stop plan by way of it.
+func (r *run) contextDone(ctx context.Context) {
+	if r.letGo() {
+		return
+	}
+	r.countWaitDelay()
+	if r.cmd.Cancel == nil {
+		return
+	}
+	err := r.cmd.Cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case errors.Is(err, os.ErrProcessDone):
+		// It ended before we could interrupt it.
+	case err != nil:
+		r.ctxErr = fmt.Errorf("exec: canceling Cmd: %w", err)
+		r.log.Warn("corral: Cancel has failed", "error", err) // Wait may have more to say
+	default:
+		r.ctxErr = ctx.Err()
+		if r.ending == "" || r.ending == Cancelled {
+			r.ending, r.endErr = Cancelled, contextError(ctx)
+		}
+	}
+}
+
+// cancel is the Cancel that CommandContext sets.
+func (r *run) cancel() error {
+	r.mu.Lock()
+	finished := r.finished
+	r.mu.Unlock()
+	if r.beginStop(Cancelled, nil, r.plan) == nil || finished {
+		return os.ErrProcessDone
+	}
+	return nil
+}
+
+// countWaitDelay starts the clock of Cmd.WaitDelay, unless it runs already.
+func (r *run) countWaitDelay() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cmd.WaitDelay > 0 && r.interrupted.IsZero() {
+		r.interrupted = time.Now()
+		r.forceTimers = append(r.forceTimers, time.AfterFunc(r.cmd.WaitDelay, r.force))
+	}
+}
+
+// force ends the stop plan's patience, or kills where no stop has begun.
+func (r *run) force() {
+	if s := r.beginStop(Cancelled, nil, StopPlan{}); s != nil {
+		s.Force()
+	}
+}
+
+// beginStop begins the stop of the run with the given plan, or joins the one
+// there is. It returns nil if there is nothing to stop any more.
+func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
+	if r.letGo() {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop == nil && !r.closing && !r.released {
+		if !r.finished && r.ending == "" {
+			r.ending, r.endErr = ending, err
+		}
+		r.log.Debug("corral: stopping the run", "because", ending)
+		s := stop.New(r.cont, plan.internal(), r.leader.PID, r.log)
+		r.stop = s
+		close(r.stopping)
+		go func() {
+			s.Run()
+			switch {
+			case s.LeaderAlive:
+				r.giveUp()
+			case s.Unknown != nil: // the leader may be alive; if it is not, there is an event for that
+				time.AfterFunc(stop.LastLookPatience, r.giveUp)
+			}
+		}()
+	}
+	return r.stop
+}
+
+func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
+	s := r.beginStop(Stopped, nil, plan)
+	if s == nil {
+		return r.after(nil)
+	}
+	select {
+	case <-s.Done:
+		return stopError(s)
+	case <-ctx.Done():
+		return fmt.Errorf("corral: the stop goes on: %w", contextError(ctx))
+	}
+}
+
+// contextError is ctx's error, and its cause if that is another one.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == err {
+		return err
+	}
+	return errjoin.Join(err, cause)
 }
