@@ -35,9 +35,9 @@ func LookPath(file string) (string, error) { return exec.LookPath(file) }
 
 // Cmd is a command being prepared or run, with everything it starts.
 //
-// The fields up to WaitDelay and the methods they share have the names and the
-// meaning they have in exec.Cmd; where Corral goes further, the field says so.
-// Like an exec.Cmd, a Cmd is used once, and Wait must be called after Start.
+// The fields up to WaitDelay, and the methods that both types have, have the names
+// and the meaning of exec.Cmd's; where Corral goes further, the field says so. Like
+// an exec.Cmd, a Cmd is used once, and Wait must be called after Start.
 type Cmd struct {
 	// Path is the path of the command to run, relative to Dir if relative.
 	// It is the only field that must be set.
@@ -47,45 +47,46 @@ type Cmd struct {
 	// empty, {Path} is used.
 	Args []string
 
-	// Env is the environment, as "key=value"; nil means the owner's. Of
-	// duplicate keys the last one counts.
+	// Env is the environment, as "key=value". Nil means the owner's. Of duplicate
+	// keys the last one counts.
 	Env []string
 
-	// Dir is the working directory; empty means the owner's.
+	// Dir is the working directory. Empty means the owner's.
 	Dir string
 
-	// Stdin, Stdout and Stderr are the standard streams. Nil is the null
-	// device; an *os.File is given to the command as it is; with anything else
-	// a goroutine copies over a pipe, and Wait waits for it. If Stdout and
-	// Stderr are equal, one pipe and one goroutine serve both.
+	// Stdin, Stdout and Stderr are the standard streams. Nil is the null device. An
+	// *os.File is given to the command as it is. For anything else a goroutine
+	// copies over a pipe, and Wait waits for it. If Stdout and Stderr are equal,
+	// one pipe and one goroutine serve both.
 	//
-	// Unlike os/exec, Wait does not wait for ever on a pipe that somebody
-	// outside the run holds open, or a leftover that was kept: see WaitDelay.
+	// Unlike os/exec, Wait does not wait for ever when somebody outside the run, or
+	// a leftover that was kept, holds a pipe open: see WaitDelay.
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 
-	// ExtraFiles become descriptors 3 and up of the command. Not supported on
-	// Windows.
+	// ExtraFiles become descriptors 3 and up of the command. Windows does not
+	// support them.
 	ExtraFiles []*os.File
 
-	// SysProcAttr holds attributes particular to the operating system. Corral
-	// adds what its containment needs to a copy; what cannot be had together
-	// is an error of Start.
+	// SysProcAttr holds attributes particular to the operating system. Corral adds
+	// what its containment needs to a copy. Start returns an error if the two
+	// exclude each other.
 	SysProcAttr *syscall.SysProcAttr
 
-	// Process is the leader, once started. Under a keeper and pidns containment it is
-	// not a child of the owner: Process.Wait returns ECHILD there, and Wait is what
-	// there is.
+	// Process is the leader, once started. Under keeper and pidns containment it is
+	// not a child of the owner: Process.Wait returns ECHILD there, so use Wait.
 	//
-	// Process.Release after Start, where nobody has called Wait, lets the run go, as it
-	// does under os/exec: all members are left alone, also when the owner ends. Timeout,
-	// the context and Lifelines have no effect any more, the Report says Released, and
-	// Wait (by EINVAL), Stop and Signal return errors. Corral has to notice that: it takes less
-	// than a millisecond if SysProcAttr.Setsid is set and Release follows at once, else at
-	// most as long as the run had lasted before. An owner that ends sooner takes the run
-	// with it; DetachLeftovers is the sure way. Under group containment the leader has
-	// its parent-death signal all the same.
+	// Process.Release after Start, if nobody has called Wait, lets the run go, as
+	// it does under os/exec: all members are left alone, also when the owner ends.
+	// Timeout, the context and Lifelines then have no effect. The Report says
+	// Released. Wait (with EINVAL), Stop and Signal return errors.
+	//
+	// Corral has to notice the release. That takes less than a millisecond if
+	// SysProcAttr.Setsid is set and Release follows at once; otherwise it takes at
+	// most as long as the run had lasted before. An owner that ends sooner takes
+	// the run with it: DetachLeftovers is the sure way. Under group containment the
+	// leader keeps its parent-death signal.
 	Process *os.Process
 
 	// ProcessState is the leader's exit status, once Wait has returned.
@@ -94,87 +95,89 @@ type Cmd struct {
 	// Err is the error of LookPath, if any; Start returns it.
 	Err error
 
-	// Cancel is called when the context of CommandContext is done. The one that
-	// CommandContext sets runs the stop plan against the whole run. If another
-	// one is set, that is called instead, and what the command leaves when it
-	// ends is a matter of Leftovers, as ever.
+	// Cancel is called when the context of CommandContext is done. CommandContext
+	// sets one that runs the stop plan against the whole run. If it is replaced,
+	// the new one is called instead, and Leftovers says, as ever, what happens to
+	// what the command leaves.
 	Cancel func() error
 
-	// WaitDelay, if not zero, is the time from the context's end after which
-	// all that is left of the run is killed, whatever Cancel or the stop plan
-	// were doing.
+	// WaitDelay, if not zero, is the time from the end of the context until all
+	// that is left of the run is killed, whatever Cancel or the stop plan are
+	// doing.
 	//
-	// It also bounds the copying of output once nothing of the run is left that
-	// Corral would stop, but something still holds a pipe open: a leftover that
-	// was kept, or a process outside the run. What had been written until then
-	// is delivered, Wait returns ErrWaitDelay if there is no other error, and the
-	// Report names the holders. So does it bound the wait for a Stdin whose Read
-	// does not return, unless that is a lifeline or there is a PTY. For this, zero
-	// means one second.
+	// It also bounds the copying of output when nothing is left that Corral would
+	// stop, but something still holds a pipe open: a leftover that was kept, or a
+	// process outside the run. Output written until then is delivered. Wait returns
+	// ErrWaitDelay if there is no other error, and the Report names the holders. In
+	// the same way it bounds the wait for a Stdin whose Read does not return,
+	// unless Stdin is a lifeline or there is a PTY. For these waits, zero means one
+	// second.
 	WaitDelay time.Duration
 
 	// Timeout, if not zero, is the time from Start after which the stop plan
 	// runs. Wait's error is then a context.DeadlineExceeded.
 	Timeout time.Duration
 
-	// StopPlan is how the run is stopped; nil means DefaultStopPlan(): SIGTERM, and
+	// StopPlan is how the run is stopped. Nil means DefaultStopPlan(): SIGTERM, and
 	// five seconds to obey. An empty plan that is not nil kills at once:
 	//
 	//	cmd.StopPlan = corral.StopPlan{} // as os/exec
 	//
-	// This is the first difference from os/exec that a program sees: when its context is
-	// done, os/exec kills, and the error is "signal: killed"; here it is "signal:
-	// terminated", and a command that ignores SIGTERM takes five seconds longer.
+	// This is the first difference from os/exec that a program sees. When the
+	// context is done, os/exec kills, and the error is "signal: killed". Here it is
+	// "signal: terminated", and a command that ignores SIGTERM takes five seconds
+	// longer.
 	StopPlan StopPlan
 
-	// Leftovers is what to do with members that are alive when the leader has
+	// Leftovers says what to do with members that are alive when the leader has
 	// ended.
 	Leftovers LeftoverPolicy
 
-	// Containment is the containment wanted. If it is not to be had here, the
-	// next weaker one is taken, and the Report says so. Auto, the default, is
-	// the strongest that works here without changing what the command sees.
+	// Containment is the containment wanted. If it is not available here, Start
+	// takes the next weaker one, and the Report says so. The default, Auto, is the
+	// strongest that works here without changing what the command sees.
 	Containment Containment
 
-	// Require is the weakest containment that will do: if only weaker ones are
-	// to be had, Start returns a *ContainmentError and starts nothing.
+	// Require is the weakest containment that will do. If only weaker ones are
+	// available, Start returns a *ContainmentError and starts nothing.
 	Require Containment
 
-	// AdoptOrphans makes the calling process, from Start on and for good, the one
-	// that its descendants' orphans come to (Linux: PR_SET_CHILD_SUBREAPER of
-	// prctl(2)), and takes what it gets for members of this run: those of a keeper
-	// that a member has killed, one that has moved to another control group, one
-	// that has left its process group. It reaps them, on SIGCHLD.
+	// AdoptOrphans makes the calling process a subreaper for good (Linux:
+	// PR_SET_CHILD_SUBREAPER of prctl(2)), and treats every orphan it adopts as a
+	// member: those of a keeper that a member has killed, one that has moved to
+	// another control group, one that has left its process group. It reaps them, on
+	// SIGCHLD.
 	//
-	// It is for a program that starts nothing but one run at a time, as the
-	// command corral is: other children may be taken for members as well. What is
-	// there before Start is none, nor is what descends from it, unless it becomes an
-	// orphan before Corral has seen where it came from. Where the system refuses
-	// adoption, the run goes without, and Report.BestEffort says so. Elsewhere than on
-	// Linux, Start returns an errors.ErrUnsupported.
+	// It is for a program that starts nothing but one run at a time, as the command
+	// corral is, because other children may be taken for members. Children that
+	// exist before Start are not members, nor are their descendants, unless one
+	// becomes an orphan before Corral has seen where it came from. If the system
+	// refuses adoption, the run goes without, and Report.BestEffort says so. On
+	// systems other than Linux, Start returns an errors.ErrUnsupported.
 	AdoptOrphans bool
 
-	// Lifelines are things outside the run, such as the connection that the owner
-	// has been started over. When one of them is lost, the stop plan is run, and
-	// the Ending is LifelineLost. One that cannot be watched is an error of Start.
+	// Lifelines are things outside the run, such as the connection over which the
+	// owner was started. When one of them is lost, the stop plan runs, and the
+	// Ending is LifelineLost. If one cannot be watched, Start returns an error.
 	Lifelines []Lifeline
 
 	// PTY, if not nil, gives the command a terminal of its own.
 	PTY *PTY
 
-	// OutputLimit, if not zero, is how many bytes of each stream of output are
-	// passed on: the first half at once, and at the end the last half, after a
-	// line that says how many are missing in between. What is left out does not
-	// take memory; the Report counts it.
+	// OutputLimit, if not zero, is how many bytes of each output stream are passed
+	// on: the first half at once, and the last half at the end, after a line that
+	// says how many bytes are missing in between. What is left out takes no memory;
+	// the Report counts it.
 	//
-	// Output and CombinedOutput return so much. Stdout, also with a PTY, and Stderr
-	// get so much, each, or both together if they are equal. An *os.File is then
-	// copied to by Corral, and the command has a pipe in its place. What the caller
-	// reads, from StdoutPipe, StderrPipe or a PTY, is for the caller to limit.
+	// Output and CombinedOutput return that much. Stdout (also with a PTY) and
+	// Stderr get that much: each of them, or both together if they are equal.
+	// Corral then copies to an *os.File too, and gives the command a pipe in its
+	// place. What the caller reads, from StdoutPipe, StderrPipe or a PTY, the
+	// caller limits.
 	OutputLimit int64
 
-	// Logger is told what Corral does with the run, at level Debug, and what
-	// went wrong without ending it, at level Warn. Nil is silent.
+	// Logger is told what Corral does with the run (level Debug), and what went
+	// wrong without ending it (level Warn). Nil is silent.
 	Logger *slog.Logger
 
 	ctx         context.Context
@@ -184,14 +187,14 @@ type Cmd struct {
 	run         *run
 }
 
-// Command returns a Cmd for the named program, which is looked up in PATH as
-// exec.Command does it.
+// Command returns a Cmd for the named program, which it looks up in PATH as
+// exec.Command does.
 func Command(name string, arg ...string) *Cmd {
 	c := exec.Command(name, arg...)
 	return &Cmd{Path: c.Path, Args: c.Args, Err: c.Err}
 }
 
-// CommandContext is like Command, and stops the run when ctx is done before it
+// CommandContext is like Command, and stops the run if ctx is done before the run
 // has ended: Cancel is set to run the stop plan against all members.
 func CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
 	if ctx == nil {
@@ -207,7 +210,7 @@ func (c *Cmd) setContext(ctx context.Context) {
 	c.Cancel = func() error { return c.run.cancel() }
 }
 
-// inner is the command as os/exec knows it, but for the streams.
+// inner is the command as os/exec knows it, without the streams.
 func (c *Cmd) inner() *exec.Cmd {
 	return &exec.Cmd{
 		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir,
@@ -237,15 +240,16 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
-// Start starts the command inside its containment, and returns. What the
-// command leaves when it ends is dealt with also before Wait is called.
+// Start starts the command inside its containment, and returns. What the command
+// leaves when it ends is dealt with even if Wait has not been called.
 //
-// Errors are those of exec.Cmd.Start, in its words; a *ContainmentError, or one that says
-// which attributes cannot be had together; nothing is running then.
+// Its errors are those of exec.Cmd.Start, in the same words; a *ContainmentError;
+// or one that says which attributes exclude each other. After an error nothing is
+// running.
 func (c *Cmd) Start() error { return c.start(false) }
 
-// start starts the command; if inline, the calling goroutine will call Wait
-// next, so that no other one is needed to look after the run.
+// start starts the command. If inline, the calling goroutine will call Wait next,
+// so no other one has to look after the run.
 func (c *Cmd) start(inline bool) error {
 	if atomic.SwapInt32(&c.startCalled, 1) != 0 {
 		return errors.New("exec: already started")
@@ -303,9 +307,8 @@ func (c *Cmd) check() error {
 	return c.StopPlan.check()
 }
 
-// setProcess makes the leader visible to the caller, setState how it ended.
-// Process is written once, before Start returns: Stop and others read it at any
-// time.
+// setProcess makes the leader visible to the caller. It writes Process once, before
+// Start returns, because Stop and others read it at any time.
 func (c *Cmd) setProcess(p *os.Process) {
 	c.Process = p
 	if c.wrapped != nil {
@@ -313,6 +316,7 @@ func (c *Cmd) setProcess(p *os.Process) {
 	}
 }
 
+// setState makes visible how the leader ended.
 func (c *Cmd) setState(s *os.ProcessState) {
 	c.ProcessState = s
 	if c.wrapped != nil {
@@ -320,34 +324,39 @@ func (c *Cmd) setState(s *os.ProcessState) {
 	}
 }
 
-// Wait waits until the leader has ended, until nothing it started is left (or
-// what is left has been given up, or kept), and until output has been copied.
-// It then fills ProcessState and the Report.
+// Wait waits until the leader has ended; until nothing that it started is left, or
+// what is left has been kept or given up; and until output has been copied. Then it
+// fills ProcessState and the Report.
 //
-// The error is exactly the one of exec.Cmd.Wait, of the same type, unless one of the
-// fields is set that have errors of their own, Timeout, Lifelines or FailOnLeftovers: then
-// it holds all errors there are. A WaitDelay of zero is a second for what is left to be
-// copied, which may be an ErrWaitDelay where exec.Cmd.Wait would wait. So the error is, in this order,
+// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of three
+// fields is set that have errors of their own: Timeout, Lifelines or
+// FailOnLeftovers. One more thing differs: with a WaitDelay of zero, what is left
+// to be copied gets one second, so Wait may return ErrWaitDelay where exec.Cmd.Wait
+// would wait. The error is the first of these:
 //   - an *ExitError, as itself, if the command did not exit with status 0;
-//   - the context's error, as itself, if the context was done and Cancel returned nil, and
-//     an error that wraps Cancel's if it returned another one than os.ErrProcessDone;
+//   - if the context was done, the context's error, as itself, if Cancel returned
+//     nil, or an error that wraps Cancel's if that is not os.ErrProcessDone;
 //   - the first error of copying, or ErrWaitDelay;
-//   - where exec.Cmd.Wait would return nil, what may be left behind: a *SurvivorError,
-//     ErrKeeperLost.
+//   - where exec.Cmd.Wait would return nil, what may be left behind: a
+//     *SurvivorError, ErrKeeperLost.
 //
-// The Report has all of it, whatever the error is: the Ending and its Cause, Survivors,
-// Unknown, KeeperLost. With one of the three fields, the error may hold several; use
-// errors.As and errors.Is: *ExitError; the context's error and cause if the context ended
-// the run; context.DeadlineExceeded if Timeout did; *LifelineError; *SurvivorError;
-// ErrKeeperLost; *LeftoverError; or, if there is none of those, what comes
-// of copying. Also then, an error that comes alone comes as itself. If the command itself
-// cannot be made to end, for which exec.Cmd.Wait would wait, the error holds all, too.
+// The Report has all of it, whatever the error is: the Ending and its Cause,
+// Survivors, Unknown, KeeperLost.
 //
-// A command that ended before the context was done has not been cancelled, whenever Wait is
-// called. exec.Cmd means it so, too, but kills what is a zombie by then, and says that it did.
+// With one of the three fields, the error may hold several: use errors.As and
+// errors.Is. They are *ExitError; the context's error and cause if the context
+// ended the run; context.DeadlineExceeded if Timeout did; *LifelineError;
+// *SurvivorError; ErrKeeperLost; *LeftoverError; or, if there is none of those, the
+// error of copying. An error that comes alone still comes as itself. If the command
+// itself cannot be made to end, where exec.Cmd.Wait would wait, the error also
+// holds all.
 //
-// That the output is complete is not known unless the error is nil. With KeepLeftovers,
-// too, output that somebody still holds when WaitDelay has passed is an ErrWaitDelay.
+// A command that ended before the context was done has not been cancelled, whenever
+// Wait is called. exec.Cmd means it so, too, but it kills a command that is a
+// zombie by then, and says that it did.
+//
+// Only a nil error says that the output is complete. With KeepLeftovers, too,
+// output that somebody still holds when WaitDelay has passed is an ErrWaitDelay.
 func (c *Cmd) Wait() error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
@@ -359,7 +368,7 @@ func (c *Cmd) Wait() error {
 }
 
 // Output runs the command and returns its standard output. If Stderr was nil,
-// the Stderr field of an *ExitError is filled as exec.Cmd.Output does it, unless
+// Output fills the Stderr field of an *ExitError as exec.Cmd.Output does, unless
 // there is a PTY, which has all the output.
 func (c *Cmd) Output() ([]byte, error) {
 	if c.Stdout != nil {
@@ -393,8 +402,7 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	return c.collect(func(w io.Writer) { c.Stdout, c.Stderr = w, w })
 }
 
-// collect runs the command and returns what it writes to the writer that set is
-// called with.
+// collect runs the command and returns what it writes to the writer that set gets.
 func (c *Cmd) collect(set func(io.Writer)) ([]byte, error) {
 	var b bytes.Buffer
 	set(&b)
@@ -402,8 +410,8 @@ func (c *Cmd) collect(set func(io.Writer)) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// StdinPipe returns a pipe connected to the command's standard input. Wait
-// closes it; close it sooner for a command that reads to end-of-file.
+// StdinPipe returns a pipe connected to the command's standard input. Wait closes
+// it. Close it sooner if the command reads to end-of-file.
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.Stdin != nil {
 		return nil, errors.New("exec: Stdin already set")
@@ -419,11 +427,12 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 
 // StdoutPipe returns a pipe connected to the command's standard output. As with
 // os/exec, read to end-of-file before calling Wait, which closes the pipe.
-// End-of-file comes also when the command leaves something behind that holds
-// the pipe: leftovers are dealt with when the leader ends, not in Wait. If what
-// holds it is kept, or is none of the run, reading ends with an
-// os.ErrDeadlineExceeded as soon as WaitDelay has passed; but not on Windows, where
-// reading goes on as long as somebody holds the pipe, or until Wait is called.
+//
+// End-of-file also comes when the command leaves something behind that holds the
+// pipe, because leftovers are dealt with when the leader ends, not in Wait. If the
+// holder is kept, or is not of the run, reading ends with os.ErrDeadlineExceeded as
+// soon as WaitDelay has passed. On Windows it does not: reading goes on as long as
+// somebody holds the pipe, or until Wait is called.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("exec: Stdout already set")
@@ -458,14 +467,14 @@ func (c *Cmd) pipe(method string) (r, w *os.File, err error) {
 	return os.Pipe()
 }
 
-// Stop runs the stop plan against the whole run and returns when nothing is
-// left. There is one stop in a run: whoever asks for it again, or while a
-// timeout, a context or a leftover is being dealt with, waits for that one.
+// Stop runs the stop plan against the whole run and returns when nothing is left. A
+// run has one stop: a second call waits for the first, or for the stop that a
+// timeout, a context or a leftover has begun.
 //
-// Stop returns nil if nothing is left, also if nothing was there any more; a
-// *SurvivorError if members cannot be killed; and the cause of ctx if ctx is
-// done first, in which case the stop goes on. It takes at most the stop plan's
-// waits and five seconds. Wait must be called all the same.
+// Stop returns nil if nothing is left, also if nothing was there any more. It
+// returns a *SurvivorError if members cannot be killed. If ctx is done first, it
+// returns the cause of ctx, and the stop goes on. Stop takes at most the waits of
+// the stop plan and five seconds. Wait must still be called.
 func (c *Cmd) Stop(ctx context.Context) error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
@@ -473,8 +482,8 @@ func (c *Cmd) Stop(ctx context.Context) error {
 	return c.run.stopAndWait(ctx, c.run.plan)
 }
 
-// StopWith is Stop with a plan of its own, if no stop has begun. StopPlan stays
-// what is done when the command leaves something behind, or the owner dies.
+// StopWith is Stop with a plan of its own, if no stop has begun. StopPlan remains
+// the plan for what the command leaves behind, and for when the owner dies.
 func (c *Cmd) StopWith(ctx context.Context, plan StopPlan) error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
@@ -485,9 +494,9 @@ func (c *Cmd) StopWith(ctx context.Context, plan StopPlan) error {
 	return c.run.stopAndWait(ctx, plan)
 }
 
-// Signal sends sig to every member once, os.Kill by the containment's kill,
-// which reaches forks in flight too. It returns os.ErrProcessDone if nothing is
-// left, and an error that is os.ErrPermission if no member may be signalled.
+// Signal sends sig to every member once. It sends os.Kill by the containment's
+// kill, which reaches forks in flight too. It returns os.ErrProcessDone if nothing
+// is left, and an error that is os.ErrPermission if no member may be signalled.
 func (c *Cmd) Signal(sig os.Signal) error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
@@ -495,12 +504,13 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	return c.run.signal(sig)
 }
 
-// Kill kills the whole run at once, as Signal(os.Kill) does. It does not wait for that,
-// and is no stop: the Ending is Exited, and Wait returns how the command has ended.
+// Kill kills the whole run at once, as Signal(os.Kill) does, and does not wait for
+// that. It is not a stop: the Ending is Exited, and Wait returns how the command
+// has ended.
 func (c *Cmd) Kill() error { return c.Signal(os.Kill) }
 
-// Members returns the live members, the leader included, ordered by PID. After
-// Wait has returned there are none.
+// Members returns the live members, the leader included, ordered by PID. After Wait
+// has returned there are none.
 func (c *Cmd) Members() ([]Process, error) {
 	if c.Process == nil {
 		return nil, errors.New("exec: not started")
@@ -508,8 +518,8 @@ func (c *Cmd) Members() ([]Process, error) {
 	return c.run.members()
 }
 
-// Report says what happened. It is nil until Wait has returned, or the run has been let
-// go: see Process.
+// Report says what happened. It is nil until Wait has returned, or until the run
+// has been let go (see Process).
 func (c *Cmd) Report() *Report {
 	if c.run == nil {
 		return nil

@@ -10,16 +10,17 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// LeftoverPolicy says what is done with members that are alive when the leader
-// has ended.
+// LeftoverPolicy says what is done with members that are alive when the leader has
+// ended.
 //
-// A process that is kept by KeepLeftovers may have a pipe of Corral's as its output. Wait
-// does not wait for it, but as long as WaitDelay says, and nothing reaches the Writer, or the
-// reader of StdoutPipe, after that: Wait returns ErrWaitDelay, and Report.Holders names the
-// process. What it writes later is thrown away, by a goroutine that lasts as long as
-// somebody holds the pipe, so that the process does not break. (On Windows it does.) When
-// the owner ends, the pipe breaks, as under os/exec. The sure way to have all of the output
-// is a file: give Stdout and Stderr an *os.File, and no OutputLimit.
+// A process kept by KeepLeftovers may write to a pipe of Corral's. Wait waits for
+// it only as long as WaitDelay says; after that nothing reaches the Writer, or the
+// reader of StdoutPipe. Wait returns ErrWaitDelay, and Report.Holders names the
+// process. What it writes later is thrown away, so that the process does not break:
+// a goroutine reads it for as long as somebody holds the pipe. (On Windows the pipe
+// breaks.) When the owner ends, the pipe breaks, as under os/exec. The sure way to
+// have all of the output is a file: give Stdout and Stderr an *os.File, and set no
+// OutputLimit.
 type LeftoverPolicy int
 
 const (
@@ -27,15 +28,15 @@ const (
 	KeepLeftovers                         // leave them alone; the Report lists them
 	FailOnLeftovers                       // as KillLeftovers, and Wait returns a *LeftoverError
 
-	// WaitForLeftovers waits until they have ended by themselves, and is the
-	// policy for a command that goes into the background. The run is not over
-	// before that: Timeout, the context and Stop stop it, and are its Ending.
+	// WaitForLeftovers waits until they have ended by themselves. It is the policy
+	// for a command that goes into the background. The run lasts until then:
+	// Timeout, the context and Stop can stop it, and are its Ending.
 	WaitForLeftovers
 
-	// DetachLeftovers is KeepLeftovers for a command that is to live longer than the
-	// owner: the run also goes on when the owner ends, however it does, and whether the
-	// leader has ended or not. As long as the owner lives, Timeout, the context, Lifelines
-	// and Stop stop it. See also Cmd.Process.
+	// DetachLeftovers is KeepLeftovers for a command that is to live longer than
+	// the owner. The run goes on when the owner ends, however it ends, and whether
+	// the leader has ended or not. While the owner lives, Timeout, the context,
+	// Lifelines and Stop still stop the run. See also Cmd.Process.
 	DetachLeftovers
 )
 
@@ -43,6 +44,7 @@ const (
 func (p LeftoverPolicy) keeps() bool { return p == KeepLeftovers || p == DetachLeftovers }
 
 // applyPolicy applies the leftover policy, and waits for a stop that has begun.
+// From then on no other can begin.
 func (r *run) applyPolicy() {
 	if r.cmd.Leftovers == WaitForLeftovers {
 		r.awaitLeftovers()
@@ -98,9 +100,9 @@ func (r *run) awaitLeftovers() {
 	}
 }
 
-// left returns the leftovers. The helpers of another run, whose owner was the
-// leader of this one, are not, as they know themselves when to end; for one that
-// only has their name, a second is not much.
+// left returns the leftovers. A nested owner's helpers end by themselves, so if
+// only they remain, they get a second. A process may just bear a helper's name; a
+// second is not much for that one either.
 func (r *run) left() ([]proctree.Process, error) {
 	left, err := r.cont.Members()
 	if err != nil || len(left) == 0 {

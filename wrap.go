@@ -12,11 +12,13 @@ import (
 	"unsafe"
 )
 
-// Wrap returns a Cmd with the fields, the context and the pipes of cmd, which
-// must not have been started and is not to be used any more, except that its
-// Process and ProcessState are set as the returned Cmd's are, for a Cancel that
-// looks at them. A Cancel set by exec.CommandContext is replaced by the stop
-// plan. If cmd cannot be wrapped, Start returns the reason.
+// Wrap returns a Cmd with the fields, the context and the pipes of cmd. It replaces
+// a Cancel set by exec.CommandContext with the stop plan. If cmd cannot be wrapped,
+// Start returns the reason.
+//
+// cmd must not have been started, and must not be used any more. Only its Process
+// and ProcessState are set as the returned Cmd's are, for a Cancel that looks at
+// them.
 func Wrap(cmd *exec.Cmd) *Cmd {
 	c := &Cmd{
 		Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir,
@@ -48,7 +50,7 @@ func Wrap(cmd *exec.Cmd) *Cmd {
 	return c
 }
 
-// unexported gives access to a field of cmd that exec.Cmd has no method for.
+// unexported gives access to a field for which exec.Cmd has no method.
 func unexported[T any](cmd *exec.Cmd, name string) (*T, bool) {
 	f := reflect.ValueOf(cmd).Elem().FieldByName(name)
 	if !f.IsValid() || f.Type() != reflect.TypeFor[T]() {
@@ -58,7 +60,7 @@ func unexported[T any](cmd *exec.Cmd, name string) (*T, bool) {
 }
 
 // setByCommandContext reports whether f is the Cancel that exec.CommandContext
-// sets, which kills the leader and only the leader.
+// sets, which kills only the leader.
 func setByCommandContext(f func() error) bool {
 	if f == nil {
 		return false
