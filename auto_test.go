@@ -48,7 +48,8 @@ func TestAutoLowered(t *testing.T) {
 		}
 	}
 
-	// What is wanted by name has nothing to do with it, and what is required is required.
+	// What is wanted by name has nothing to do with it, and what is required is
+	// required.
 	if rep, err := run("group", before.Containment, before.Containment); err != nil || rep.Containment != before.Containment {
 		t.Errorf("%s wanted: %v, %v", before.Containment, rep, err)
 	}

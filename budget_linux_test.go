@@ -59,9 +59,9 @@ func spender(args []string) {
 const marker = 1 << 30
 
 // TestBudget pins what a run of /bin/true costs its owner in what can be counted:
-// system calls of all its threads, but for those by which Go's runtime handles
-// its threads and memory, and allocations. A budget is what it takes and a little more; to
-// go over it should be a decision.
+// system calls of all its threads, but for those by which Go's runtime handles its
+// threads and memory, and allocations. A budget is what it takes and a little more;
+// to go over it should be a decision.
 func TestBudget(t *testing.T) {
 	for _, tt := range []struct {
 		runs        string

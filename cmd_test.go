@@ -548,7 +548,7 @@ func TestStartErrors(t *testing.T) {
 		{name: "no such path", cmd: group("/corral/no/such/path"), is: os.ErrNotExist},
 		{name: "not executable", cmd: group(notExecutable), is: os.ErrPermission},
 		{name: "context", cmd: corral.CommandContext(done, "true"), is: context.Canceled},
-		{name: "required", cmd: &corral.Cmd{Path: "/bin/true", Require: corral.Job}, is: errors.ErrUnsupported, text: "at least as strong as job"},
+		{name: "required", cmd: &corral.Cmd{Path: "/bin/true", Require: corral.Job}, is: errors.ErrUnsupported, text: "(required job or stronger)"},
 		{name: "contradiction", cmd: &corral.Cmd{Path: "/bin/true", Containment: corral.Group, Require: corral.Keeper}, text: "keeper is required, which is stronger"},
 		{name: "unknown containment", cmd: &corral.Cmd{Path: "/bin/true", Containment: "box"}, text: `unknown containment "box"`},
 		{name: "unknown requirement", cmd: &corral.Cmd{Path: "/bin/true", Require: "box"}, text: `unknown containment "box"`},

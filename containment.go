@@ -16,11 +16,11 @@ import (
 type Containment string
 
 const (
-	// Auto is the strongest that works here. The environment variable CORRAL_AUTO of
-	// the owner lowers it, for tests under the containment that others will get: with
-	// job, cgroup, keeper or group, Auto takes that one or a weaker one, and the Report
-	// lists those passed over. Require holds all the same; any other value is an error of
-	// Start.
+	// Auto is the strongest that works here. The environment variable CORRAL_AUTO
+	// of the owner lowers it, to test under the containment that others will get:
+	// with job, cgroup, keeper or group, Auto takes that one or a weaker one, and
+	// the Report lists those passed over. Require holds all the same. Any other
+	// value is an error of Start.
 	Auto Containment = ""
 
 	PIDNS  Containment = "pidns"  // Linux: a PID namespace of its own
@@ -28,45 +28,46 @@ const (
 	Cgroup Containment = "cgroup" // Linux: a control group, version 2
 	Keeper Containment = "keeper" // Unix: a helper process that adopts every orphan, or on macOS follows the members
 
-	// Group is a process group: a member that makes a session or a group of its
-	// own escapes.
+	// Group is a process group. A member that makes a session or a group of its own
+	// escapes.
 	//
 	// On Linux the leader gets SIGKILL when the owner dies (prctl(2),
-	// PR_SET_PDEATHSIG), unless SysProcAttr says otherwise. The kernel ties this
-	// to the thread that started the leader (golang/go#27505), so Start uses a
-	// thread of its own until the leader has ended, and the leader does not
-	// inherit what the caller may have changed of its thread; Run, Output and
-	// CombinedOutput keep the caller's.
+	// PR_SET_PDEATHSIG), unless SysProcAttr says otherwise. The kernel ties this to
+	// the thread that started the leader (golang/go#27505). So Start uses a thread
+	// of its own until the leader has ended, and the leader does not inherit what
+	// the caller may have changed of its thread. Run, Output and CombinedOutput
+	// keep the caller's.
 	Group Containment = "group"
 )
 
-// HelperPath is the program that the keeper and the guard are started from, if
-// it is not empty: one that imports this package, of the same version. It is to
-// be set before the first run. PATH is not searched for it. One that is not there is an
-// error of Start.
+// HelperPath, if not empty, is the program from which the keeper and the guard are
+// started. It must import this package, of the same version. Set it before the
+// first run. PATH is not searched for it. If it is not there, Start returns an
+// error.
 //
-// By default it is the running program, which is right unless that is not a Go
-// program, such as one that has loaded this package as a shared library.
+// The default is the running program. That is right unless it is not a Go program,
+// such as one that has loaded this package as a shared library.
 //
-// By default, then, package init functions of the running program run again before
-// those of this package do: once for every run under a keeper, and once for the guard of
-// all runs under cgroup. They are those of packages that do not import this one, and that Go
-// initialises before it, by the order of import paths. What they take, each such run takes
-// longer, and what they do is done again: a file is written once more. The functions of
-// package main do not run, nor those of any other package that imports this one. Where that
-// matters, name the command corral of the same version, which has next to nothing to initialise:
+// With the default, package init functions of the running program run again: once
+// for every run under a keeper, and once for the guard of all runs under cgroup.
+// They are those that run before this package's: of packages that do not import
+// this one, and that Go initialises before it, by the order of import paths. Each
+// such run takes as much longer as they take, and what they do is done again: a
+// file is written once more. The functions of package main do not run, nor do those
+// of any other package that imports this one. Where that matters, name the command
+// corral of the same version, which has next to nothing to initialise:
 //
 //	corral.HelperPath = "/usr/local/bin/corral"
 var HelperPath string
 
-// byStrength is the order in which Auto, a fallback and Require think.
+// byStrength is the order for Auto, fallbacks and Require: the strongest first.
 var byStrength = []Containment{PIDNS, Job, Cgroup, Keeper, Group}
 
 // mechanism is one rung of an operating system's ladder.
 type mechanism struct {
 	name Containment
-	// open returns a containment for one run, or the reason why there is none
-	// to be had here or for this command.
+	// open returns a containment for one run, or the reason why there is none, here
+	// or for this command.
 	open func(hold.Request) (hold.Containment, error)
 }
 
@@ -78,8 +79,8 @@ type choice struct {
 	lacking  string // what it has to do without, for Report.BestEffort
 }
 
-// choose takes the first rung that works, from the wanted one down to the
-// weakest that will do. It returns the reasons of those above it that did not.
+// choose takes the first rung that works, from the wanted one down to the weakest
+// that will do. It returns the reasons why those above it did not work.
 func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
 	from, err := strength(wanted)
 	if err != nil {
@@ -142,11 +143,12 @@ func strength(c Containment) (int, error) {
 	return 0, fmt.Errorf("corral: unknown containment %q", string(c))
 }
 
-// autoVariable names, in the owner's environment, the containment that Auto starts from.
+// autoVariable names, in the owner's environment, the containment at which Auto
+// starts.
 const autoVariable = "CORRAL_AUTO"
 
-// autoFrom returns what Auto starts from, and its rank. It is never more than Auto is
-// without: pidns has to be asked for where the command is.
+// autoFrom returns where Auto starts, and its rank. The variable never makes Auto
+// stronger: pidns must be asked for where the command is.
 func autoFrom() (rank int, first Containment, err error) {
 	first = Containment(os.Getenv(autoVariable))
 	rank, err = strength(first)
@@ -156,8 +158,8 @@ func autoFrom() (rank int, first Containment, err error) {
 	return rank, first, nil
 }
 
-// adopt makes the owner adopt orphans for the containment. Where it may not, or would not
-// see them, the containment has to do without, and the Report says so.
+// adopt makes the owner adopt orphans for the containment. If it may not, or would
+// not see them, the containment does without, and the Report says so.
 func (c *choice) adopt() error {
 	adopting, err := hold.Adopt(c.Containment)
 	switch {

@@ -12,33 +12,35 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// ErrKeeperLost is returned by Wait, if os/exec would not return anything or together
-// with other errors, when somebody has killed the run's keeper; Report.KeeperLost says so
-// always. The leader has been killed, and of the other members those that
-// Corral had seen: all, if a stop was under way or Cmd.Members had been called.
-// Those that it had not seen may be left, and are not the owner's to see any
-// more, unless it has asked for Cmd.AdoptOrphans.
+// ErrKeeperLost is returned by Wait when somebody has killed the run's keeper: if
+// os/exec would return nil, or together with other errors. Report.KeeperLost always
+// says so.
+//
+// The leader has been killed, and so have the other members that Corral had seen:
+// all of them, if a stop was under way or Cmd.Members had been called. Those that
+// it had not seen may be left. The owner cannot see them any more, unless it has
+// asked for Cmd.AdoptOrphans.
 var ErrKeeperLost = hold.ErrKeeperLost
 
-// LeftoverError is returned by Wait under FailOnLeftovers when the command
-// ended by itself and left something behind, which has been stopped.
+// LeftoverError is returned by Wait under FailOnLeftovers when the command ended by
+// itself and left something behind. That has been stopped.
 type LeftoverError struct{ Leftovers []Leftover }
 
 func (e *LeftoverError) Error() string {
 	return "corral: the command left behind " + processes(e.Leftovers)
 }
 
-// SurvivorError is returned by Stop, and by Wait if there is nothing that os/exec would
-// return, when something is left, or may be, after all that could be done.
-// [Report.Survivors] and [Report.Unknown] have it always.
+// SurvivorError is returned when something is left, or may be, after all that could
+// be done: by Stop, and by Wait if os/exec would return nil. [Report.Survivors] and
+// [Report.Unknown] always have it.
 type SurvivorError struct {
-	// Survivors are members that are still alive: processes of other users, or in
-	// uninterruptible sleep. Each Reason says why.
+	// Survivors are members that are still alive: processes of other users, or
+	// processes in uninterruptible sleep. Each Reason says why.
 	Survivors []Leftover
 
-	// Unknown, if not nil, says why it is not known whether others are left: the members
-	// could not be listed, and the system has not said that there are none. What could
-	// be done without that list has been done.
+	// Unknown, if not nil, says why it is not known whether others are left: the
+	// members could not be listed, and the system has not said that there are none.
+	// What can be done without the list has been done.
 	Unknown error
 }
 
@@ -55,24 +57,27 @@ func (e *SurvivorError) Error() string {
 
 func (e *SurvivorError) Unwrap() error { return e.Unknown }
 
-// ContainmentError is returned by Start, before anything has been started, when
-// no containment is to be had here that is wanted and is at least what
-// Cmd.Require asks for. It is an errors.ErrUnsupported.
+// ContainmentError is returned by Start, before anything has been started, when no
+// available containment satisfies Containment and Require. It wraps
+// errors.ErrUnsupported.
 type ContainmentError struct {
 	Wanted   Containment
 	Required Containment
-	Declined []Declined // what there might have been, and why it is not to be had
+	Declined []Declined // the others, and why each is not available
 }
 
 func (e *ContainmentError) Error() string {
 	b := new(strings.Builder)
-	b.WriteString("corral: no containment")
-	if e.Required != Auto {
-		fmt.Fprintf(b, " at least as strong as %s", e.Required)
-	}
-	b.WriteString(" is to be had here")
+	var asked []string
 	if e.Wanted != Auto {
-		fmt.Fprintf(b, " from %s down", e.Wanted)
+		asked = append(asked, fmt.Sprintf("wanted %s or weaker", e.Wanted))
+	}
+	if e.Required != Auto {
+		asked = append(asked, fmt.Sprintf("required %s or stronger", e.Required))
+	}
+	b.WriteString("corral: no suitable containment")
+	if len(asked) > 0 {
+		fmt.Fprintf(b, " (%s)", strings.Join(asked, ", "))
 	}
 	if len(e.Declined) == 0 {
 		b.WriteString(": " + runtime.GOOS + " has ")
@@ -106,7 +111,7 @@ func (e *ContainmentError) Error() string {
 
 func (e *ContainmentError) Unwrap() error { return errors.ErrUnsupported }
 
-// waitError is the error of Wait, by the rule that stands there.
+// waitError is the error of Wait, by the rule in Wait's documentation.
 func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	var exit *ExitError
 	var status error // what os/exec has of the leader
@@ -141,8 +146,9 @@ func (c *Cmd) joinsErrors() bool {
 	return c.Timeout > 0 || len(c.Lifelines) > 0 || c.Leftovers == FailOnLeftovers
 }
 
-// joinedError is the error of Wait with all there is to say; but if the command failed or
-// was stopped, so may the copying have been.
+// joinedError is the error of Wait with all there is to say. The copying's is left
+// out if there is any other: if the command failed or was stopped, so may the
+// copying have been.
 func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error {
 	errs := []error{r.endErr, exitErr}
 	if exitErr == nil && !errors.Is(r.endErr, r.ctxErr) {
@@ -155,7 +161,7 @@ func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error
 	return firstOf([]error{errjoin.Join(errs...), ioErr})
 }
 
-// stopError is what the callers of Stop and Wait get once the stop is done.
+// stopError is what callers of Stop and Wait get once the stop is done.
 func stopError(s *stop.Stopper) error {
 	return survivorError(survivors(leftoversOf(s.Leftovers)), s.Unknown)
 }
@@ -168,8 +174,8 @@ func survivorError(left []Leftover, unknown error) error {
 	return &SurvivorError{Survivors: left, Unknown: unknown}
 }
 
-// processes is how an error names leftovers: all of them, for a program that
-// logs the error has nothing else.
+// processes names leftovers in an error. It names all of them, because a program
+// that logs the error has nothing else.
 func processes(l []Leftover) string {
 	var names []string
 	for _, p := range l {

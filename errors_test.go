@@ -22,8 +22,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// twin is a command of os/exec's or of this package's: what they have in common, and
-// one field of ours.
+// twin is a command of os/exec's or of this package's: what they have in common,
+// and one field of ours.
 type twin struct {
 	*corral.Cmd // nil if it is os/exec's
 	std         *exec.Cmd
@@ -212,7 +212,8 @@ func cancelReturns(t *testing.T, c *twin, err error) error {
 	return c.cancelled(t)
 }
 
-// lateInput has a delay that is enough to obey before it, if the command is asked to.
+// lateInput has a delay that is enough to obey before it, if the command is asked
+// to.
 func lateInput(c *twin, delay time.Duration) {
 	*c.stdin, *c.waitDelay = lateReader{}, delay
 }
@@ -225,8 +226,9 @@ func (lateReader) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestErrors runs what may happen to a command side by side with os/exec: the error is of
-// the same type, says the same, and is the same where it is one to be compared with.
+// TestErrors runs what may happen to a command side by side with os/exec: the error
+// is of the same type, says the same, and is the same where it is one to be
+// compared with.
 func TestErrors(t *testing.T) {
 	type outcome struct {
 		err   error

@@ -16,8 +16,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// What a command leaves behind is stopped when it ends. Here that is a process which has
-// left its parent, too.
+// What a command leaves behind is stopped when it ends. Here that is a process
+// which has left its parent, too.
 func ExampleCommand() {
 	cmd := corral.Command("sh", "-c", "(sleep 60 &) ; echo built")
 	out, err := cmd.Output()
@@ -31,8 +31,8 @@ func ExampleCommand() {
 	// 1 leftover was signalled
 }
 
-// When the context is done, the whole run is asked to end. The error is os/exec's; why the
-// run has ended is in the report.
+// When the context is done, the whole run is asked to end. The error is os/exec's;
+// why the run has ended is in the report.
 func ExampleCommandContext() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cmd := corral.CommandContext(ctx, "sleep", "60")
@@ -50,8 +50,8 @@ func ExampleCommandContext() {
 	// cancelled because the user has gone
 }
 
-// First what this server takes for a request to finish its work, then SIGTERM, then the kill
-// that ends every plan. The first is enough here.
+// First what this server takes for a request to finish its work, then SIGTERM, then
+// the kill that ends every plan. The first is enough here.
 func ExampleStopPlan() {
 	cmd := corral.Command("sh", "-c", "trap 'echo saved; exit 0' USR1; echo ready; while :; do sleep .05; done")
 	cmd.StopPlan = corral.StopPlan{
@@ -75,7 +75,8 @@ func ExampleStopPlan() {
 	// <nil>, forced: false
 }
 
-// As os/exec does it: when the context is done, SIGKILL at once, and for the whole run.
+// As os/exec does it: when the context is done, SIGKILL at once, and for the whole
+// run.
 func ExampleStopPlan_kill() {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -99,8 +100,8 @@ func ExampleLeftoverPolicy() {
 	// processes left behind: 1
 }
 
-// A server that is to outlive the command that starts it is kept. Its output goes to a
-// file, which is there as long as the server wants it.
+// A server that is to outlive the command that starts it is kept. Its output goes
+// to a file, which is there as long as the server wants it.
 func ExampleLeftoverPolicy_keep() {
 	log, err := os.CreateTemp("", "server")
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 
 func init() { escape.Register("exhausted", exhausted) }
 
-// exhausted is an owner that has no descriptor left once its run has started. Its own
-// descriptor 3 goes to the run alone.
+// exhausted is an owner that has no descriptor left once its run has started. Its
+// own descriptor 3 goes to the run alone.
 func exhausted(args []string) {
 	unix.CloseOnExec(3)
 	oracle := os.NewFile(3, "oracle")

@@ -24,8 +24,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// headlessRole is a leader whose first thread has ended, and which ignores what can be
-// ignored. The kernel's own kill of a control group does not reach it.
+// headlessRole is a leader whose first thread has ended, and which ignores what can
+// be ignored. The kernel's own kill of a control group does not reach it.
 const headlessRole = "headless-leader"
 
 func init() {
@@ -73,8 +73,8 @@ func ends(t *testing.T, id proctree.ID) {
 	}
 }
 
-// TestHeadless: a leader without its first thread is stopped like another, in whichever
-// way.
+// TestHeadless: a leader without its first thread is stopped like another, in
+// whichever way.
 func TestHeadless(t *testing.T) {
 	path, args := escape.Command(headlessRole)
 	for _, end := range []string{"Stop", "Kill"} {
@@ -115,8 +115,8 @@ func TestHeadless(t *testing.T) {
 	})
 }
 
-// TestGuardStopped: a guard that somebody has stopped neither holds up the owner nor
-// outlives it, nor do the runs.
+// TestGuardStopped: a guard that somebody has stopped neither holds up the owner
+// nor outlives it, nor do the runs.
 func TestGuardStopped(t *testing.T) {
 	t.Run("owner is killed", func(t *testing.T) {
 		o, probe, guard := startWithStoppedGuard(t)
@@ -154,7 +154,8 @@ func TestGuardStopped(t *testing.T) {
 	})
 }
 
-// startWithStoppedGuard starts an owner with a run that resists, and stops its guard.
+// startWithStoppedGuard starts an owner with a run that resists, and stops its
+// guard.
 func startWithStoppedGuard(t *testing.T) (*running, *escape.Probe, proctree.ID) {
 	t.Helper()
 	need(t, corral.Cgroup)
@@ -183,8 +184,8 @@ func ownGuard(t *testing.T) proctree.ID {
 	return proctree.ID{}
 }
 
-// TestGuardNotReplaced: there is one again as soon as there can be, and the report says
-// that there was none.
+// TestGuardNotReplaced: there is one again as soon as there can be, and the report
+// says that there was none.
 func TestGuardNotReplaced(t *testing.T) {
 	need(t, corral.Cgroup)
 	nest := newNest(t, false)
@@ -220,8 +221,8 @@ func TestGuardNotReplaced(t *testing.T) {
 	gone(t, probe, nil)
 }
 
-// TestSweepOurs: what is Corral's and has lost its owner is cleared away, and nothing
-// that only has such a name.
+// TestSweepOurs: what is Corral's and has lost its owner is cleared away, and
+// nothing that only has such a name.
 func TestSweepOurs(t *testing.T) {
 	need(t, corral.Cgroup)
 	nest := newNest(t, false)
@@ -286,8 +287,8 @@ func TestSweepOurs(t *testing.T) {
 	}
 }
 
-// poisons are what a command with the owner's rights can do to the control groups that
-// it is in, once it has left them. OWN is its own, HOME the owner's.
+// poisons are what a command with the owner's rights can do to the control groups
+// that it is in, once it has left them. OWN is its own, HOME the owner's.
 var poisons = map[string]string{
 	"own kill":                        "echo 1 >$OWN/cgroup.kill",
 	"own freeze":                      "echo 1 >$OWN/cgroup.freeze",

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// TestInitFunctions: what an owner does before main is done again for every helper, as far
-// as Go does it before the init of this package; with a HelperPath it is not.
+// TestInitFunctions: what an owner does before main is done again for every helper,
+// as far as Go does it before the init of this package; with a HelperPath it is
+// not.
 func TestInitFunctions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds two programs")
@@ -64,7 +65,8 @@ func main() {
 	}
 }
 `,
-		// It stands for the command corral, which is a program with this package and nothing early.
+		// It stands for the command corral, which is a program with this package
+		// and nothing early.
 		"helper/main.go": `package main
 
 import _ "github.com/corral-run/corral"

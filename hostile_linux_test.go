@@ -110,11 +110,11 @@ func (o *running) resultWithin(bound time.Duration) result {
 	return r
 }
 
-// TestForkStorm: chains of processes, each of which forks the next one and ends,
-// do not keep anybody from stopping them. They end by themselves after 20 seconds.
-// One trial at a time. Many chains fill the table of processes, so that other tests
-// cannot start any: they are for a run with -storm, which is to have the machine for
-// itself.
+// TestForkStorm: chains of processes, each of which forks the next one and ends, do
+// not keep anybody from stopping them. They end by themselves after 20 seconds. One
+// trial at a time. Many chains fill the table of processes, so that other tests
+// cannot start any: they are for a run with -storm, which is to have the machine
+// for itself.
 func TestForkStorm(t *testing.T) {
 	numbers := []int{1, 4}
 	if *stormy {
@@ -216,8 +216,8 @@ func peerPidfd() bool {
 	return err == nil
 }
 
-// forkSilently starts a process without exec, which keeps all descriptors but those of
-// the probe, and returns its PID. It ends after half a minute.
+// forkSilently starts a process without exec, which keeps all descriptors but those
+// of the probe, and returns its PID. It ends after half a minute.
 func forkSilently() int {
 	var all, old unix.Sigset_t
 	for i := range all.Val {
@@ -297,9 +297,9 @@ func TestKeeperKilledAtBirth(t *testing.T) {
 // killKeeper kills the parent of a shell, if that is a keeper.
 const killKeeper = `read keeper </proc/$PPID/cmdline; case $keeper in corral-keeper*) [ $PPID -gt 1 ] && kill -9 $PPID;; esac`
 
-// TestRoleIsGranted: nobody becomes a helper for the asking: not a program that
-// the kernel distrusts, for whoever executes it, nor any program for one that is not its
-// parent and the same program.
+// TestRoleIsGranted: nobody becomes a helper for the asking: not a program that the
+// kernel distrusts, for whoever executes it, nor any program for one that is not
+// its parent and the same program.
 func TestRoleIsGranted(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

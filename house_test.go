@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestHouse: every package is in the table of CONTRIBUTING.md, and none imports what
-// does not run where it runs, however many packages are in between.
+// TestHouse: every package is in the table of CONTRIBUTING.md, and none imports
+// what does not run where it runs, however many packages are in between.
 func TestHouse(t *testing.T) {
 	const module = "github.com/corral-run/corral"
 	text, err := os.ReadFile("CONTRIBUTING.md")

@@ -93,8 +93,8 @@ func TestIdle(t *testing.T) {
 				}
 			}
 			// A runtime that has just started has this and that to do for a while.
-			// A thread that makes a system call while nothing happens has to wake up
-			// for it first.
+			// A thread that makes a system call while nothing happens has to wake
+			// up for it first.
 			deadline := time.Now().Add(time.Minute)
 			for before := switches(t, pids); ; {
 				time.Sleep(idle)

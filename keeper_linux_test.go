@@ -50,8 +50,8 @@ func TestLeaderIsTheProcess(t *testing.T) {
 				}
 			}()
 			members, err := cmd.Members()
-			// Start returns when exec(2) closes descriptors, a moment before it has put the
-			// arguments in their place.
+			// Start returns when exec(2) closes descriptors, a moment before it has
+			// put the arguments in their place.
 			for began := time.Now(); err == nil && len(members) == 1 && members[0].Command[0] == "[sh]" && time.Since(began) < 10*time.Second; {
 				members, err = cmd.Members()
 			}
@@ -100,8 +100,9 @@ func TestLeaderEndsBySignal(t *testing.T) {
 }
 
 // TestCannotBeKilled: a member that the system does not end, here one in a frozen
-// control group of version 1, is named, and nobody waits for it for ever: neither the
-// keeper's end nor that of the PID namespace, which comes when all its members have.
+// control group of version 1, is named, and nobody waits for it for ever: neither
+// the keeper's end nor that of the PID namespace, which comes when all its members
+// have.
 func TestCannotBeKilled(t *testing.T) {
 	freezer := "/sys/fs/cgroup/freezer"
 	dir, err := os.MkdirTemp(freezer, "corral-test-")

@@ -73,14 +73,14 @@ func (r *run) applyPolicy() {
 		}
 	}
 	r.mu.Lock()
-	r.closing = true
+	r.noMoreStops = true
 	s := r.stop
 	r.mu.Unlock()
 	if s != nil {
 		<-s.Done
 	}
 	if !r.inline {
-		r.cmd.stdio.over(r.remainingDelay())
+		r.cmd.stdio.cutHeld(r.remainingDelay())
 	}
 }
 

@@ -14,44 +14,43 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// Lifeline names something outside the run whose loss ends it: see Cmd.Lifelines. It is
-// one of the constants, or has a number:
+// Lifeline names something outside the run whose loss ends the run: see
+// Cmd.Lifelines. It is one of the constants, or has a number:
 //
 //   - "fd:N" is descriptor N of the owner: a pipe, a socket with a connection, or a
-//     terminal. It is lost when the other end is closed. Nothing is read from it. The
-//     command does not inherit it (it is set close-on-exec), unless it is one of the
-//     standard streams. It is unsupported on Windows.
-//   - "pid:N" is process N, of whatever user and descent. It is lost when that has ended; a
-//     later process with the PID is another one. On Linux without pidfds this is found out
-//     by looking, at intervals of up to 50 ms.
+//     terminal. It is lost when the other end is closed. Nothing is read from it.
+//     The command does not inherit it (it is set close-on-exec), unless it is one
+//     of the standard streams. Windows does not support it.
+//   - "pid:N" is process N, of any user and descent. It is lost when that process
+//     has ended; a later process with the PID is another one. On Linux without
+//     pidfds, Corral looks for it at intervals of up to 50 ms.
 type Lifeline string
 
 const (
-	// LifelineStdin is Cmd.Stdin. It is lost at end-of-file: what has been read
-	// before is the command's, which has got it then, and the end, by which many
-	// end themselves, so it has half a second for that. It is also lost if the other
-	// end of a pipe or socket has been closed and the command has read nothing for a
-	// second.
+	// LifelineStdin is Cmd.Stdin. It is lost at end-of-file; the command first gets
+	// all input and half a second to end by itself. It is also lost if the other
+	// end of a pipe or socket has been closed and the command has read nothing for
+	// a second.
 	//
 	// The command reads a pipe, as from any Stdin that is not an *os.File. A file
-	// of which no end tells anything is an error: a regular one, a device, a
-	// terminal (see LifelineTTY). An *os.File is one on Windows,
-	// errors.ErrUnsupported, where nobody could stop to read it.
+	// whose end tells nothing is an error: a regular file, a device, a terminal
+	// (see LifelineTTY). On Windows any *os.File is an errors.ErrUnsupported,
+	// because nobody could stop reading it.
 	LifelineStdin Lifeline = "stdin"
 
-	// LifelineTTY is the controlling terminal of the owner. It is lost when it is
-	// hung up: the window has been closed, the connection has been cut. It is
-	// unsupported on Windows and macOS.
+	// LifelineTTY is the controlling terminal of the owner. It is lost when the
+	// terminal hangs up: its window was closed, or its connection cut. Windows and
+	// macOS do not support it.
 	LifelineTTY Lifeline = "tty"
 
-	// LifelineParent is the process that has started the owner. It is an error if it
-	// is PID 1, to which a process comes when its parent has ended, or cannot be
-	// seen from the owner's PID namespace.
+	// LifelineParent is the process that started the owner. It is an error if that
+	// is outside the owner's PID namespace, or is PID 1, which adopts a process
+	// whose parent has ended.
 	LifelineParent Lifeline = "parent"
 )
 
-// LifelineError is returned by Wait when the loss of a lifeline has ended the run, and by
-// Start if it was lost before.
+// LifelineError is returned by Wait when the loss of a lifeline has ended the run,
+// and by Start if the lifeline was already lost.
 type LifelineError struct{ Lifeline Lifeline }
 
 func (e *LifelineError) Error() string { return "corral: lifeline lost: " + string(e.Lifeline) }
@@ -63,7 +62,7 @@ type lifeline struct {
 	close func() error
 }
 
-// openLifelines opens all but LifelineStdin, whose end is seen by who reads it.
+// openLifelines opens all but LifelineStdin, whose reader sees its end.
 func openLifelines(names []Lifeline) (lines []lifeline, err error) {
 	defer func() {
 		if err != nil {
@@ -139,7 +138,7 @@ func watchParent() (lost func(context.Context) error, close func() error, err er
 	parent := os.Getppid()
 	switch parent {
 	case 0:
-		return nil, nil, errors.New("it is not to be seen from here, but in another PID namespace")
+		return nil, nil, errors.New("the parent is outside this PID namespace")
 	case 1:
 		return nil, nil, errors.New("it has ended, or is PID 1, whose end would not be noticed here")
 	}
@@ -155,7 +154,8 @@ func watchParent() (lost func(context.Context) error, close func() error, err er
 	return lost, close, nil
 }
 
-// watchLifelines begins to watch. It ends when nobody waits for the leader any more.
+// watchLifelines begins to watch. Watching ends when nobody waits for the leader
+// any more.
 func (r *run) watchLifelines() {
 	for _, l := range r.lines {
 		r.watching.Go(func() {
@@ -185,17 +185,18 @@ type inputLine struct {
 	passed chan struct{} // gets a token when some has been
 }
 
-// inputReader is what input is read from. hungUp returns nil when there will be no
-// more than there is, if that is known before it has been read.
+// inputReader is what input is read from.
 type inputReader interface {
 	io.Reader
+	// hungUp returns nil when no more will come than there is, if that is known
+	// before it has been read.
 	hungUp(context.Context) error
-	// stop makes Read return, if it can be made to.
+	// stop makes Read return, if anything can.
 	stop()
 }
 
-// pass gives all input to the command, or throws away what that does not want, and
-// calls end when there is no more.
+// pass gives all input to the command, or throws away what the command does not
+// want, and calls end when there is no more.
 func (l *inputLine) pass(to io.Writer, end func() error) {
 	defer close(l.ended)
 	wanted := true
@@ -216,8 +217,7 @@ func (l *inputLine) pass(to io.Writer, end func() error) {
 	}
 }
 
-// lost returns nil when the input has come to its end, or to where it will never
-// get to.
+// lost returns nil when the input has come to its end, or can never reach it.
 func (l *inputLine) lost(ctx context.Context) error {
 	const patience, farewell = time.Second, 500 * time.Millisecond
 	hungUp := make(chan error, 1)
@@ -251,7 +251,7 @@ func (l *inputLine) lost(ctx context.Context) error {
 	}
 }
 
-// plainReader is input that does not tell before its end that it is going to come.
+// plainReader is input whose end is known only once it has been read.
 type plainReader struct{ io.Reader }
 
 func (p plainReader) stop() {}
@@ -260,7 +260,7 @@ func (p plainReader) hungUp(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// newInputLine is Cmd.Stdin as a lifeline, nil if it is none.
+// newInputLine returns Cmd.Stdin as a lifeline, nil if it is none.
 func newInputLine(c *Cmd) (*inputLine, error) {
 	if !slices.Contains(c.Lifelines, LifelineStdin) {
 		return nil, nil

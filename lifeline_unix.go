@@ -71,8 +71,8 @@ func awaitHangUp(ctx context.Context, fd int) error {
 	return nil
 }
 
-// tellsHangUp returns why fd is not something of which poll(2) says that the
-// other end has been closed, nil if it is.
+// tellsHangUp returns why poll(2) cannot say that the other end of fd has been
+// closed, nil if it can.
 func tellsHangUp(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -145,8 +145,8 @@ func watchInput(f *os.File) (inputReader, error) {
 
 func (r *fileReader) stop() { r.cancel() }
 
-// Read does not make the file non-blocking, as that is a property of what
-// others may have open, too.
+// Read does not make the file non-blocking: others may have it open, and share that
+// flag.
 func (r *fileReader) Read(b []byte) (n int, err error) {
 	err = r.control(func(fd int) error {
 		for {

@@ -34,8 +34,9 @@ func TestParentPID(t *testing.T) {
 }
 
 // TestProcessGroup: the command is in the owner's process group unless it asks for
-// its own, or group containment gives it one. With Setpgid, the group has the leader's
-// PID, which is Process.Pid, under every containment, and can be killed by it.
+// its own, or group containment gives it one. With Setpgid, the group has the
+// leader's PID, which is Process.Pid, under every containment, and can be killed by
+// it.
 func TestProcessGroup(t *testing.T) {
 	for _, cont := range append([]corral.Containment{"os/exec"}, containments...) {
 		for _, own := range []bool{false, true} {
@@ -86,8 +87,9 @@ func TestProcessGroup(t *testing.T) {
 	}
 }
 
-// TestAttributesElsewhere: what a containment cannot have together with an attribute
-// of the caller's is declined, with the reason, or an error if it is required.
+// TestAttributesElsewhere: what a containment cannot have together with an
+// attribute of the caller's is declined, with the reason, or an error if it is
+// required.
 func TestAttributesElsewhere(t *testing.T) {
 	for _, tt := range []struct {
 		attr syscall.SysProcAttr
@@ -108,8 +110,8 @@ func TestAttributesElsewhere(t *testing.T) {
 	}
 }
 
-// TestIgnoresTerm: a command that ignores SIGTERM takes the stop plan's time when the
-// context is done; with an empty plan it is killed at once, as by os/exec.
+// TestIgnoresTerm: a command that ignores SIGTERM takes the stop plan's time when
+// the context is done; with an empty plan it is killed at once, as by os/exec.
 func TestIgnoresTerm(t *testing.T) {
 	const script = "trap '' TERM; echo; while :; do sleep 0.1; done"
 	for _, cont := range containments {
@@ -134,9 +136,9 @@ func TestIgnoresTerm(t *testing.T) {
 	}
 }
 
-// TestDefaultWaitDelay: output that a process outside of the run holds is waited for
-// as long as a second, unless WaitDelay says otherwise, and so is a late Stdin. Under os/exec
-// it is for ever.
+// TestDefaultWaitDelay: output that a process outside of the run holds is waited
+// for as long as a second, unless WaitDelay says otherwise, and so is a late Stdin.
+// Under os/exec it is for ever.
 func TestDefaultWaitDelay(t *testing.T) {
 	late := corral.Command("true")
 	late.Stdin = lateReader{}
@@ -162,8 +164,8 @@ func TestDefaultWaitDelay(t *testing.T) {
 	}
 }
 
-// TestOutputOfLateWriter: os/exec's Output waits for who still writes in the background,
-// and so does Corral's if it is told to. Else the writer is stopped.
+// TestOutputOfLateWriter: os/exec's Output waits for who still writes in the
+// background, and so does Corral's if it is told to. Else the writer is stopped.
 func TestOutputOfLateWriter(t *testing.T) {
 	const late, never = "(sleep .2; echo late) & echo now", "(sleep 60; echo late) & echo now"
 	want, err := exec.Command("sh", "-c", late).Output()

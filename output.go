@@ -62,8 +62,8 @@ func (o *output) copy() error {
 	return err
 }
 
-// drain delivers what was written before finish gave up waiting for
-// end-of-file: the deadline it set also cuts off what is in the pipe.
+// drain delivers what was written before finish gave up waiting for end-of-file:
+// the deadline that finish set also cuts off what is in the pipe.
 func (o *output) drain() error {
 	data, open, err := files.ReadAvailable(o.pipe)
 	if len(data) > 0 { // a writer may take its time also for nothing
@@ -77,7 +77,7 @@ func (o *output) drain() error {
 	return err
 }
 
-// swallow reads to the end, for who has been kept and writes.
+// swallow reads to the end, for a process that has been kept and writes.
 func swallow(pipe *os.File) {
 	pipe.SetReadDeadline(time.Time{})
 	io.Copy(io.Discard, pipe)

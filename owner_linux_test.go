@@ -57,8 +57,8 @@ type program struct {
 	DeathSignal bool // ask for one in SysProcAttr
 	Setsid      bool // likewise
 	Detach      bool // by DetachLeftovers
-	// Release: after a byte of the standard input, let go of the processes, and say with
-	// which Reports.
+	// Release: after a byte of the standard input, let go of the processes, and say
+	// with which Reports.
 	Release bool
 
 	cancel context.CancelFunc
@@ -757,8 +757,8 @@ func TestNested(t *testing.T) {
 			levels := []corral.Containment{corral.Cgroup, corral.Keeper}
 			forEach(t, levels, func(t *testing.T, outerCont corral.Containment) {
 				forEach(t, levels, func(t *testing.T, innerCont corral.Containment) {
-					// The stop reaches the inner guard as well, maybe before it ignores it. Where
-					// it is to clean up, it has to be up.
+					// The stop reaches the inner guard as well, maybe before it
+					// ignores it. Where it is to clean up, it has to be up.
 					nest := newNest(t, tt.then == "stop")
 					probe := escape.NewProbe(t, child("setsid"))
 					path, args, _ := probe.Command()

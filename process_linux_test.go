@@ -16,9 +16,9 @@ import (
 	"github.com/corral-run/corral/internal/escape"
 )
 
-// What a caller may do to cmd.Process, and what comes of it, is what comes of it under
-// os/exec. A process in the role "handler" does all that and says so: under a containment,
-// or with os/exec.
+// What a caller may do to cmd.Process, and what comes of it, is what comes of it
+// under os/exec. A process in the role "handler" does all that and says so: under a
+// containment, or with os/exec.
 
 const handlerRole = "handler"
 
@@ -117,7 +117,8 @@ func handler(args []string) {
 	syscall.Exit(0)
 }
 
-// notAChild is what is different where the leader is a keeper's child. docs and README say so.
+// notAChild is what is different where the leader is a keeper's child. docs and
+// README say so.
 var notAChild = []struct{ theirs, ours string }{
 	{"Process.Wait: exit status 3", "Process.Wait: <nil>"},
 	{"Process.Wait: <nil> <nil>", "Process.Wait: *os.SyscallError waitid: no child processes, done false, ECHILD true, EINVAL false"},

@@ -14,36 +14,36 @@ import (
 )
 
 // PTY is a terminal of the command's own, a pseudo-terminal (pty(7)), and the
-// owner's end of it: what is read is what the command writes, what is written
-// is what is typed. It serves one Cmd, which is given it before Start:
+// owner's end of it. Reading it returns what the command writes; writing to it
+// types. It serves one Cmd; set it before Start:
 //
 //	cmd.PTY = &corral.PTY{Rows: 24, Cols: 80}
 //	err := cmd.Start()
 //	io.Copy(os.Stdout, cmd.PTY)
 //	err = cmd.Wait()
 //
-// The command is the leader of a session of its own with the terminal as its
-// controlling terminal, and standard input, output and error are the terminal.
-// Cmd.SysProcAttr may not ask for another group or another terminal (Setpgid,
-// Foreground, Setctty, Noctty). When the leader ends, the kernel hangs the
-// terminal up: SIGHUP for the foreground process group, and no more reading and
-// writing for any process that still has it open, also if it is kept by KeepLeftovers.
+// The command leads a session of its own, with the terminal as its controlling
+// terminal and as standard input, output and error. Cmd.SysProcAttr may not ask for
+// another group or another terminal (Setpgid, Foreground, Setctty, Noctty). When
+// the leader ends, the kernel hangs the terminal up: the foreground process group
+// gets SIGHUP, and no process that still has the terminal open can read or write
+// any more, even if it is kept by KeepLeftovers.
 //
-// Cmd.Stdin is copied to the terminal, and its end is CloseWrite. Cmd.Stdout is
-// copied from the terminal, to a file, too; Cmd.Stderr must be nil or the same,
-// as there is only one stream. Output and CombinedOutput both return it. Where
-// they are nil, it is for the caller to read and to write. StdinPipe, StdoutPipe
-// and StderrPipe are not to be had together with a PTY.
+// Cmd.Stdin is copied to the terminal, and its end is CloseWrite. The terminal is
+// copied to Cmd.Stdout, also if that is a file. Cmd.Stderr must be nil or the same,
+// as there is only one stream. Output and CombinedOutput both return it. If Stdin
+// and Stdout are nil, the caller writes and reads. StdinPipe, StdoutPipe and
+// StderrPipe exclude a PTY.
 //
 // Linux, macOS and FreeBSD have pseudo-terminals. Elsewhere, Start returns an
 // errors.ErrUnsupported.
 type PTY struct {
-	// Rows and Cols are the size that the command finds. Zero is that of Like, or
-	// 24 and 80.
+	// Rows and Cols are the size that the command finds. Zero means that of Like,
+	// or 24 and 80.
 	Rows, Cols uint16
 
-	// Like, if not nil, is a terminal whose settings (termios(3)) this one gets,
-	// and its size.
+	// Like, if not nil, is a terminal from which this one takes its settings
+	// (termios(3)) and its size.
 	Like *os.File
 
 	// NoEcho keeps the terminal from showing what is written to it.
@@ -56,12 +56,12 @@ var errNoPTY = errors.New("corral: the command of the PTY has not been started")
 
 // Read reads what the command has written. At the end, when no process has the
 // terminal open any more, it returns io.EOF, on every system. If the run is over
-// and a process that was kept, or is none of the run, has the terminal open,
-// Read returns what there is and then ErrWaitDelay, as soon as Cmd.WaitDelay has
-// passed.
+// and a process that was kept, or is not of the run, has the terminal open, Read
+// returns what there is and then, as soon as Cmd.WaitDelay has passed,
+// ErrWaitDelay.
 //
-// What was written is not lost when Wait closes the terminal: Read returns it
-// afterwards. It is an error if Cmd.Stdout gets the output.
+// Closing the terminal in Wait does not lose what was written: Read returns it
+// afterwards. Read returns an error if Cmd.Stdout gets the output.
 func (p *PTY) Read(b []byte) (int, error) {
 	t := p.terminal.Load()
 	switch {
@@ -73,9 +73,9 @@ func (p *PTY) Read(b []byte) (int, error) {
 	return t.Read(b)
 }
 
-// Write types b. It blocks while the command is not reading and the terminal
-// can hold no more; a line of more than 4095 bytes is cut by Linux, as long as
-// the terminal edits lines (termios(3), canonical mode).
+// Write types b. It blocks while the command is not reading and the terminal can
+// hold no more. While the terminal edits lines (termios(3), canonical mode), Linux
+// cuts a line of more than 4095 bytes.
 func (p *PTY) Write(b []byte) (int, error) {
 	t := p.terminal.Load()
 	if t == nil {
@@ -84,9 +84,9 @@ func (p *PTY) Write(b []byte) (int, error) {
 	return t.Write(b)
 }
 
-// CloseWrite tells the command that there is no more input, as a terminal does
-// it: it types the end-of-file character (VEOF of termios(3), Ctrl-D), twice
-// if it has to end a line. The command may go on reading all the same.
+// CloseWrite tells the command, as a terminal does, that there is no more input: it
+// types the end-of-file character (VEOF of termios(3), Ctrl-D), twice if it has to
+// end a line. The command may go on reading all the same.
 func (p *PTY) CloseWrite() error {
 	t := p.terminal.Load()
 	if t == nil {
@@ -95,8 +95,8 @@ func (p *PTY) CloseWrite() error {
 	return t.CloseWrite()
 }
 
-// Resize changes the size. The foreground process group gets SIGWINCH, if it is
-// another size. It is an os.ErrClosed once Wait has returned.
+// Resize changes the size. If that is another size, the foreground process group
+// gets SIGWINCH. Once Wait has returned, Resize returns an os.ErrClosed.
 func (p *PTY) Resize(rows, cols uint16) error {
 	t := p.terminal.Load()
 	if t == nil {
@@ -115,8 +115,8 @@ func (p *PTY) Close() error {
 	return t.master.Close()
 }
 
-// open opens a terminal with the settings that are asked for. The second file is the
-// command's end.
+// open opens a terminal with the settings wanted. The second file is the command's
+// end.
 func (p *PTY) open(copied bool) (*terminal, *os.File, error) {
 	master, tty, err := pty.Open(pty.Settings{Like: p.Like, Rows: p.Rows, Cols: p.Cols, NoEcho: p.NoEcho})
 	if err != nil {
@@ -161,8 +161,8 @@ func (t *terminal) Read(b []byte) (int, error) {
 	return 0, t.end
 }
 
-// ended is called with what reading the master has come to. A deadline means
-// that nothing more is waited for.
+// ended is called with the error that reading the master has returned. A deadline
+// means that nothing more is waited for.
 func (t *terminal) ended(err error) {
 	open := false
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -180,8 +180,8 @@ func (t *terminal) ended(err error) {
 	}
 }
 
-// finish reads, for whoever wants it later, until nobody has the terminal open,
-// or the time is up. It returns ErrWaitDelay in the second case.
+// finish reads, for whoever wants it later, until nobody has the terminal open or
+// the time is up, which is ErrWaitDelay.
 func (t *terminal) finish(delay time.Duration) error {
 	if t.master.SetReadDeadline(time.Now().Add(delay)) != nil {
 		return nil // it has been closed, or deadlines are not to be had: what is in it is lost
@@ -237,7 +237,7 @@ func (t *terminal) CloseWrite() error {
 	return err
 }
 
-// feed copies the input. That it cannot be written says that nobody wants it.
+// feed copies the input. If it cannot be written, nobody wants it.
 func (t *terminal) feed(in io.Reader) error {
 	var failed writeError
 	_, err := io.Copy(writerFunc(func(b []byte) (int, error) {

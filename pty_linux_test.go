@@ -39,8 +39,8 @@ func plain(shown []byte) string { return strings.ReplaceAll(string(shown), "\r\n
 func TestPTY(t *testing.T) {
 	needPTY(t)
 	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
-		// Of proc(5), /proc/pid/stat: 1 is the process, 5 its group, 6 the session, 8
-		// the terminal's foreground group.
+		// Of proc(5), /proc/pid/stat: 1 is the process, 5 its group, 6 the session,
+		// 8 the terminal's foreground group.
 		cmd := inPTY(cont, `tty; stty size; echo opens >/dev/tty; echo err >&2
 			set -- $(cat /proc/$$/stat); [ $1 = $5 ] && [ $1 = $6 ] && [ $1 = $8 ] && echo leads
 			ls -l /proc/$$/fd | grep -c ptmx; while read flag value; do [ $flag != flags: ] || echo $value; done </proc/$$/fdinfo/0; exit 3`)
@@ -102,8 +102,8 @@ func TestPTYTyping(t *testing.T) {
 		expect("44 55")
 		io.WriteString(cmd.PTY, "hello\n")
 		expect("<hello>")
-		// The foreground group has the signal: the shell, and sleep as soon as it is
-		// in its place.
+		// The foreground group has the signal: the shell, and sleep as soon as it
+		// is in its place.
 		members := func() []string { return names(t, cmd) }
 		eventually(t, "the shell does not come to sleep", func() bool { return slices.Contains(members(), "sleep 60") })
 		io.WriteString(cmd.PTY, "\x03")

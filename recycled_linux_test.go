@@ -14,8 +14,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// TestRecycledLeader: an owner that has lost its keeper, and with it the leader, while it
-// could not look, kills nobody who has got the leader's PID since.
+// TestRecycledLeader: an owner that has lost its keeper, and with it the leader,
+// while it could not look, kills nobody who has got the leader's PID since.
 func TestRecycledLeader(t *testing.T) {
 	need(t, corral.Keeper)
 	probe := escape.NewProbe(t, child("plain"))
@@ -51,8 +51,8 @@ func TestRecycledLeader(t *testing.T) {
 	}
 }
 
-// startAs starts a shell with a child, which has the PID. The test is skipped for who
-// may not choose PIDs.
+// startAs starts a shell with a child, which has the PID. The test is skipped for
+// who may not choose PIDs.
 func startAs(t *testing.T, pid int) *exec.Cmd {
 	t.Helper()
 	for range 200 {

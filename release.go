@@ -13,17 +13,29 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// A caller of os/exec who calls Process.Release instead of Wait lets a daemon go. Nothing
-// tells when that happens: os.Process has no hook. So the run looks at the process: whenever
-// it would act, and after pauses that double, until Wait is called or the leader has ended.
-// In doubt the run is stopped: one that has not been seen to be released is not.
+// A caller of os/exec who calls Process.Release instead of Wait lets a daemon go.
+// Nothing tells when that happens: os.Process has no hook. So the run looks at the
+// process: whenever it would act, and after pauses that double, until Wait is
+// called or the leader has ended. In doubt the run is stopped: one that has not
+// been seen to be released is not.
+
+// releasePhase says whether a run can still be let go.
+type releasePhase int
+
+const (
+	phaseStarting   releasePhase = iota // Start has not done all that it does
+	phaseReleasable                     // it has
+	phaseDecided                        // the wait for the leader is over: the run stays the owner's
+	phaseReleased                       // the run has been let go
+)
 
 // errLetGo is what remains to be said of a run that has been let go.
 var errLetGo = errors.New("corral: the run has been let go, as its Process has been released")
 
 const (
-	// releaseRush is how long a look follows the other where the command gets a session of
-	// its own: then it may be a daemon, and its owner be about to end.
+	// releaseRush is how long looks follow each other without a pause if the
+	// command gets a session of its own: then it may be a daemon, and its owner
+	// about to end.
 	releaseRush = 500 * time.Microsecond
 	// firstLook is the first pause between looks.
 	firstLook = time.Millisecond
@@ -32,7 +44,9 @@ const (
 // watchRelease begins to look whether the process has been released.
 func (r *run) watchRelease() {
 	r.mu.Lock()
-	r.watched = true
+	if r.phase == phaseStarting {
+		r.phase = phaseReleasable
+	}
 	r.mu.Unlock()
 	if !leavesSession(r.cmd.SysProcAttr) {
 		r.lookAfter(firstLook)
@@ -52,7 +66,7 @@ func (r *run) watchRelease() {
 func (r *run) lookAfter(pause time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.decided && !r.waitCalled.Load() {
+	if r.phase < phaseDecided && !r.waitCalled.Load() {
 		r.releaseTimer = time.AfterFunc(pause, func() {
 			if !r.letGo() {
 				r.lookAfter(2 * pause)
@@ -64,7 +78,8 @@ func (r *run) lookAfter(pause time.Duration) {
 // letGo lets the run go if the caller has released its process and nothing has been
 // decided otherwise before. It reports whether the run has been let go.
 //
-// Who wants to stop the run meanwhile waits for the lock: what becomes of that depends on this.
+// Whoever wants to stop the run meanwhile waits for the lock, because a stop
+// depends on this.
 func (r *run) letGo() bool {
 	if r.inline || !osproc.Released(r.process) {
 		return false
@@ -72,23 +87,24 @@ func (r *run) letGo() bool {
 	left := r.glance()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.released || r.decided || !r.watched || r.waitCalled.Load() || r.stop != nil {
-		return r.released
+	if r.phase != phaseReleasable || r.waitCalled.Load() || r.stop != nil {
+		return r.phase == phaseReleased
 	}
 	if err := r.cont.LetGo(); err != nil {
 		r.log.Warn("corral: the process has been released, but the run cannot be let go", "error", err)
 		return false
 	}
-	r.released, r.ending, r.letGoOf = true, Released, left
+	r.phase, r.ending, r.letGoOf = phaseReleased, Released, left
 	r.log.Debug("corral: the process has been released, and the run let go")
 	r.giveUp()
 	return true
 }
 
-// glance returns the members, if they are to be had soon: it is for the Report only.
+// glance returns the members, if they can be had soon. They are for the Report
+// only.
 func (r *run) glance() []proctree.Process {
 	r.mu.Lock()
-	over := r.released || r.decided
+	over := r.phase >= phaseDecided
 	r.mu.Unlock()
 	if over {
 		return nil
@@ -114,11 +130,12 @@ func (r *run) glance() []proctree.Process {
 func (r *run) isReleased() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.released
+	return r.phase == phaseReleased
 }
 
-// after returns what a run that is over is asked for: err, unless it has been let go.
-func (r *run) after(err error) error {
+// unlessReleased returns err for a run that is over, unless the run has been let
+// go.
+func (r *run) unlessReleased(err error) error {
 	if r.isReleased() {
 		return errLetGo
 	}
@@ -130,16 +147,18 @@ func (r *run) decide() bool {
 	r.letGo()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.decided = true
+	if r.phase != phaseReleased {
+		r.phase = phaseDecided
+	}
 	if r.releaseTimer != nil {
 		r.releaseTimer.Stop()
 	}
-	return r.released
+	return r.phase == phaseReleased
 }
 
-// part gives up everything that the owner has of a run that has been let go, but for the
-// streams: as under os/exec, copying goes on until their end.
-func (r *run) part() {
+// closeReleased gives up all that the owner has of a run that has been let go,
+// except the streams: as under os/exec, copying goes on until their end.
+func (r *run) closeReleased() {
 	if r.timeout != nil {
 		r.timeout.Stop()
 	}
@@ -155,9 +174,10 @@ func (r *run) part() {
 	r.report.Store(r.makeReport())
 }
 
-// outstay keeps the thread for a leader that has been let go, as long as it lives: for the
-// kernel the thread's end is the parent's (see needsOwnThread).
-func (r *run) outstay() {
+// keepThread keeps the thread for a leader that has been let go, as long as it
+// lives: for the kernel, the end of the thread is the end of the parent (see
+// hold.NeedsOwnThread).
+func (r *run) keepThread() {
 	if !r.isReleased() {
 		return
 	}
@@ -167,17 +187,18 @@ func (r *run) outstay() {
 	}
 }
 
-// waitReleased is Wait after Process.Release, as os/exec has it.
+// waitReleased is Wait after Process.Release, as in os/exec.
 func (r *run) waitReleased() error {
 	r.cmd.stdio.finish(r.remainingDelay(), true)
 	return syscall.EINVAL
 }
 
-// unclaimed is about a run that is over while nobody waits for it: perhaps nobody ever
-// will. As under os/exec, that does not use up the owner. What nobody can ask for any more is
-// given up at once. A keeper keeps the leader's PID from being another's, until the process
-// has been released, or nobody has the Cmd any more.
-func (r *run) unclaimed(pinned bool) {
+// closeUnclaimed gives up a run that is over while nobody waits for it: perhaps
+// nobody ever will. As under os/exec, such runs do not use up the owner. What
+// nobody can ask for any more is given up at once. A keeper holds the leader's PID,
+// so that no other process gets it, until the process has been released, or nobody
+// has the Cmd any more.
+func (r *run) closeUnclaimed(pinned bool) {
 	if r.inline || r.stuck || r.waitCalled.Load() {
 		return
 	}
@@ -197,8 +218,8 @@ func (r *run) nothingLeft() bool {
 	return len(r.kept) == 0 && r.unknown == nil && (r.stop == nil || stopError(r.stop) == nil)
 }
 
-// lookUnclaimed looks whether the process of a run that is over has been released, for some
-// seconds. It does not keep the run from being garbage.
+// lookUnclaimed looks for some seconds whether the process of a run that is over
+// has been released. It does not keep the run from being garbage.
 func lookUnclaimed(run weak.Pointer[run], pause time.Duration) {
 	const longest = 10 * time.Second
 	time.AfterFunc(pause, func() {

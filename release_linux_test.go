@@ -19,8 +19,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// server is a child that stays: the leader, one of its children, and one that has left its
-// session and its parent.
+// server is a child that stays: the leader, one of its children, and one that has
+// left its session and its parent.
 var server = escape.Tree(escape.Node{}, escape.Node{Session: true, Orphan: true})
 
 // helperOf is the role of the helper that looks after a run in the containment.
@@ -34,9 +34,10 @@ var ownerEnds = map[string]func(*running){
 	"killed": (*running).kill,
 }
 
-// TestDaemon: who starts a command in a session of its own, and lets go of the process,
-// wants a daemon. It goes on when the owner ends, but under group containment, which ties
-// the command to the owner. One that has not been let go does not.
+// TestDaemon: who starts a command in a session of its own, and lets go of the
+// process, wants a daemon. It goes on when the owner ends, but under group
+// containment, which ties the command to the owner. One that has not been let go
+// does not.
 func TestDaemon(t *testing.T) {
 	for how, end := range ownerEnds {
 		for _, released := range []bool{true, false} {
@@ -231,7 +232,8 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// bury reaps the leader, which is a zombie of this process as under os/exec, or the keeper.
+// bury reaps the leader, which is a zombie of this process as under os/exec, or the
+// keeper.
 func bury(t *testing.T, leader int) {
 	eventually(t, "nothing to be reaped", func() bool {
 		pids, err := proctree.ChildPIDs(os.Getpid())
@@ -280,8 +282,8 @@ func checkLetGo(t *testing.T, r result, members []escape.Member) {
 	}
 }
 
-// outlives checks that the members live on when the owner has ended, the leader too if that
-// is said, and end on their own: first the leader.
+// outlives checks that the members live on when the owner has ended, the leader too
+// if that is said, and end on their own: first the leader.
 func outlives(t *testing.T, cont corral.Containment, probe *escape.Probe, members []escape.Member, helper *proctree.Handle, rep *corral.Report, leader bool) {
 	t.Helper()
 	if cont == corral.Cgroup {
@@ -305,8 +307,8 @@ func outlives(t *testing.T, cont corral.Containment, probe *escape.Probe, member
 	await(t, helper)
 }
 
-// outlivesLeader checks that the init of a PID namespace goes on until all have ended, as the
-// kernel would kill them.
+// outlivesLeader checks that the init of a PID namespace goes on until all have
+// ended, as the kernel would kill them.
 func outlivesLeader(t *testing.T, probe *escape.Probe, rep *corral.Report) {
 	t.Helper()
 	all := make(map[int]*proctree.Handle)

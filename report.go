@@ -40,13 +40,13 @@ const (
 	Ended     Fate = stop.Ended     // by itself, when it was due to be killed and may not be
 )
 
-// Process names a process: a PID alone may be taken over by a later process,
-// PID and start together may not.
+// Process names a process. A later process may take over a PID alone, but not PID
+// and start together.
 type Process struct {
 	PID int `json:"pid"`
-	// Start is the start time in the kernel's own unit (clock ticks since boot
-	// on Linux, microseconds since 1970 on macOS and the BSDs, 100 ns since
-	// 1601 on Windows). Compare it; do not compute with it.
+	// Start is the start time in the kernel's own unit: clock ticks since boot on
+	// Linux, microseconds since boot on FreeBSD, microseconds since 1970 on macOS,
+	// 100 ns since 1601 on Windows. Compare it; do not compute with it.
 	Start uint64 `json:"start"`
 	// Command is the command line as far as the kernel tells it: the arguments,
 	// or the short name in brackets where they cannot be read.
@@ -67,8 +67,8 @@ func describe(rows []proctree.Process) []Process {
 	return members
 }
 
-// Leftover is a member, other than the leader, that did not end by itself: it
-// was alive when the leader had ended, or when the run was stopped.
+// Leftover is a member, other than the leader, that did not end by itself: it was
+// alive when the leader had ended, or when the run was stopped.
 type Leftover struct {
 	Process
 	Fate Fate `json:"fate"`
@@ -87,13 +87,13 @@ type Declined struct {
 
 // Report says how a run ended, what it left, and what was done about it.
 //
-// Its JSON form has the field names given here; they stay as they are. Times
-// are RFC 3339, durations are seconds.
+// Its JSON form has the field names given here; they stay as they are. Times are
+// RFC 3339, durations are seconds.
 type Report struct {
 	Command []string `json:"command"`
 	Leader  Process  `json:"leader"`
 	Ending  Ending   `json:"ending"`
-	// Cause says in words what the Ending was due to: the context's cause, the time that
+	// Cause says in words why the run ended so: the context's cause, the time that
 	// passed, what became of the lifeline. It is empty for Exited and Stopped.
 	Cause string `json:"cause,omitempty"`
 	// ExitCode is the leader's exit status, or -1 if a signal ended it.
@@ -102,47 +102,49 @@ type Report struct {
 	Signal string `json:"signal,omitempty"`
 	// Lifeline is the one that was lost, if the Ending is LifelineLost.
 	Lifeline Lifeline `json:"lifeline,omitempty"`
-	// Forced says that the stop plan was not enough and the containment's kill
-	// was used, on the leader or on any other member.
+	// Forced says that the stop plan was not enough: the containment's kill was
+	// used, on the leader or on any other member.
 	Forced bool `json:"forced"`
 	// SignalError says why a step of the stop plan could reach no member, so that
-	// the run was not asked to end: on Windows, if no member has a console; on
-	// others, if none may be signalled.
+	// the run was not asked to end. On Windows, no member had a console; elsewhere,
+	// none may be signalled.
 	SignalError string `json:"signal_error,omitempty"`
-	// Containment is what held the run; Declined lists the stronger ones that
-	// were not to be had here.
+	// Containment is what held the run. Declined lists the stronger ones that were
+	// not available here.
 	Containment Containment `json:"containment"`
 	Declined    []Declined  `json:"declined"`
 	// BestEffort says how a process may have got away unseen, where the system has
-	// nothing that holds all: under a keeper on macOS; with Cmd.AdoptOrphans, where it
-	// refuses that. What a containment does everywhere, as the package documentation has
-	// it, is not said here.
+	// nothing that holds all: under a keeper on macOS, or with Cmd.AdoptOrphans if
+	// the system refuses it. What a containment can never hold is in the package
+	// documentation, and not said here.
 	BestEffort string `json:"best_effort,omitempty"`
-	// Leftovers are the members that were alive when the leader had ended, or when the
-	// run was stopped or let go; the leader itself is here if it could not be stopped, or was let go.
+	// Leftovers are the members that were alive when the leader had ended, or when
+	// the run was stopped or let go. The leader itself is among them if it could
+	// not be stopped, or was let go.
 	Leftovers []Leftover `json:"leftovers"`
-	// Unknown says why it is not known whether anything is left beside the Leftovers:
-	// see SurvivorError.
+	// Unknown says why it is not known whether anything is left besides the
+	// Leftovers: see SurvivorError.
 	Unknown string `json:"unknown,omitempty"`
-	// Holders are the processes that held a pipe or the terminal open when
-	// Cmd.WaitDelay had passed: kept ones, or such as are none of the run. It is
-	// what the caller may see of them, and on other systems than Linux nothing.
+	// Holders are processes, kept or outside the run, that still held a pipe or
+	// terminal open when WaitDelay passed. Linux only, as far as the caller may
+	// look.
 	Holders []Process `json:"holders,omitempty"`
 	// OutputDropped is how many bytes Cmd.OutputLimit has left out.
 	OutputDropped int64 `json:"output_dropped_bytes,omitempty"`
-	// KeeperLost says that somebody has killed the run's keeper: see
-	// ErrKeeperLost.
+	// KeeperLost says that somebody has killed the run's keeper: see ErrKeeperLost.
 	KeeperLost bool `json:"keeper_lost,omitempty"`
-	// Unguarded says why, for a part of the run, there was no guard: somebody had killed it, and it
-	// could not be replaced at once. Had the owner been killed then, the run would have gone on.
+	// Unguarded says why there was no guard for a part of the run: somebody had
+	// killed it, and it could not be replaced at once. Had the owner been killed
+	// then, the run would have gone on.
 	Unguarded string    `json:"unguarded,omitempty"`
 	Started   time.Time `json:"started"`
-	// Elapsed is the time from start until nothing was left (or was given up).
+	// Elapsed is the time from start until nothing was left, or until what was left
+	// was given up.
 	Elapsed time.Duration `json:"-"` // elapsed_seconds
-	// UserTime and SystemTime are the CPU time of the leader and of the
-	// descendants it waited for; PeakMemory is the largest resident size in
-	// bytes of any one of them, 0 where the system does not tell. On Windows they
-	// are of all members, and PeakMemory is of the memory committed.
+	// UserTime and SystemTime are the CPU time of the leader and of the descendants
+	// it waited for. PeakMemory is the largest resident size of any one of them in
+	// bytes, 0 where the system does not tell. On Windows, the times are of all
+	// members, and PeakMemory is of committed memory.
 	UserTime   time.Duration `json:"-"` // user_seconds
 	SystemTime time.Duration `json:"-"` // system_seconds
 	PeakMemory int64         `json:"peak_memory_bytes"`
@@ -162,8 +164,8 @@ func (d *seconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// plainReport has Report's fields, and not its methods. What follows it in a struct takes
-// the place of its fields of the same JSON name.
+// plainReport has Report's fields and none of its methods. A struct can embed it,
+// and give later fields the same JSON name: those then take its fields' place.
 type plainReport Report
 
 type reportTimes struct {
@@ -172,8 +174,9 @@ type reportTimes struct {
 	SystemTime seconds `json:"system_seconds"`
 }
 
-// MarshalJSON writes durations as seconds, with up to nine decimals. A struct that embeds
-// a Report has this method, too, and its other fields are not written: give it a field.
+// MarshalJSON writes durations as seconds, with up to nine decimals. A struct that
+// embeds a Report gets this method too, so its other fields are not written: give
+// it a named field instead.
 func (r Report) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -202,7 +205,7 @@ func (r *Report) UnmarshalJSON(b []byte) error {
 // Survivors returns the leftovers that could not be killed.
 func (r *Report) Survivors() []Leftover { return survivors(r.Leftovers) }
 
-// leftoversOf are what a stop has seen, as callers see it.
+// leftoversOf turns a stop's records into what callers see.
 func leftoversOf(records []stop.Leftover) []Leftover {
 	var all []Leftover
 	for _, r := range records {
@@ -224,7 +227,7 @@ func survivors(all []Leftover) []Leftover {
 	return left
 }
 
-// makeReport is called when all is over, with mu held.
+// makeReport is called with mu held, when all is over.
 func (r *run) makeReport() *Report {
 	rep := &Report{
 		Command:       r.argv(),
@@ -243,7 +246,7 @@ func (r *run) makeReport() *Report {
 	return rep
 }
 
-// reportEnding says why the run ended, and how the leader did.
+// reportEnding says why the run ended, and how the leader ended.
 func (r *run) reportEnding(rep *Report) {
 	rep.Ending, rep.ExitCode = cmp.Or(r.ending, Exited), -1
 	switch ctx := r.cmd.ctx; {
@@ -264,7 +267,7 @@ func (r *run) reportEnding(rep *Report) {
 	}
 }
 
-// reportLeftovers says what was left, and what has been done about it.
+// reportLeftovers says what was left, and what was done about it.
 func (r *run) reportLeftovers(rep *Report) {
 	unknown := r.unknown
 	rep.Leftovers = r.kept

@@ -17,15 +17,15 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// copyDelay is how long a pipe that somebody outside the run holds open is
-// waited for, if Cmd.WaitDelay does not say.
+// copyDelay is how long Wait waits for a pipe that somebody outside the run holds
+// open, if Cmd.WaitDelay does not say.
 const copyDelay = time.Second
 
 // run is the life of one started command.
 //
-// One goroutine sees to it that leftovers are dealt with as soon as the leader
-// has ended: the one that called Cmd.Run, or one of the run's own. Stopping is
-// the business of a stopper, of which there is at most one.
+// One goroutine deals with leftovers as soon as the leader has ended: the one that
+// called Cmd.Run, or one of the run's own. A Stopper does the stopping; there is at
+// most one.
 type run struct {
 	cmd     *Cmd
 	inner   *exec.Cmd
@@ -39,7 +39,7 @@ type run struct {
 	inline     bool // supervise is called by wait
 	ownThread  bool // the thread that started the leader is kept until it has ended
 	waitCalled atomic.Bool
-	tooLate    atomic.Bool // Wait has been called after Process.Release
+	lateWait   atomic.Bool // Wait has been called after Process.Release
 	reapable   atomic.Bool // the leader has ended, and the containment does not need its zombie
 	reapOnce   sync.Once
 	state      *os.ProcessState
@@ -57,7 +57,7 @@ type run struct {
 	mu          sync.Mutex
 	stop        *stop.Stopper
 	stopping    chan struct{} // closed when there is one
-	closing     bool          // no stop can begin any more
+	noMoreStops bool          // no stop can begin any more
 	ending      Ending
 	endErr      error     // the timeout's, the lifeline's, or the context's with its cause
 	ctxErr      error     // what os/exec makes of the context's end
@@ -67,10 +67,9 @@ type run struct {
 	unknown     error // why it is not known what has been kept
 
 	// See release.go.
-	watched, decided bool // Start has done all that it does; what becomes of the run is settled
-	released         bool // the run has been let go
-	releaseTimer     *time.Timer
-	letGoOf          []proctree.Process
+	phase        releasePhase
+	releaseTimer *time.Timer
+	letGoOf      []proctree.Process
 
 	using  sync.RWMutex // for reading, by who uses the containment at the caller's request
 	closed bool         // the containment is
@@ -96,7 +95,7 @@ func newRun(c *Cmd) *run {
 	return r
 }
 
-// prepare gets all that the start takes. What it has got is given up by close.
+// prepare gets all that the start needs. close gives it up again.
 func (r *run) prepare() (err error) {
 	c := r.cmd
 	if r.lines, err = openLifelines(c.Lifelines); err != nil {
@@ -130,8 +129,8 @@ func (c *Cmd) logger() *slog.Logger {
 	return c.Logger
 }
 
-// start starts the leader, and the goroutine that looks after the run unless
-// inline says that the caller is going to.
+// start starts the leader, and the goroutine that looks after the run, unless
+// inline says that the caller will.
 func (r *run) start(inline bool) error {
 	r.inline = inline
 	r.ownThread = hold.NeedsOwnThread(r.inner.SysProcAttr)
@@ -160,7 +159,7 @@ func (r *run) start(inline bool) error {
 		began <- err
 		if err == nil {
 			r.supervise()
-			r.outstay()
+			r.keepThread()
 		}
 	}()
 	return <-began
@@ -187,7 +186,7 @@ func (r *run) supervise() {
 	defer close(r.over)
 	pinned, err := r.cont.Exited(r.giveUpCtx)
 	if r.decide() {
-		r.part()
+		r.closeReleased()
 		return
 	}
 	switch {
@@ -208,14 +207,14 @@ func (r *run) supervise() {
 		r.stuck = true
 	}
 	r.applyPolicy()
-	r.unclaimed(pinned)
+	r.closeUnclaimed(pinned)
 }
 
 // reapIfWaited reaps the leader as soon as it has ended and Wait has been called,
-// whichever comes last: what it leaves may run for hours. If nobody waits, it stays a
-// zombie, as under os/exec.
+// whichever comes last: what the leader leaves may run for hours. If nobody waits,
+// the leader stays a zombie, as under os/exec.
 func (r *run) reapIfWaited() {
-	if r.reapable.Load() && r.waitCalled.Load() && !r.tooLate.Load() {
+	if r.reapable.Load() && r.waitCalled.Load() && !r.lateWait.Load() {
 		r.reap()
 	}
 }
@@ -228,7 +227,7 @@ func (r *run) reap() error {
 func (r *run) claimWait() bool {
 	r.letGo()
 	if !r.inline && osproc.Released(r.process) {
-		r.tooLate.Store(true)
+		r.lateWait.Store(true)
 	}
 	return r.waitCalled.CompareAndSwap(false, true)
 }
@@ -255,7 +254,7 @@ func (r *run) wait() error {
 	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.cmd.Leftovers.keeps() && r.stop == nil)
 	var exitErr error
 	switch {
-	case r.tooLate.Load():
+	case r.lateWait.Load():
 		exitErr = syscall.EINVAL // as under os/exec
 	case !r.stuck:
 		exitErr = r.reap()
@@ -269,8 +268,8 @@ func (r *run) wait() error {
 	return r.waitError(exitErr, ioErr, rep)
 }
 
-// close gives up all that the owner has of a run that is over, has been let go, or could
-// not be started, but for the streams.
+// close gives up all that the owner has of a run that is over, has been let go, or
+// could not be started, except the streams.
 func (r *run) close() {
 	r.closeOnce.Do(func() {
 		r.giveUp()
@@ -286,9 +285,9 @@ func (r *run) close() {
 	})
 }
 
-// closeContainment closes the containment when nobody uses it any more. That may be the stop
-// still, which has not waited for all that it has begun; it is waited for here, for as long
-// as that may reasonably take.
+// closeContainment closes the containment when nobody uses it any more. The stop
+// may still use it, as it does not wait for all that it has begun. So this waits
+// for the stop, for as long as that may reasonably take.
 func (r *run) closeContainment() {
 	r.using.Lock()
 	r.closed = true
@@ -313,7 +312,7 @@ func (r *run) closeContainment() {
 	}
 }
 
-// remainingDelay is how long a pipe may still be held open.
+// remainingDelay is how much longer a pipe may be held open.
 func (r *run) remainingDelay() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -331,7 +330,7 @@ func (r *run) signal(sig os.Signal) error {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
-		return r.after(os.ErrProcessDone)
+		return r.unlessReleased(os.ErrProcessDone)
 	}
 	if sig != os.Kill {
 		return r.cont.Signal(sig)
@@ -350,7 +349,7 @@ func (r *run) members() ([]Process, error) {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
-		return nil, r.after(nil)
+		return nil, r.unlessReleased(nil)
 	}
 	rows, err := r.cont.Members()
 	return describe(rows), err

@@ -36,8 +36,8 @@ func makeSiblings([]string) {
 	os.Exit(0)
 }
 
-// TestSiblingsReaped: what a member makes a child of the owner does not stay a zombie,
-// and the owner's own child is left to it.
+// TestSiblingsReaped: what a member makes a child of the owner does not stay a
+// zombie, and the owner's own child is left to it.
 func TestSiblingsReaped(t *testing.T) {
 	own := exec.Command("true")
 	if err := own.Start(); err != nil {

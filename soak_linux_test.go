@@ -187,8 +187,8 @@ func randomNodes(r *rand.Rand, budget *int) []escape.Node {
 }
 
 // TestSoak tries what nobody has thought of. A trial depends on nothing but the
-// seed and its number. It leaves nobody: either the run is stopped, or it is refused
-// in words.
+// seed and its number. It leaves nobody: either the run is stopped, or it is
+// refused in words.
 func TestSoak(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())

@@ -15,12 +15,12 @@ import (
 	"github.com/corral-run/corral/internal/pty"
 )
 
-// stdio is the command's standard streams: the ends of the pipes that Corral
-// made, and the goroutines that copy.
+// stdio is the command's standard streams: the ends of the pipes that Corral made,
+// and the goroutines that copy.
 //
 // Copying is not left to the inner exec.Cmd, because its Wait reaps the leader
-// before it waits for the copying: a leftover that holds a pipe would have to
-// be dealt with in between.
+// before it waits for the copying: a leftover that holds a pipe would have to be
+// dealt with in between.
 type stdio struct {
 	child   []io.Closer // closed in the owner once the command has them
 	parent  []io.Closer // closed when the copying is over
@@ -136,7 +136,7 @@ func (s *stdio) writer(to io.Writer, limit int64) (io.Writer, error) {
 	return w, nil
 }
 
-// same compares two writers, also of types that == panics on.
+// same compares two writers, even of types on which == panics.
 func same(a, b any) bool {
 	defer func() { _ = recover() }()
 	return a == b
@@ -153,8 +153,8 @@ func (s *stdio) hand(w, r *os.File) {
 	s.handed = append(s.handed, r)
 }
 
-// adopt finds the pipes that the caller reads among those that os/exec has made: it takes
-// down both ends of each at a time.
+// adopt finds the pipes that the caller reads among those that os/exec has made.
+// os/exec records both ends of a pipe together.
 func (s *stdio) adopt(outputs ...io.Writer) {
 	for i, child := range s.child {
 		for _, out := range outputs {
@@ -181,15 +181,15 @@ func closeAll(list *[]io.Closer) {
 	*list = nil
 }
 
-// commandStoppedReading reports whether err only says that the command did not
-// want all of its input. The name is the one that os.Pipe gives the end for
-// writing: an error of the caller's own reader is not meant.
+// commandStoppedReading reports whether err only says that the command did not want
+// all of its input. An error of the caller's own reader is not meant: "|1" is the
+// name that os.Pipe gives the end for writing.
 func commandStoppedReading(err error) bool {
 	var pe *fs.PathError
 	return errors.As(err, &pe) && pe.Op == "write" && pe.Path == "|1" && isBrokenPipe(pe.Err)
 }
 
-// copy starts the goroutines.
+// copy starts the goroutines that copy.
 func (s *stdio) copy() {
 	if len(s.inputs) > 0 {
 		s.inDone = make(chan error, len(s.inputs))
@@ -210,10 +210,10 @@ func (s *stdio) copy() {
 	}
 }
 
-// over is called when the run is, and Wait has perhaps not been called: the
-// caller may want to read to the end first. After the delay, what somebody holds
-// is cut.
-func (s *stdio) over(delay time.Duration) {
+// cutHeld is called when the run is over. Wait may not have been called, as the
+// caller may want to read to the end first. After the delay, it ends the reading of
+// what somebody still holds.
+func (s *stdio) cutHeld(delay time.Duration) {
 	if len(s.handed) == 0 && (s.pty == nil || s.pty.copied) {
 		return
 	}
@@ -236,13 +236,13 @@ func (s *stdio) over(delay time.Duration) {
 	})
 }
 
-// finish waits for the copying to end, at most delay for somebody to let go of
-// a pipe, and closes what is left. A writer that is slow to take what was read
-// is waited for. A reader that does not come up with more input is left behind
-// then, which is an ErrWaitDelay as in os/exec; but not if it is a lifeline, or is
-// typed on a terminal, as it is for them to go on for longer than the command.
+// finish waits for the copying to end, at most delay for somebody to let go of a
+// pipe, and closes what is left. It waits for a writer that is slow to take what
+// was read. It leaves behind a reader that comes up with no more input: that is an
+// ErrWaitDelay, as in os/exec, unless the reader is a lifeline or there is a PTY,
+// whose input may well outlast the command.
 //
-// With keep, who still writes goes on doing so: see outlive.
+// With keep, processes that still write go on doing so: see outlive.
 func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 	defer func() {
 		if keep {
@@ -298,9 +298,10 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 	return firstOf(errs)
 }
 
-// outlive sees to it that a process which has been kept does not break when it writes. A
-// goroutine reads what comes, and throws it away, for as long as somebody holds the other
-// end: that of copying, and one for a pipe that the caller has read.
+// outlive sees to it that a process which has been kept does not break when it
+// writes. For as long as somebody holds the other end, a goroutine reads what comes
+// and throws it away: the one that copies, or a new one for a pipe that the caller
+// has read.
 func (s *stdio) outlive() error {
 	for _, o := range s.outputs {
 		if o.kept.Load() {
@@ -320,7 +321,7 @@ func (s *stdio) outlive() error {
 	return nil
 }
 
-// dropped is how many bytes an OutputLimit has left out.
+// dropped is how many bytes OutputLimit has left out.
 func (s *stdio) dropped() (n int64) {
 	for _, o := range s.outputs {
 		if o.limited != nil {

@@ -12,35 +12,35 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// StopPlan is how a run is stopped: each step's signal goes to every member,
-// and the step lasts until nothing is left or its wait has passed. After the
-// last step the containment's kill follows; it is not part of the plan.
+// StopPlan is how a run is stopped. Each step sends its signal to every member, and
+// lasts until nothing is left or its wait has passed. After the last step comes the
+// containment's kill, which is not part of the plan.
 type StopPlan []StopStep
 
 // StopStep is one step of a StopPlan.
 type StopStep struct {
-	// Signal is sent to every member once, and right after it what makes stopped
-	// members run again (SIGCONT), so that they can obey. A member with handlers for
-	// both may be in the second one first.
+	// Signal is sent to every member once. Right after it goes what makes stopped
+	// members run again (SIGCONT), so that they can obey. A member with handlers
+	// for both may enter the second one first.
 	//
-	// Windows has no signals. There, syscall.SIGTERM stands for CTRL_BREAK, and
-	// os.Interrupt for Ctrl-C where the run has a console of its own (by
-	// CREATE_NO_WINDOW or CREATE_NEW_CONSOLE in SysProcAttr), else for
-	// CTRL_BREAK too; syscall.SIGHUP closes the members' windows. If that reaches
-	// no member, as one without a console, the step is over at once, and
-	// Report.SignalError says why.
+	// Windows has no signals. There, syscall.SIGTERM stands for CTRL_BREAK.
+	// os.Interrupt stands for Ctrl-C if the run has a console of its own (by
+	// CREATE_NO_WINDOW or CREATE_NEW_CONSOLE in SysProcAttr), else for CTRL_BREAK
+	// too. syscall.SIGHUP closes the members' windows. If that reaches no member,
+	// as when none has a console, the step is over at once, and Report.SignalError
+	// says why.
 	Signal os.Signal
 	// Wait is the longest time the step may take.
 	Wait time.Duration
 }
 
-// DefaultStopPlan returns the plan of a Cmd that has none: SIGTERM, and five seconds to
-// obey.
+// DefaultStopPlan returns the plan of a Cmd that has none: SIGTERM, and five
+// seconds to obey.
 func DefaultStopPlan() StopPlan {
 	return StopPlan{{Signal: syscall.SIGTERM, Wait: 5 * time.Second}}
 }
 
-// internal is p in the words of package stop.
+// internal is p in the terms of package stop.
 func (p StopPlan) internal() stop.Plan {
 	var steps stop.Plan
 	for _, s := range p {
@@ -61,8 +61,8 @@ func (p StopPlan) check() error {
 	return nil
 }
 
-// watch arranges for the run to be stopped when its time, its context or a
-// lifeline ends.
+// watch arranges for the run to be stopped when its time or context ends, or a
+// lifeline is lost.
 func (r *run) watch(ctx context.Context) {
 	c := r.cmd
 	r.watchLifelines()
@@ -81,7 +81,8 @@ func (r *run) watch(ctx context.Context) {
 	}
 }
 
-// contextDone calls the caller's Cancel, or the stop plan by way of it.
+// contextDone calls the caller's Cancel, or, through the one that CommandContext
+// set, the stop plan.
 func (r *run) contextDone(ctx context.Context) {
 	if r.letGo() {
 		return
@@ -118,7 +119,7 @@ func (r *run) cancel() error {
 	return nil
 }
 
-// countWaitDelay starts the clock of Cmd.WaitDelay, unless it runs already.
+// countWaitDelay starts the clock of Cmd.WaitDelay, unless it already runs.
 func (r *run) countWaitDelay() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,22 +129,22 @@ func (r *run) countWaitDelay() {
 	}
 }
 
-// force ends the stop plan's patience, or kills where no stop has begun.
+// force ends the patience of the stop plan, or kills if no stop has begun.
 func (r *run) force() {
 	if s := r.beginStop(Cancelled, nil, StopPlan{}); s != nil {
 		s.Force()
 	}
 }
 
-// beginStop begins the stop of the run with the given plan, or joins the one
-// there is. It returns nil if there is nothing to stop any more.
+// beginStop begins the stop of the run with the given plan, or joins the one that
+// has begun. It returns nil if there is nothing to stop any more.
 func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 	if r.letGo() {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stop == nil && !r.closing && !r.released {
+	if r.stop == nil && !r.noMoreStops && r.phase != phaseReleased {
 		if !r.finished && r.ending == "" {
 			r.ending, r.endErr = ending, err
 		}
@@ -164,10 +165,11 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 	return r.stop
 }
 
+// stopAndWait is Cmd.Stop and Cmd.StopWith.
 func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 	s := r.beginStop(Stopped, nil, plan)
 	if s == nil {
-		return r.after(nil)
+		return r.unlessReleased(nil)
 	}
 	select {
 	case <-s.Done:
@@ -177,7 +179,7 @@ func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 	}
 }
 
-// contextError is ctx's error, and its cause if that is another one.
+// contextError is ctx's error, joined with its cause if that is another one.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == err {

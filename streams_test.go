@@ -19,8 +19,8 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// TestOutputLimitOfStreams: each stream has a limit of its own, what goes to the same
-// writer has one, and a file is a writer like others.
+// TestOutputLimitOfStreams: each stream has a limit of its own, what goes to the
+// same writer has one, and a file is a writer like others.
 func TestOutputLimitOfStreams(t *testing.T) {
 	const script = "printf 0123456789; printf abcdefghij >&2"
 	const out, both = "0123\n... omitting 2 bytes ...\n6789", "0123\n... omitting 12 bytes ...\nghij"
@@ -86,8 +86,9 @@ func TestOutputLimitOfStreams(t *testing.T) {
 	}
 }
 
-// TestOutputLimitLive: the first half comes while the command runs; a writer that fails is
-// an error, as without a limit; and nobody writes for ever to a file whose reader has gone.
+// TestOutputLimitLive: the first half comes while the command runs; a writer that
+// fails is an error, as without a limit; and nobody writes for ever to a file whose
+// reader has gone.
 func TestOutputLimitLive(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -136,11 +137,12 @@ func TestOutputLimitLive(t *testing.T) {
 	}
 }
 
-// TestKeptWrites: a process that has been kept, and writes after Wait more than a pipe
-// holds, lives on, and none of it gets to the caller. The goroutine that reads it ends when
-// the process does.
+// TestKeptWrites: a process that has been kept, and writes after Wait more than a
+// pipe holds, lives on, and none of it gets to the caller. The goroutine that reads
+// it ends when the process does.
 func TestKeptWrites(t *testing.T) {
-	// Each of the two streams is written to in turn; descriptor 3 says when, 4 how it was.
+	// Each of the two streams is written to in turn; descriptor 3 says when, 4 how
+	// it was.
 	const script = "(trap '' TERM; read go <&3; head -c 300000 /dev/zero && head -c 300000 /dev/zero >&2 && echo well >&4; exec >&- 2>&- 4>&-; read stay <&3) & echo here"
 	modes := map[string]func(t *testing.T, cmd *corral.Cmd) (got func() string){
 		"buffers": func(t *testing.T, cmd *corral.Cmd) func() string {

@@ -34,5 +34,5 @@ func peakMemory(state *os.ProcessState) int64 {
 	return int64(usage.Maxrss) * 1024
 }
 
-// leavesSession reports whether the command becomes the leader of a session of its own.
+// leavesSession reports whether the command becomes the leader of its own session.
 func leavesSession(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Setsid }

@@ -22,8 +22,8 @@ const forgetfulRole = "forgetful"
 
 func init() { escape.Register(forgetfulRole, forgetful) }
 
-// unclaimed are what a program may do that does not call Wait. The command has ended when
-// they are called.
+// unclaimed are what a program may do that does not call Wait. The command has
+// ended when they are called.
 var unclaimed = map[string]func(*corral.Cmd){
 	"nothing":         func(*corral.Cmd) {},
 	"Process.Wait":    func(c *corral.Cmd) { c.Process.Wait() },
@@ -87,8 +87,8 @@ func forgetful(args []string) {
 	}
 }
 
-// TestUnclaimed: runs that nobody waits for do not use up the owner, as under os/exec,
-// where the garbage collector sees to it.
+// TestUnclaimed: runs that nobody waits for do not use up the owner, as under
+// os/exec, where the garbage collector sees to it.
 func TestUnclaimed(t *testing.T) {
 	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
 		for name := range unclaimed {
@@ -109,8 +109,9 @@ func TestUnclaimed(t *testing.T) {
 	})
 }
 
-// TestLateWait: Wait reaps a leader that has ended before it, and does not put that off
-// until what the leader has left has ended, too. A process group needs its leader's zombie.
+// TestLateWait: Wait reaps a leader that has ended before it, and does not put that
+// off until what the leader has left has ended, too. A process group needs its
+// leader's zombie.
 func TestLateWait(t *testing.T) {
 	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
 		if cont == corral.Group {

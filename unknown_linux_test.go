@@ -30,8 +30,8 @@ func cover() {
 	}
 }
 
-// runBlind is an owner that cannot look at its members, from before the start or from
-// after it.
+// runBlind is an owner that cannot look at its members, from before the start or
+// from after it.
 func runBlind(args []string) {
 	when, cont, then := args[0], corral.Containment(args[1]), args[2]
 	cmd := corral.Command("sh", "-c", "sleep 30 >/dev/null & echo $!; exec >/dev/null; cat")
@@ -74,8 +74,8 @@ func runBlind(args []string) {
 	fmt.Printf("unknown: %v, %v: %v\n%s", errors.As(err, &survivors) && survivors.Unknown != nil, cmd.Report().Unknown != "", err, sleep)
 }
 
-// TestBlind: who cannot see the members does not say that there are none. Where it is
-// seen before the start, nothing is started.
+// TestBlind: who cannot see the members does not say that there are none. Where it
+// is seen before the start, nothing is started.
 func TestBlind(t *testing.T) {
 	escape.Command(blindRole) // it counts as used also where the test is skipped
 	if os.Geteuid() != 0 {
