@@ -142,13 +142,7 @@ func TestWaitForLeftovers(t *testing.T) {
 		patient = "(trap 'echo stopped' TERM; read x <&3; echo by itself; exec 3<&- >&-) 4>&- & exit 3"
 		plain   = "(read x <&3) 4>&- & exit 3"
 	)
-	for _, tt := range []struct {
-		name, script string
-		timeout      time.Duration
-		act          func(t *testing.T, cmd *corral.Cmd, cancel func(), release func())
-		ending       corral.Ending
-		err          error // besides the *ExitError
-	}{
+	for _, tt := range []leftoverWait{
 		{"by itself", patient, 0, func(_ *testing.T, _ *corral.Cmd, _, release func()) { release() }, corral.Exited, nil},
 		{"stop", plain, 0, func(t *testing.T, cmd *corral.Cmd, _, _ func()) {
 			if err := cmd.Stop(t.Context()); err != nil {
@@ -162,56 +156,69 @@ func TestWaitForLeftovers(t *testing.T) {
 			t.Run(tt.name+"/"+string(cont), func(t *testing.T) {
 				need(t, cont)
 				t.Parallel()
-				pipe := func() (r, w *os.File) {
-					r, w, err := os.Pipe()
-					if err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(func() { r.Close(); w.Close() })
-					return r, w
-				}
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				blocked, releases := pipe()
-				leader, leaders := pipe()
-				cmd := corral.CommandContext(ctx, "sh", "-c", tt.script)
-				cmd.Containment, cmd.Require = cont, cont
-				cmd.Leftovers = corral.WaitForLeftovers
-				cmd.Timeout = tt.timeout
-				cmd.WaitDelay = time.Minute // it does not count before the context's end
-				var out bytes.Buffer
-				cmd.Stdout = &out
-				cmd.ExtraFiles = []*os.File{blocked, leaders}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				leaders.Close()
-				waited := make(chan error, 1)
-				go func() { waited <- cmd.Wait() }()
-				if _, err := io.ReadAll(leader); err != nil {
-					t.Fatal(err)
-				}
-				if tt.timeout == 0 {
-					select {
-					case err := <-waited:
-						t.Fatalf("Wait did not wait: %v", err)
-					case <-time.After(20 * time.Millisecond): // would be enough for a mistake to show
-					}
-				}
-				tt.act(t, cmd, cancel, func() { releases.Close() })
-				err := <-waited
-				rep := cmd.Report()
-				if !isExit(err, 3) || tt.err != nil && !errors.Is(err, tt.err) || rep.Ending != tt.ending || rep.ExitCode != 3 {
-					t.Errorf("Wait: %v; ending %s, exit code %d", err, rep.Ending, rep.ExitCode)
-				}
-				switch {
-				case tt.ending == corral.Exited && (out.String() != "by itself\n" || len(rep.Leftovers) > 0):
-					t.Errorf("output %q, leftovers %v", out.String(), rep.Leftovers)
-				case tt.ending != corral.Exited && (len(rep.Leftovers) != 1 || rep.Leftovers[0].Signal != "SIGTERM"):
-					t.Errorf("leftovers %v", rep.Leftovers)
-				}
+				tt.run(t, cont)
 			})
 		}
+	}
+}
+
+// leftoverWait is a run that waits for its leftover, and how that ends.
+type leftoverWait struct {
+	name, script string
+	timeout      time.Duration
+	act          func(t *testing.T, cmd *corral.Cmd, cancel func(), release func())
+	ending       corral.Ending
+	err          error // besides the *ExitError
+}
+
+func (tt leftoverWait) run(t *testing.T, cont corral.Containment) {
+	pipe := func() (r, w *os.File) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close(); w.Close() })
+		return r, w
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	blocked, releases := pipe()
+	leader, leaders := pipe()
+	cmd := corral.CommandContext(ctx, "sh", "-c", tt.script)
+	cmd.Containment, cmd.Require = cont, cont
+	cmd.Leftovers = corral.WaitForLeftovers
+	cmd.Timeout = tt.timeout
+	cmd.WaitDelay = time.Minute // it does not count before the context's end
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	cmd.ExtraFiles = []*os.File{blocked, leaders}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	leaders.Close()
+	waited := make(chan error, 1)
+	go func() { waited <- cmd.Wait() }()
+	if _, err := io.ReadAll(leader); err != nil {
+		t.Fatal(err)
+	}
+	if tt.timeout == 0 {
+		select {
+		case err := <-waited:
+			t.Fatalf("Wait did not wait: %v", err)
+		case <-time.After(20 * time.Millisecond): // would be enough for a mistake to show
+		}
+	}
+	tt.act(t, cmd, cancel, func() { releases.Close() })
+	err := <-waited
+	rep := cmd.Report()
+	if !isExit(err, 3) || tt.err != nil && !errors.Is(err, tt.err) || rep.Ending != tt.ending || rep.ExitCode != 3 {
+		t.Errorf("Wait: %v; ending %s, exit code %d", err, rep.Ending, rep.ExitCode)
+	}
+	switch {
+	case tt.ending == corral.Exited && (out.String() != "by itself\n" || len(rep.Leftovers) > 0):
+		t.Errorf("output %q, leftovers %v", out.String(), rep.Leftovers)
+	case tt.ending != corral.Exited && (len(rep.Leftovers) != 1 || rep.Leftovers[0].Signal != "SIGTERM"):
+		t.Errorf("leftovers %v", rep.Leftovers)
 	}
 }
 

@@ -26,54 +26,9 @@ func TestInitFunctions(t *testing.T) {
 	mod := string(readFile(t, "go.mod"))
 	mod, _, _ = strings.Cut(strings.Replace(mod, "module github.com/corral-run/corral", "module a.example/owner", 1), "\ntool ")
 	mod += "\nrequire github.com/corral-run/corral v0.0.0\nreplace github.com/corral-run/corral => " + root + "\n"
-	for name, text := range map[string]string{
-		"go.mod": mod,
-		"go.sum": string(readFile(t, "go.sum")),
-		// It does not need package corral, and so comes before it.
-		"early/early.go": `package early
-
-import "os"
-
-func init() {
-	f, err := os.OpenFile(os.Getenv("INITS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		panic(err)
-	}
-	f.WriteString("init\n")
-	f.Close()
-}
-`,
-		"main.go": `package main
-
-import (
-	"os"
-
-	_ "a.example/owner/early"
-	"github.com/corral-run/corral"
-)
-
-func main() {
-	corral.HelperPath = os.Getenv("HELPER")
-	for range 3 {
-		cmd := corral.Command("true")
-		if os.Getenv("ANY") == "" {
-			cmd.Containment, cmd.Require = corral.Keeper, corral.Keeper
-		}
-		if err := cmd.Run(); err != nil {
-			panic(err)
-		}
-	}
-}
-`,
-		// It stands for the command corral, which is a program with this package
-		// and nothing early.
-		"helper/main.go": `package main
-
-import _ "github.com/corral-run/corral"
-
-func main() {}
-`,
-	} {
+	writeFile(t, filepath.Join(dir, "go.mod"), []byte(mod))
+	writeFile(t, filepath.Join(dir, "go.sum"), readFile(t, "go.sum"))
+	for name, text := range ownerWithInit {
 		writeFile(t, filepath.Join(dir, name), []byte(text))
 	}
 	build := exec.Command(filepath.Join(goroot(t), "bin", "go"), "build", "-mod=mod", "-o", dir+"/bin/", ".", "./helper")
@@ -104,4 +59,52 @@ func main() {}
 	if out, err := owner.CombinedOutput(); err == nil || !strings.Contains(string(out), "corral: HelperPath: stat "+missing) {
 		t.Errorf("a HelperPath that is not there: %v, %s", err, out)
 	}
+}
+
+// ownerWithInit is a program with an init function that writes a line.
+var ownerWithInit = map[string]string{
+	// It does not need package corral, and so comes before it.
+	"early/early.go": `package early
+
+import "os"
+
+func init() {
+	f, err := os.OpenFile(os.Getenv("INITS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	f.WriteString("init\n")
+	f.Close()
+}
+`,
+	"main.go": `package main
+
+import (
+	"os"
+
+	_ "a.example/owner/early"
+	"github.com/corral-run/corral"
+)
+
+func main() {
+	corral.HelperPath = os.Getenv("HELPER")
+	for range 3 {
+		cmd := corral.Command("true")
+		if os.Getenv("ANY") == "" {
+			cmd.Containment, cmd.Require = corral.Keeper, corral.Keeper
+		}
+		if err := cmd.Run(); err != nil {
+			panic(err)
+		}
+	}
+}
+`,
+	// It stands for the command corral, which is a program with this package
+	// and nothing early.
+	"helper/main.go": `package main
+
+import _ "github.com/corral-run/corral"
+
+func main() {}
+`,
 }

@@ -133,25 +133,9 @@ func TestCannotBeKilled(t *testing.T) {
 				}
 				frozen := cmd.Process.Pid
 				if who == "leftover" {
-					eventually(t, "there is no leftover", func() bool {
-						for _, m := range must(cmd.Members())(t) {
-							if m.PID != cmd.Process.Pid {
-								frozen = m.PID
-							}
-						}
-						return frozen != cmd.Process.Pid
-					})
+					frozen = leftoverPID(t, cmd)
 				}
-				if err := os.WriteFile(dir+"/cgroup.procs", []byte(strconv.Itoa(frozen)), 0); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(dir+"/freezer.state", []byte("FROZEN"), 0); err != nil {
-					t.Fatal(err)
-				}
-				eventually(t, "it does not freeze", func() bool {
-					state, err := os.ReadFile(dir + "/freezer.state")
-					return err == nil && string(state) == "FROZEN\n"
-				})
+				freeze(t, dir, frozen)
 				defer thaw()
 				if who == "leftover" {
 					stdin.Close()
@@ -178,6 +162,36 @@ func TestCannotBeKilled(t *testing.T) {
 			})
 		}
 	}
+}
+
+// leftoverPID waits for a member besides the leader, and returns its PID.
+func leftoverPID(t *testing.T, cmd *corral.Cmd) int {
+	t.Helper()
+	pid := cmd.Process.Pid
+	eventually(t, "there is no leftover", func() bool {
+		for _, m := range must(cmd.Members())(t) {
+			if m.PID != cmd.Process.Pid {
+				pid = m.PID
+			}
+		}
+		return pid != cmd.Process.Pid
+	})
+	return pid
+}
+
+// freeze moves the process into the control group of version 1, and freezes that.
+func freeze(t *testing.T, dir string, pid int) {
+	t.Helper()
+	if err := os.WriteFile(dir+"/cgroup.procs", []byte(strconv.Itoa(pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/freezer.state", []byte("FROZEN"), 0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it does not freeze", func() bool {
+		state, err := os.ReadFile(dir + "/freezer.state")
+		return err == nil && string(state) == "FROZEN\n"
+	})
 }
 
 func must[T any](v T, err error) func(*testing.T) T {

@@ -180,7 +180,15 @@ func leaky(cont corral.Containment, n int, plain func(corral.Containment) error)
 	if cont != corral.Cgroup {
 		return nil
 	}
-	// The guard ends when there has been no run for a while.
+	if err := idleGuardEnds(before); err != nil {
+		return err
+	}
+	return runPlain(cont) // and all comes back
+}
+
+// idleGuardEnds: the guard ends when there has been no run for a while, and the owner
+// then possesses what it did before.
+func idleGuardEnds(before possessions) error {
 	children, err := proctree.ChildPIDs(os.Getpid())
 	if err != nil || len(children) != 1 {
 		return fmt.Errorf("the guard is to be the only child: %v, %w", children, err)
@@ -203,7 +211,7 @@ func leaky(cont corral.Containment, n int, plain func(corral.Containment) error)
 	if _, err := settled(before); err != nil {
 		return fmt.Errorf("idle: %w", err)
 	}
-	return runPlain(cont) // and all comes back
+	return nil
 }
 
 // settled waits until the process has what it is to have again: a goroutine may

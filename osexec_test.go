@@ -31,6 +31,30 @@ func TestOSExecSuite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	copyOSExecTests(t, source, dir)
+	for name, text := range stdInternals {
+		writeFile(t, filepath.Join(dir, name), []byte(text))
+	}
+	mod := strings.Replace(string(readFile(t, "go.mod")), "module github.com/corral-run/corral", "module osexec", 1)
+	mod += "\nrequire github.com/corral-run/corral v0.0.0\nreplace github.com/corral-run/corral => " + root + "\n"
+	writeFile(t, filepath.Join(dir, "go.mod"), []byte(mod))
+	writeFile(t, filepath.Join(dir, "go.sum"), readFile(t, "go.sum"))
+
+	// TestWaitInterrupt/Exit-hang wants ErrWaitDelay for a child that outlives
+	// its parent with the pipe open. Here the child is stopped.
+	cmd := exec.Command(filepath.Join(goroot(t), "bin", "go"), "test", "-mod=mod", "-count=1",
+		"-skip", "^TestWaitInterrupt$/^Exit-hang$", ".")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "OSEXEC_GOROOT="+goroot(t))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// copyOSExecTests copies the tests of os/exec, with other imports.
+func copyOSExecTests(t *testing.T, source, dir string) {
 	// lp_test.go, env_test.go and internal_test.go look inside os/exec.
 	for _, name := range []string{
 		"dot_test.go", "example_test.go", "exec_linux_test.go", "exec_posix_test.go",
@@ -54,9 +78,11 @@ func TestOSExecSuite(t *testing.T) {
 		}
 		writeFile(t, filepath.Join(dir, name), text)
 	}
-	// What the tests use of the standard library's internals.
-	for name, text := range map[string]string{
-		"testenv/testenv.go": `package testenv
+}
+
+// stdInternals is what the tests use of the standard library's internals.
+var stdInternals = map[string]string{
+	"testenv/testenv.go": `package testenv
 
 import (
 	"os"
@@ -86,7 +112,7 @@ func Executable(testing.TB) string {
 
 func Command(_ testing.TB, name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
 `,
-		"poll/poll.go": `package poll
+	"poll/poll.go": `package poll
 
 import (
 	"os"
@@ -98,7 +124,7 @@ func IsPollDescriptor(fd uintptr) bool {
 	return link == "anon_inode:[eventpoll]" || link == "anon_inode:[eventfd]"
 }
 `,
-		"fdtest/fdtest.go": `package fdtest
+	"fdtest/fdtest.go": `package fdtest
 
 import "syscall"
 
@@ -107,25 +133,6 @@ func Exists(fd uintptr) bool {
 	return syscall.Fstat(int(fd), &s) != syscall.EBADF
 }
 `,
-	} {
-		writeFile(t, filepath.Join(dir, name), []byte(text))
-	}
-	mod := strings.Replace(string(readFile(t, "go.mod")), "module github.com/corral-run/corral", "module osexec", 1)
-	mod += "\nrequire github.com/corral-run/corral v0.0.0\nreplace github.com/corral-run/corral => " + root + "\n"
-	writeFile(t, filepath.Join(dir, "go.mod"), []byte(mod))
-	writeFile(t, filepath.Join(dir, "go.sum"), readFile(t, "go.sum"))
-
-	// TestWaitInterrupt/Exit-hang wants ErrWaitDelay for a child that outlives
-	// its parent with the pipe open. Here the child is stopped.
-	cmd := exec.Command(filepath.Join(goroot(t), "bin", "go"), "test", "-mod=mod", "-count=1",
-		"-skip", "^TestWaitInterrupt$/^Exit-hang$", ".")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "OSEXEC_GOROOT="+goroot(t))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
 }
 
 // TestDropIn holds the exported names of this package against os/exec's: each

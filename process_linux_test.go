@@ -36,85 +36,106 @@ type handled interface {
 }
 
 func handler(args []string) {
-	start := func(name string, arg ...string) (cmd handled, p *os.Process, in io.Closer, ended func()) {
-		var process func() *os.Process
-		if args[0] == "exec" {
-			c := exec.Command(name, arg...)
-			cmd, process = c, func() *os.Process { return c.Process }
-		} else {
-			c := command(corral.Containment(args[0]), name, arg...)
-			cmd, process = c, func() *os.Process { return c.Process }
-		}
-		stdin, err := cmd.StdinPipe()
-		stdout, oerr := cmd.StdoutPipe()
-		if err := errors.Join(err, oerr, cmd.Start()); err != nil {
-			fmt.Println(err)
-			syscall.Exit(1)
-		}
-		return cmd, process(), stdin, func() { io.Copy(io.Discard, stdout) }
-	}
-	leader := 0
-	say := func(what string, err error) {
-		text := fmt.Sprint(err)
-		if leader > 0 {
-			text = strings.ReplaceAll(text, fmt.Sprint(leader), "PID")
-		}
-		fmt.Printf("%s: %T %s, done %v, ECHILD %v, EINVAL %v\n", what, err, text,
-			errors.Is(err, os.ErrProcessDone), errors.Is(err, syscall.ECHILD), errors.Is(err, syscall.EINVAL))
-	}
-	use := func(when string, p *os.Process) {
-		say(when+": Signal", p.Signal(syscall.Signal(0)))
-		if withHandle == nil {
-			return
-		}
-		same := false
-		err := withHandle(p, func(fd uintptr) {
-			info, _ := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
-			same = strings.Contains(string(info), fmt.Sprintf("\nPid:\t%d\n", leader))
-		})
-		say(fmt.Sprintf("%s: WithHandle, the leader's: %v", when, same), err)
-	}
+	h := &handling{cont: args[0]}
+	h.waitedFor()
+	h.released()
+	h.waitedByProcess()
+	syscall.Exit(0)
+}
 
-	cmd, p, _, ended := start("cat")
-	leader = p.Pid
-	use("running", p)
-	say("running: SIGCONT", p.Signal(syscall.SIGCONT))
-	say("running: Kill", p.Kill())
+// handling does things to the Process of one command after the other, and says what
+// comes of it.
+type handling struct {
+	cont   string // a containment, or "exec"
+	leader int
+}
+
+func (h *handling) start(name string, arg ...string) (cmd handled, p *os.Process, in io.Closer, ended func()) {
+	var process func() *os.Process
+	if h.cont == "exec" {
+		c := exec.Command(name, arg...)
+		cmd, process = c, func() *os.Process { return c.Process }
+	} else {
+		c := command(corral.Containment(h.cont), name, arg...)
+		cmd, process = c, func() *os.Process { return c.Process }
+	}
+	stdin, err := cmd.StdinPipe()
+	stdout, oerr := cmd.StdoutPipe()
+	if err := errors.Join(err, oerr, cmd.Start()); err != nil {
+		fmt.Println(err)
+		syscall.Exit(1)
+	}
+	p = process()
+	h.leader = p.Pid
+	return cmd, p, stdin, func() { io.Copy(io.Discard, stdout) }
+}
+
+func (h *handling) say(what string, err error) {
+	text := fmt.Sprint(err)
+	if h.leader > 0 {
+		text = strings.ReplaceAll(text, fmt.Sprint(h.leader), "PID")
+	}
+	fmt.Printf("%s: %T %s, done %v, ECHILD %v, EINVAL %v\n", what, err, text,
+		errors.Is(err, os.ErrProcessDone), errors.Is(err, syscall.ECHILD), errors.Is(err, syscall.EINVAL))
+}
+
+func (h *handling) use(when string, p *os.Process) {
+	h.say(when+": Signal", p.Signal(syscall.Signal(0)))
+	if withHandle == nil {
+		return
+	}
+	same := false
+	err := withHandle(p, func(fd uintptr) {
+		info, _ := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+		same = strings.Contains(string(info), fmt.Sprintf("\nPid:\t%d\n", h.leader))
+	})
+	h.say(fmt.Sprintf("%s: WithHandle, the leader's: %v", when, same), err)
+}
+
+// waitedFor kills a command and waits for it.
+func (h *handling) waitedFor() {
+	cmd, p, _, ended := h.start("cat")
+	h.use("running", p)
+	h.say("running: SIGCONT", p.Signal(syscall.SIGCONT))
+	h.say("running: Kill", p.Kill())
 	ended()
-	use("ended", p)
-	say("ended: Kill", p.Kill())
-	say("Wait", cmd.Wait())
-	fmt.Println("the PID stays:", p.Pid == leader)
-	use("waited for", p)
-	say("waited for: Kill", p.Kill())
+	h.use("ended", p)
+	h.say("ended: Kill", p.Kill())
+	h.say("Wait", cmd.Wait())
+	fmt.Println("the PID stays:", p.Pid == h.leader)
+	h.use("waited for", p)
+	h.say("waited for: Kill", p.Kill())
 	_, err := p.Wait()
-	say("waited for: Process.Wait", err)
-	say("waited for: Release", p.Release())
+	h.say("waited for: Process.Wait", err)
+	h.say("waited for: Release", p.Release())
 	fmt.Println("waited for, released:", p.Pid)
-	use("waited for, released", p)
+	h.use("waited for, released", p)
+}
 
-	cmd, p, in, _ := start("cat")
-	leader = p.Pid
-	say("Release", p.Release())
+// released releases the process of a command that runs.
+func (h *handling) released() {
+	cmd, p, in, _ := h.start("cat")
+	h.say("Release", p.Release())
 	fmt.Println("released:", p.Pid)
-	use("released", p)
-	say("released: Kill", p.Kill())
-	say("released: Release", p.Release())
-	_, err = p.Wait()
-	say("released: Process.Wait", err)
+	h.use("released", p)
+	h.say("released: Kill", p.Kill())
+	h.say("released: Release", p.Release())
+	_, err := p.Wait()
+	h.say("released: Process.Wait", err)
 	in.Close()
-	say("released: Wait", cmd.Wait())
-	use("released, waited for", p)
+	h.say("released: Wait", cmd.Wait())
+	h.use("released, waited for", p)
+}
 
-	cmd, p, _, ended = start("sh", "-c", "exit 3")
-	leader = p.Pid
+// waitedByProcess calls Process.Wait before Wait.
+func (h *handling) waitedByProcess() {
+	cmd, p, _, ended := h.start("sh", "-c", "exit 3")
 	ended()
 	state, err := p.Wait()
 	fmt.Println("Process.Wait:", state)
-	say("Process.Wait", err)
-	say("Process.Wait, then Wait", cmd.Wait())
-	use("Process.Wait, then Wait", p)
-	syscall.Exit(0)
+	h.say("Process.Wait", err)
+	h.say("Process.Wait, then Wait", cmd.Wait())
+	h.use("Process.Wait, then Wait", p)
 }
 
 // notAChild is what is different where the leader is a keeper's child. docs and

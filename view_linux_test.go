@@ -39,20 +39,58 @@ env | sort
 // TestView: with Corral the command sees the same as with os/exec, also where a
 // helper is in between.
 func TestView(t *testing.T) {
+	for _, tt := range viewCases(t) {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.skip != nil && tt.skip() != "" {
+				t.Skip("SKIPPED: ", tt.skip())
+			}
+			theirs := exec.Command("sh", "-c", view)
+			tt.set(t, theirs)
+			want, err := theirs.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, cont := range []corral.Containment{corral.Cgroup, corral.Keeper} {
+				t.Run(string(cont), func(t *testing.T) {
+					need(t, cont)
+					ours := corral.Command("sh", "-c", view)
+					ours.Args, ours.Env, ours.Dir, ours.Stdin, ours.Stderr = theirs.Args, theirs.Env, theirs.Dir, theirs.Stdin, theirs.Stderr
+					ours.ExtraFiles, ours.SysProcAttr = theirs.ExtraFiles, theirs.SysProcAttr
+					ours.Containment, ours.Require = cont, cont
+					got, err := ours.Output()
+					if err != nil {
+						t.Error(err)
+					}
+					if diff := diff.Of(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
+						t.Errorf("-os/exec +corral\n%s", diff)
+					}
+					if left := ours.Report().Leftovers; len(left) > 0 {
+						t.Errorf("leftovers %v", left)
+					}
+				})
+			}
+		})
+	}
+}
+
+// viewCase is a way to set up a command.
+type viewCase struct {
+	name string
+	set  func(t *testing.T, c *exec.Cmd)
+	skip func() string
+}
+
+func viewCases(t *testing.T) []viewCase {
 	file, err := os.Create(t.TempDir() + "/file")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	t.Cleanup(func() { file.Close() })
 	many := make([]*os.File, 300)
 	for i := range many {
 		many[i] = file
 	}
-	for _, tt := range []struct {
-		name string
-		set  func(t *testing.T, c *exec.Cmd)
-		skip func() string
-	}{
+	return []viewCase{
 		{name: "plain", set: func(*testing.T, *exec.Cmd) {}},
 		{name: "arguments", set: func(_ *testing.T, c *exec.Cmd) {
 			c.Args = append(c.Args, "other\xff name", "", "a b", "\xfe\n")
@@ -98,36 +136,5 @@ func TestView(t *testing.T) {
 			}
 			return ""
 		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if tt.skip != nil && tt.skip() != "" {
-				t.Skip("SKIPPED: ", tt.skip())
-			}
-			theirs := exec.Command("sh", "-c", view)
-			tt.set(t, theirs)
-			want, err := theirs.Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, cont := range []corral.Containment{corral.Cgroup, corral.Keeper} {
-				t.Run(string(cont), func(t *testing.T) {
-					need(t, cont)
-					ours := corral.Command("sh", "-c", view)
-					ours.Args, ours.Env, ours.Dir, ours.Stdin, ours.Stderr = theirs.Args, theirs.Env, theirs.Dir, theirs.Stdin, theirs.Stderr
-					ours.ExtraFiles, ours.SysProcAttr = theirs.ExtraFiles, theirs.SysProcAttr
-					ours.Containment, ours.Require = cont, cont
-					got, err := ours.Output()
-					if err != nil {
-						t.Error(err)
-					}
-					if diff := diff.Of(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
-						t.Errorf("-os/exec +corral\n%s", diff)
-					}
-					if left := ours.Report().Leftovers; len(left) > 0 {
-						t.Errorf("leftovers %v", left)
-					}
-				})
-			}
-		})
 	}
 }
