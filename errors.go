@@ -163,7 +163,7 @@ func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error
 
 // stopError is what callers of Stop and Wait get once the stop is done.
 func stopError(s *stop.Stopper) error {
-	return survivorError(survivors(leftoversOf(s.Leftovers)), s.Unknown)
+	return survivorError(survivors(leftoversOf(s.Leftovers)), s.LookErr)
 }
 
 // survivorError is nil if nothing is left.

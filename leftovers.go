@@ -108,7 +108,7 @@ func (r *run) left() ([]proctree.Process, error) {
 	if err != nil || len(left) == 0 {
 		return left, err
 	}
-	left = stop.Detailed(left)
+	left = stop.WithDetails(left)
 	if slices.ContainsFunc(left, func(p proctree.Process) bool { return !helper.Is(p) }) {
 		return left, nil
 	}

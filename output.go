@@ -29,7 +29,7 @@ func newOutput(pipe *os.File, from io.Reader, to io.Writer, limit int64) *output
 	}
 	o.limited = &headtail.Writer{To: to, Limit: limit}
 	if f, ok := to.(*os.File); ok {
-		o.limited.Gone = func() error { return files.ReaderGone(f) }
+		o.limited.Gone = func() error { return files.WriteError(f) }
 	}
 	o.to = o.limited
 	return o

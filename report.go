@@ -272,11 +272,11 @@ func (r *run) reportLeftovers(rep *Report) {
 	unknown := r.unknown
 	rep.Leftovers = r.kept
 	if s := r.stop; s != nil {
-		rep.Leftovers, rep.Forced = leftoversOf(s.Leftovers), s.UsedKill
+		rep.Leftovers, rep.Forced = leftoversOf(s.Leftovers), s.Killed
 		if s.SignalErr != nil {
 			rep.SignalError = s.SignalErr.Error()
 		}
-		unknown = s.Unknown
+		unknown = s.LookErr
 	}
 	if unknown != nil {
 		rep.Unknown = unknown.Error()

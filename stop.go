@@ -157,7 +157,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 			switch {
 			case s.LeaderAlive:
 				r.giveUp()
-			case s.Unknown != nil: // the leader may be alive; if it is not, there is an event for that
+			case s.LookErr != nil: // the leader may be alive; if it is not, there is an event for that
 				time.AfterFunc(stop.LastLookPatience, r.giveUp)
 			}
 		}()
