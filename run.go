@@ -42,6 +42,7 @@ type run struct {
 	lateWait   atomic.Bool // Wait has been called after Process.Release
 	reapable   atomic.Bool // the leader has ended, and the containment does not need its zombie
 	reapOnce   sync.Once
+	reaping    sync.Mutex // Wait may be called just when a run that nobody waits for is closed
 	state      *os.ProcessState
 	reapErr    error
 
@@ -220,7 +221,11 @@ func (r *run) reapIfWaited() {
 }
 
 func (r *run) reap() error {
-	r.reapOnce.Do(func() { r.state, r.reapErr = r.cont.Reap() })
+	r.reapOnce.Do(func() {
+		r.reaping.Lock()
+		defer r.reaping.Unlock()
+		r.state, r.reapErr = r.cont.Reap()
+	})
 	return r.reapErr
 }
 
@@ -295,14 +300,19 @@ func (r *run) closeContainment() {
 	if r.cont == nil { // there has been none
 		return
 	}
-	if r.stop == nil {
+	closeIt := func() {
+		r.reaping.Lock()
+		defer r.reaping.Unlock()
 		r.cont.Close()
+	}
+	if r.stop == nil {
+		closeIt()
 		return
 	}
 	closed := make(chan struct{})
 	go func() {
 		r.stop.WaitIdle()
-		r.cont.Close()
+		closeIt()
 		close(closed)
 	}()
 	select {

@@ -47,8 +47,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
 )
 
 // Signal is a signal to stop by.
@@ -114,7 +114,7 @@ const (
 // because of what its ID stands for: 0, 1, a number that is negative or too
 // large, the calling process, or its own process group, even if that was found
 // only through the PID of a member.
-type RefusedError = pgroup.RefusedError
+type RefusedError = reach.RefusedError
 
 // ConflictError says that an attribute which the user of a command has set rules
 // out what was asked for. The command is unchanged.
@@ -271,7 +271,7 @@ func KillProcess(pid int) error {
 	}
 	id, err := proctree.Identify(pid)
 	if err == nil {
-		err = sendTo(id, os.Kill)
+		err = reach.SignalProcess(id, os.Kill)
 	}
 	if errors.Is(err, proctree.ErrGone) {
 		return nil
@@ -281,7 +281,7 @@ func KillProcess(pid int) error {
 
 // checkProcess refuses what the caller cannot mean to kill.
 func checkProcess(pid int) error {
-	if err := pgroup.CheckID(pid); err != nil {
+	if err := reach.CheckID(pid); err != nil {
 		return err
 	}
 	if pid == os.Getpid() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
 )
 
 const noSignal = syscall.Signal(0)
@@ -263,7 +264,7 @@ func (t *tree) signal(sig Signal) error {
 
 // send sends sig once to each of live and to those that come in meanwhile.
 func (t *tree) send(live []proctree.Process, sig syscall.Signal) error {
-	return sendEach(live, t.members, func(p proctree.Process) error { return sendTo(p.ID, sig) })
+	return sendEach(live, t.members, func(p proctree.Process) error { return reach.SignalProcess(p.ID, sig) })
 }
 
 func (t *tree) resume() {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
 )
 
 // target is what is to be signalled or stopped.
@@ -92,7 +93,7 @@ func stop(ctx context.Context, t target, first Signal, grace time.Duration) (Res
 
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	err := pgroup.Drain(ctx, func() ([]proctree.Process, error) { return reachable(t.members()) })
+	err := reach.Drain(ctx, func() ([]proctree.Process, error) { return reachable(t.members()) })
 	if err == nil {
 		return GracefulExit, nil
 	}
@@ -109,7 +110,7 @@ func kill(ctx context.Context, t target, timeout time.Duration) (Result, error) 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	result := GracefulExit // if the last member has ended in this very moment
-	err := pgroup.Drain(ctx, func() ([]proctree.Process, error) {
+	err := reach.Drain(ctx, func() ([]proctree.Process, error) {
 		// Each time, as others may have come in.
 		switch err := t.signal(Kill); {
 		case err == nil:
@@ -138,46 +139,24 @@ func kill(ctx context.Context, t target, timeout time.Duration) (Result, error) 
 // The error is os.ErrPermission if some could not be sent to for want of
 // permission, and none could be sent to.
 func sendEach(live []proctree.Process, look func() ([]proctree.Process, error), send func(proctree.Process) error) error {
-	sent := make(map[proctree.ID]bool)
-	delivered, refused := false, false
-	for range maxLooks {
-		fresh := false
-		for _, p := range live {
-			if sent[p.ID] {
-				continue
-			}
-			sent[p.ID], fresh = true, true
-			switch err := send(p); {
-			case err == nil:
-				delivered = true
-			case errors.Is(err, os.ErrPermission):
-				refused = true
-			case !errors.Is(err, proctree.ErrGone):
-				return err
-			}
+	first, refused := true, false
+	reached, err := reach.Each(func() ([]proctree.Process, error) {
+		if first {
+			first = false
+			return live, nil
 		}
-		if !fresh {
-			break
+		return look()
+	}, maxLooks, math.MaxInt64, func(p proctree.Process) error {
+		err := send(p)
+		if errors.Is(err, os.ErrPermission) {
+			refused, err = true, proctree.ErrGone
 		}
-		var err error
-		if live, err = look(); err != nil {
-			return err
-		}
-	}
-	if refused && !delivered {
+		return err
+	})
+	if err == nil && refused && !reached {
 		return os.ErrPermission
 	}
-	return nil
-}
-
-// sendTo sends sig to one process.
-func sendTo(id proctree.ID, sig os.Signal) error {
-	h, err := proctree.Open(id)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	return h.Signal(sig)
+	return err
 }
 
 // reachable returns those of live that the caller may signal. If there are only

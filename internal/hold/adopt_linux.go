@@ -15,7 +15,6 @@ import (
 	"unsafe"
 
 	"github.com/corral-run/corral/internal/child"
-	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/stop"
@@ -324,7 +323,7 @@ func (a *adopting) Empty(ctx context.Context) error {
 // drain waits until no stray is left.
 func (a *adopting) drain(ctx context.Context) error {
 	moving := 0
-	return pgroup.Drain(ctx, func() ([]proctree.Process, error) {
+	return reach.Drain(ctx, func() ([]proctree.Process, error) {
 		if a.killing.Load() {
 			reach.Signal(a.strays, os.Kill)
 		}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
 )
 
 // Group is one process group. Its methods may be called concurrently.
@@ -36,8 +37,8 @@ type Group struct {
 // Open returns the group that has the number pgid now; close it after use.
 //
 // The error is proctree.ErrGone if there is no such group: no live process is in
-// it and no leader that has yet to be reaped. It is a *RefusedError for what
-// CheckID refuses, for the calling process and for its own group.
+// it and no leader that has yet to be reaped. It is a *reach.RefusedError for what
+// reach.CheckID refuses, for the calling process and for its own group.
 func Open(pgid int) (*Group, error) { return open(pgid, groupSignalSupported()) }
 
 func open(pgid int, direct bool) (*Group, error) {
@@ -91,14 +92,14 @@ func (g *Group) identify() error {
 // check refuses what must not be signalled. It looks each time, because a
 // process can join another group.
 func check(pgid int) error {
-	if err := CheckID(pgid); err != nil {
+	if err := reach.CheckID(pgid); err != nil {
 		return err
 	}
 	switch pgid {
 	case syscall.Getpgrp():
-		return &RefusedError{pgid, "it is the caller's own process group"}
+		return &reach.RefusedError{ID: pgid, Reason: "it is the caller's own process group"}
 	case syscall.Getpid():
-		return &RefusedError{pgid, "it is the calling process"}
+		return &reach.RefusedError{ID: pgid, Reason: "it is the calling process"}
 	}
 	return nil
 }
@@ -126,7 +127,7 @@ func (g *Group) NeedsLeader() bool { return !g.direct }
 // process that is forked meanwhile gets the signal too.
 //
 // The error is proctree.ErrGone if no live member is left, EPERM if the caller may
-// signal none of them, and a *RefusedError if the caller has joined the group. If
+// signal none of them, and a *reach.RefusedError if the caller has joined the group. If
 // the caller may signal some, the error is nil, as with kill(2). SIGCONT is sent
 // without a look.
 func (g *Group) Signal(sig syscall.Signal) error {
@@ -329,8 +330,8 @@ func (g *Group) membersHidden() error {
 }
 
 // Wait returns nil as soon as no live member is left, or the context's cause.
-// See Drain for how it waits.
-func (g *Group) Wait(ctx context.Context) error { return Drain(ctx, g.Members) }
+// See reach.Drain for how it waits.
+func (g *Group) Wait(ctx context.Context) error { return reach.Drain(ctx, g.Members) }
 
 // Close releases the group. It does nothing to its members.
 func (g *Group) Close() error {

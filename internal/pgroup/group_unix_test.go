@@ -16,6 +16,7 @@ import (
 
 	"github.com/corral-run/corral/internal/pgroup/pgtest"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m, nil) }
@@ -62,7 +63,7 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 	for _, id := range ids {
-		var refused *RefusedError
+		var refused *reach.RefusedError
 		if _, err := Open(id); !errors.As(err, &refused) || refused.ID != id {
 			t.Errorf("Open(%d): %v, want it refused", id, err)
 		}

@@ -3,12 +3,15 @@
 package reach
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
@@ -110,5 +113,53 @@ func TestSignalProcessRefuses(t *testing.T) {
 		if err := SignalProcess(proctree.ID{PID: pid}, syscall.Signal(0)); err == nil || errors.Is(err, proctree.ErrGone) {
 			t.Errorf("PID %d: %v", pid, err)
 		}
+	}
+}
+
+// TestEach: whoever comes in between two looks is sent to, nobody twice, and what
+// cannot be sent is told.
+func TestEach(t *testing.T) {
+	rows := func(pids ...int) (rows []proctree.Process) {
+		for _, pid := range pids {
+			rows = append(rows, proctree.Process{ID: proctree.ID{PID: pid, Start: 1}})
+		}
+		return rows
+	}
+	broken := errors.New("broken")
+	for name, test := range map[string]struct {
+		looks   [][]proctree.Process
+		lookErr error // of the look after these
+		errs    map[int]error
+		most    int // looks; 0 for enough
+		sent    []int
+		reached bool
+		want    error
+	}{
+		"none":               {looks: [][]proctree.Process{nil}},
+		"new ones":           {looks: [][]proctree.Process{rows(7), rows(7, 8), rows(8, 9), rows(9)}, sent: []int{7, 8, 9}, reached: true},
+		"gone meanwhile":     {looks: [][]proctree.Process{rows(7), nil}, errs: map[int]error{7: proctree.ErrGone}, sent: []int{7}},
+		"none may be sent":   {looks: [][]proctree.Process{rows(7), rows(7)}, errs: map[int]error{7: os.ErrPermission}, sent: []int{7}, want: os.ErrPermission},
+		"some may be sent":   {looks: [][]proctree.Process{rows(7, 8), rows(7)}, errs: map[int]error{7: os.ErrPermission}, sent: []int{7, 8}, reached: true},
+		"no descriptors":     {looks: [][]proctree.Process{rows(7, 8)}, errs: map[int]error{7: broken}, sent: []int{7}, want: broken},
+		"a look that failed": {looks: [][]proctree.Process{rows(7)}, lookErr: broken, sent: []int{7}, reached: true, want: broken},
+		"no end":             {looks: [][]proctree.Process{rows(7), rows(8), rows(9)}, most: 2, sent: []int{7, 8}, reached: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var sent []int
+			at := -1
+			look := func() ([]proctree.Process, error) {
+				if at++; at == len(test.looks) {
+					return nil, test.lookErr
+				}
+				return test.looks[at], nil
+			}
+			reached, err := Each(look, cmp.Or(test.most, 100), time.Hour, func(p proctree.Process) error {
+				sent = append(sent, p.PID)
+				return test.errs[p.PID]
+			})
+			if !slices.Equal(sent, test.sent) || reached != test.reached || !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+				t.Errorf("sent to %v, %v, error %v; want %v, %v, %v", sent, reached, err, test.sent, test.reached, test.want)
+			}
+		})
 	}
 }

@@ -224,7 +224,7 @@ func (k *containment) killRemaining() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stop.KillPatience)
 	defer cancel()
-	if pgroup.Drain(ctx, look) == nil {
+	if reach.Drain(ctx, look) == nil {
 		close(k.emptied)
 	}
 	k.leaderGone()

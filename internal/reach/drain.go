@@ -1,4 +1,4 @@
-package pgroup
+package reach
 
 import (
 	"context"

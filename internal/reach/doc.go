@@ -1,2 +1,0 @@
-// Package reach lists and signals processes that fork and end meanwhile.
-package reach
