@@ -1,6 +1,17 @@
-//go:build !linux && !darwin && !freebsd && !windows
+//go:build unix && !linux && !darwin && !freebsd
 
 package corral
 
-// Nothing is known here that could hold a run: Start returns a ContainmentError.
-var ladder []mechanism
+import (
+	"github.com/corral-run/corral/internal/hold/group"
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// A process group is what every Unix has. Without a process table nobody knows its
+// members: then nothing can hold a run, and Start returns a ContainmentError.
+var ladder = func() []mechanism {
+	if !proctree.Known {
+		return nil
+	}
+	return []mechanism{{Group, group.Open}}
+}()

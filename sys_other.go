@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// Nothing is known here that could hold a run: Start returns a ContainmentError.
+var ladder []mechanism
+
 func endedBy(*os.ProcessState) string { return "" }
 
 func isBrokenPipe(error) bool { return false }

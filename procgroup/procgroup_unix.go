@@ -1,4 +1,4 @@
-//go:build linux || darwin || freebsd
+//go:build unix
 
 package procgroup
 
@@ -11,6 +11,7 @@ import (
 	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
+	"golang.org/x/sys/unix"
 )
 
 const noSignal = syscall.Signal(0)
@@ -29,15 +30,21 @@ func (s Signal) number() syscall.Signal {
 func (s Signal) asksPermission() bool { return true }
 
 func setProcessGroup() error {
+	if err := supported(); err != nil {
+		return err
+	}
 	// Not left to setpgid(2), which fails for the leader of a session.
-	if syscall.Getpgrp() == syscall.Getpid() {
+	if own, err := unix.Getpgid(0); err == nil && own == syscall.Getpid() {
 		return nil
 	}
 	return os.NewSyscallError("setpgid", syscall.Setpgid(0, 0))
 }
 
 func detachFromTTY() error {
-	_, err := syscall.Setsid()
+	if err := supported(); err != nil {
+		return err
+	}
+	_, err := unix.Setsid()
 	if err == syscall.EPERM {
 		return setProcessGroup()
 	}
@@ -52,7 +59,7 @@ func setAttrProcessGroup(attr *syscall.SysProcAttr) error {
 	default:
 		attr.Setpgid = true
 	}
-	return nil
+	return supported()
 }
 
 func setAttrDetached(attr *syscall.SysProcAttr) error {
@@ -66,7 +73,7 @@ func setAttrDetached(attr *syscall.SysProcAttr) error {
 		return &ConflictError{"Pgid", want}
 	}
 	attr.Setsid, attr.Setpgid = true, false
-	return nil
+	return supported()
 }
 
 // group is a process group as a target.

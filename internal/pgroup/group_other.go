@@ -1,4 +1,4 @@
-//go:build !linux && !darwin && !freebsd && !plan9
+//go:build !unix && !plan9
 
 package pgroup
 

@@ -1,4 +1,4 @@
-//go:build linux || darwin || freebsd
+//go:build unix
 
 package pgroup
 
@@ -13,6 +13,7 @@ import (
 
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
+	"golang.org/x/sys/unix"
 )
 
 // Group is one process group. Its methods may be called concurrently.
@@ -95,8 +96,12 @@ func check(pgid int) error {
 	if err := reach.CheckID(pgid); err != nil {
 		return err
 	}
+	own, err := unix.Getpgid(0)
+	if err != nil {
+		return os.NewSyscallError("getpgid", err)
+	}
 	switch pgid {
-	case syscall.Getpgrp():
+	case own:
 		return &reach.RefusedError{ID: pgid, Reason: "it is the caller's own process group"}
 	case syscall.Getpid():
 		return &reach.RefusedError{ID: pgid, Reason: "it is the calling process"}

@@ -73,6 +73,9 @@ func (p Process) Command() []string {
 	return []string{"[" + p.Name + "]"}
 }
 
+// Known reports whether this package can read the process table of this system.
+const Known = known
+
 // Usable returns nil if the process table can be read, else why it cannot: on
 // Linux, /proc may not be mounted, or be that of another PID namespace.
 func Usable() error {

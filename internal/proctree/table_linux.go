@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const known = true
+
 // parentRecycled: the rows of a table are not read at the same moment, so that
 // the parent may be gone, and its PID taken over, when its row is read.
 const parentRecycled = true

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+const known = true
+
 // parentRecycled: Windows keeps the PID of a parent that has ended, and gives
 // it to new processes.
 const parentRecycled = true

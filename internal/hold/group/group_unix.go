@@ -1,4 +1,4 @@
-//go:build linux || darwin || freebsd
+//go:build unix
 
 package group
 
@@ -16,6 +16,7 @@ import (
 	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/procgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Open returns a containment for one run.
@@ -148,7 +149,7 @@ func (g *containment) strayLeader() (*proctree.Process, error) {
 	if g.ended.Load() {
 		return nil, nil
 	}
-	pgid, err := syscall.Getpgid(g.id.PID)
+	pgid, err := unix.Getpgid(g.id.PID)
 	if err != nil || pgid == g.id.PID {
 		return nil, nil // reaped, or where it belongs
 	}
