@@ -44,7 +44,6 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -126,17 +125,6 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("SysProcAttr.%s conflicts with %s", e.Field, e.Want)
-}
-
-var errSystem = fmt.Errorf("not available on %s: %w", runtime.GOOS, errors.ErrUnsupported)
-
-// supported is nil on a system whose process table can be read: elsewhere, nothing that is
-// started could be stopped with any certainty.
-func supported() error {
-	if !proctree.Known {
-		return errSystem
-	}
-	return nil
 }
 
 // SetProcessGroup makes the calling process the leader of a new process group.

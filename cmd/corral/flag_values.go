@@ -167,11 +167,14 @@ func parseSize(s string) (int64, error) {
 }
 
 // signalValue is a flag's value: a signal by name or number.
-type signalValue struct{ syscall.Signal }
+type signalValue struct {
+	syscall.Signal
+	given bool // and not the default
+}
 
 func (v *signalValue) Set(s string) error {
 	sig, err := parseSignal(s)
-	v.Signal = sig
+	v.Signal, v.given = sig, true
 	return err
 }
 

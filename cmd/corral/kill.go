@@ -19,7 +19,7 @@ import (
 )
 
 func newKill() *cobra.Command {
-	first := signalValue{syscall.SIGTERM}
+	first := signalValue{Signal: syscall.SIGTERM}
 	grace := duration(defaultGrace)
 	tree := false
 	c := &cobra.Command{

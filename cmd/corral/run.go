@@ -72,7 +72,11 @@ func (o *runFlags) define(c *cobra.Command) {
 // and its log are the job's affair.
 func (o *runFlags) apply(cmd *corral.Cmd) {
 	cmd.Timeout = time.Duration(o.timeout)
-	cmd.StopPlan = corral.StopPlan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
+	signal := o.signal.Signal
+	if !o.signal.given {
+		signal = 0
+	}
+	cmd.StopPlan = stopPlan(signal, time.Duration(o.grace))
 	cmd.Leftovers = o.leftovers
 	cmd.Containment = o.containment
 	cmd.Require = o.require
@@ -109,13 +113,28 @@ func containmentOptions(wanted bool) []option[corral.Containment] {
 	return options
 }
 
-// defaultGrace is the library's: the wait of the one step of its stop plan.
-var defaultGrace = corral.DefaultStopPlan()[0].Wait
+// stopPlan is the library's plan with the given wait for its last step. With a
+// signal that is not 0, that is the only step.
+func stopPlan(signal syscall.Signal, grace time.Duration) corral.StopPlan {
+	plan := corral.DefaultStopPlan()
+	if signal != 0 {
+		plan = corral.StopPlan{{Signal: signal}}
+	}
+	plan[len(plan)-1].Wait = grace
+	return plan
+}
+
+// The library's plan begins with defaultSignal, and its last step lasts for
+// defaultGrace.
+var (
+	defaultSignal, _ = corral.DefaultStopPlan()[0].Signal.(syscall.Signal)
+	defaultGrace     = corral.DefaultStopPlan()[len(corral.DefaultStopPlan())-1].Wait
+)
 
 // newRun returns a command that runs commands. There are three: the root; `run`,
 // for a command that has the name of one of corral's; and `init`.
 func newRun(use string, init *initFlags) *cobra.Command {
-	o := &runFlags{signal: signalValue{syscall.SIGTERM}, grace: duration(defaultGrace), init: init}
+	o := &runFlags{signal: signalValue{Signal: defaultSignal}, grace: duration(defaultGrace), init: init}
 	if init != nil {
 		o.grace = duration(initGrace)
 	}

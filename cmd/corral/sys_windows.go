@@ -4,6 +4,8 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/corral-run/corral/internal/stop"
+
 	"github.com/corral-run/corral"
 )
 
@@ -24,20 +26,13 @@ var resume os.Signal // nothing is ever stopped here
 // There is no execvp(3) here.
 const scriptShell, defaultPath = "", ""
 
-// The signals that have a meaning in a stop plan on Windows: see corral.StopStep.
-var names = map[syscall.Signal]string{
-	syscall.SIGHUP:  "SIGHUP",
-	syscall.SIGINT:  "SIGINT",
-	syscall.SIGKILL: "SIGKILL",
-	syscall.SIGTERM: "SIGTERM",
-}
-
-func signalName(sig syscall.Signal) string { return names[sig] }
+func signalName(sig syscall.Signal) string { return stop.Names[sig] }
 
 func signalNumber(name string) syscall.Signal {
-	for sig, n := range names {
+	for sig, n := range stop.Names {
 		if n == name {
-			return sig
+			number, _ := sig.(syscall.Signal)
+			return number
 		}
 	}
 	return 0

@@ -194,14 +194,11 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 	// The plan is for what the command leaves behind, and for the death of corral.
 	// What was told to stop before the command ended is not told again, and has as
 	// much time: see send.
-	last, grace := o.signal.Signal, defaultGrace
-	if last == 0 {
-		last = syscall.SIGTERM
-	}
+	grace := defaultGrace
 	if o.killAfter > 0 {
 		grace = time.Duration(o.killAfter)
 	}
-	cmd.StopPlan = corral.StopPlan{{Signal: last, Wait: grace}}
+	cmd.StopPlan = stopPlan(o.signal.Signal, grace)
 	cmd.WaitDelay = grace
 	cmd.Containment = o.containment
 	cmd.AdoptOrphans = adoptOrphans

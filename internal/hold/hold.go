@@ -37,8 +37,8 @@ type Containment interface {
 	// exec.Cmd.Wait has for it.
 	Reap() (*os.ProcessState, error)
 
-	// LetGo leaves all members alone from now on, also when the owner ends. Close
-	// follows.
+	// LetGo leaves all members alone from now on, as Request.Detach does from the
+	// start. Close follows.
 	LetGo() error
 
 	// Close releases what the containment holds. It stops nothing.
@@ -62,7 +62,8 @@ type Facts struct {
 	Unguarded string
 	// BestEffort says how a member may get away unseen on this system.
 	BestEffort string
-	// Path is the directory of the run's control group.
+	// Path is the directory that the run's control group has. When the run is closed,
+	// the directory is gone, or kept for another run.
 	Path string
 }
 
@@ -76,8 +77,8 @@ type Usage struct {
 type Request struct {
 	Attr             *syscall.SysProcAttr // the caller's, or nil
 	Plan             stop.Plan            // for whoever has to stop the run when the owner is gone
-	KeepLeftovers    bool                 // leftovers are to be kept,
-	Detach           bool                 // and the run is to go on when the owner is gone
+	KeepLeftovers    bool                 // what is alive when the leader has ended is left alone
+	Detach           bool                 // the run also goes on without its owner, from the start
 	WaitForLeftovers bool                 // leftovers are waited for: the leader must not stay a zombie for that long
 	Log              *slog.Logger
 

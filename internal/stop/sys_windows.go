@@ -10,17 +10,19 @@ var resume os.Signal // nothing is ever stopped here
 // noSignal only asks whether a signal could be sent.
 var noSignal os.Signal = syscall.Signal(0)
 
+// Names are those of the signals that have a meaning in a stop plan here: see
+// corral.StopStep, and what package hold/job makes of them.
+var Names = map[os.Signal]string{
+	syscall.SIGHUP:  "SIGHUP",
+	syscall.SIGINT:  "SIGINT",
+	syscall.SIGTERM: "SIGTERM",
+	syscall.SIGKILL: "SIGKILL",
+}
+
 // SignalName is the signal's name, such as "SIGTERM".
 func SignalName(sig os.Signal) string {
-	switch sig {
-	case syscall.SIGHUP:
-		return "SIGHUP"
-	case syscall.SIGINT:
-		return "SIGINT"
-	case syscall.SIGTERM:
-		return "SIGTERM"
-	case syscall.SIGKILL:
-		return "SIGKILL"
+	if name, ok := Names[sig]; ok {
+		return name
 	}
 	return sig.String()
 }
