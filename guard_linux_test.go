@@ -415,7 +415,7 @@ func TestGuardNoDescriptors(t *testing.T) {
 	if nest != nil {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := nest.Empty(ctx); err != nil {
+		if err := nest.AwaitEmpty(ctx); err != nil {
 			t.Error(err)
 		}
 	}

@@ -186,8 +186,8 @@ func leaky(cont corral.Containment, n int, plain func(corral.Containment) error)
 	return runPlain(cont) // and all comes back
 }
 
-// idleGuardEnds: the guard ends when there has been no run for a while, and the owner
-// then possesses what it did before.
+// idleGuardEnds: the guard ends when there has been no run for a while, and the
+// owner then possesses what it did before.
 func idleGuardEnds(before possessions) error {
 	children, err := proctree.ChildPIDs(os.Getpid())
 	if err != nil || len(children) != 1 {

@@ -95,7 +95,7 @@ func (r *run) awaitLeftovers() {
 		case <-ctx.Done():
 		}
 	}()
-	if err := r.cont.Empty(ctx); err != nil && ctx.Err() == nil {
+	if err := r.cont.AwaitEmpty(ctx); err != nil && ctx.Err() == nil {
 		r.log.Warn("corral: cannot wait for what the command has left", "error", err)
 	}
 }
@@ -114,7 +114,7 @@ func (r *run) left() ([]proctree.Process, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.giveUpCtx, time.Second)
 	defer cancel()
-	if r.cont.Empty(ctx) == nil {
+	if r.cont.AwaitEmpty(ctx) == nil {
 		return nil, nil
 	}
 	return r.cont.Members()

@@ -401,7 +401,7 @@ func newNest(t *testing.T, mayBegin bool) *cgroup.Dir {
 		defer nest.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		if err := nest.Empty(ctx); err != nil {
+		if err := nest.AwaitEmpty(ctx); err != nil {
 			left, _ := nest.Members()
 			t.Errorf("left in the owner's control group: %+v", left)
 			nest.Kill()

@@ -48,8 +48,8 @@ type run struct {
 
 	giveUp      context.CancelFunc // ends the wait for a leader that cannot be killed
 	giveUpCtx   context.Context
-	over        chan struct{} // closed when nothing is left that is to be stopped, and
-	stuck       bool          // that the leader has not ended is known
+	over        chan struct{} // closed when nothing is left to stop
+	stuck       bool          // set before that, if the leader cannot be made to end
 	ctxStop     func() bool   // takes the context's watch back
 	ctxHandled  chan struct{} // closed when the context's end has been seen to
 	timeout     *time.Timer
@@ -57,7 +57,7 @@ type run struct {
 
 	mu          sync.Mutex
 	stop        *stop.Stopper
-	stopping    chan struct{} // closed when there is one
+	stopping    chan struct{} // closed when a stop has begun
 	noMoreStops bool          // no stop can begin any more
 	ending      Ending
 	endErr      error     // the timeout's, the lifeline's, or the context's with its cause

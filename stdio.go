@@ -314,7 +314,7 @@ func (s *stdio) outlive() error {
 		}
 		pipe, err := files.Duplicate(f) // what the caller has is closed
 		if err != nil {
-			return fmt.Errorf("corral: cannot keep a pipe for who has been kept: %w", err)
+			return fmt.Errorf("corral: cannot keep the output pipe open for leftovers that are kept: %w", err)
 		}
 		go swallow(pipe)
 	}

@@ -175,7 +175,7 @@ func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 	case <-s.Done:
 		return stopError(s)
 	case <-ctx.Done():
-		return fmt.Errorf("corral: the stop goes on: %w", contextError(ctx))
+		return fmt.Errorf("corral: Stop does not wait any longer, but the stop goes on: %w", contextError(ctx))
 	}
 }
 

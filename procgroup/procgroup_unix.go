@@ -33,8 +33,8 @@ func (s Signal) asksPermission() bool { return true }
 
 var errSystem = fmt.Errorf("not available on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 
-// supported is nil on a system whose process table can be read: elsewhere, nothing that is
-// started could be stopped with any certainty.
+// supported is nil on a system whose process table can be read: elsewhere, nothing
+// that is started could be stopped with any certainty.
 func supported() error {
 	if !proctree.Known {
 		return errSystem

@@ -120,7 +120,7 @@ func empty(t *testing.T, d *Dir) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	if err := d.Empty(ctx); err != nil {
+	if err := d.AwaitEmpty(ctx); err != nil {
 		t.Fatal(err)
 	}
 	populated(t, d, false)
@@ -428,7 +428,7 @@ func TestStopWithoutDescriptors(t *testing.T) {
 				exits(t, polite, 7)
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
-				if err := d.Empty(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				if err := d.AwaitEmpty(ctx); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("error %v", err)
 				}
 				ok(t, d.Kill())

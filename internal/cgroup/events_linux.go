@@ -21,12 +21,12 @@ func (d *Dir) Populated() (bool, error) {
 	return now.populated, nil
 }
 
-// Empty returns nil when there is no live member, and the cause of ctx if that is
-// done first. Once Kill has been called, it kills whoever is still there again and
-// again.
+// AwaitEmpty returns nil when there is no live member, and the cause of ctx if that
+// is done first. Once Kill has been called, it kills whoever is still there again
+// and again.
 //
 // It blocks a thread. It may return some milliseconds late: see eventDelay.
-func (d *Dir) Empty(ctx context.Context) error {
+func (d *Dir) AwaitEmpty(ctx context.Context) error {
 	err := d.await(ctx, status.empty, func() {
 		if d.killed.Load() {
 			d.kill()
@@ -149,8 +149,8 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool, late func())
 // when one of a few members ends.
 const eventDelay = 100
 
-// poll waits for an event or for timeout, in milliseconds, and if closely is set for
-// the end of one of a few members too. It returns how many of these have come.
+// poll waits for an event or for timeout, in milliseconds, and if closely is set
+// for the end of one of a few members too. It returns how many of these have come.
 func (d *Dir) poll(ctx context.Context, events, timeout int, closely bool) (n int, err error) {
 	fds := []unix.PollFd{{Fd: int32(events), Events: unix.POLLPRI}}
 	if closely {

@@ -18,7 +18,7 @@ func TestEmptyContext(t *testing.T) {
 	defer cancel(nil)
 	for range 2 { // cancelled meanwhile, and before
 		time.AfterFunc(time.Millisecond, func() { cancel(reason) })
-		if err := d.Empty(ctx); err != reason {
+		if err := d.AwaitEmpty(ctx); err != reason {
 			t.Errorf("error %v", err)
 		}
 	}
@@ -33,7 +33,7 @@ func TestEmptyShared(t *testing.T) {
 	done := make(chan error)
 	const waiting = 8
 	for range waiting {
-		go func() { done <- d.Empty(ctx) }()
+		go func() { done <- d.AwaitEmpty(ctx) }()
 	}
 	looking := make(chan struct{})
 	go func() {
@@ -60,7 +60,7 @@ func TestEmptyRemoved(t *testing.T) {
 		c := start(t, d, "echo ready; exec sleep 0.002")
 		done := make(chan error, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), soon)
-		go func() { done <- d.Empty(ctx) }()
+		go func() { done <- d.AwaitEmpty(ctx) }()
 		c.Wait()
 		for os.Remove(d.Path()) != nil && ctx.Err() == nil {
 			runtime.Gosched()
@@ -81,7 +81,7 @@ func TestEmptyLatency(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), soon)
 		done := make(chan time.Time, 1)
 		go func() {
-			d.Empty(ctx)
+			d.AwaitEmpty(ctx)
 			done <- time.Now()
 		}()
 		killed := time.Now()

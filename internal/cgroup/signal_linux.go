@@ -270,8 +270,8 @@ func sendToPID(pid int, sigs []os.Signal) error {
 }
 
 // Kill sends SIGKILL to every member, also to those that are born meanwhile. The
-// calling process must not be one. Empty tells when they have ended. It is no error
-// if there is none.
+// calling process must not be one. AwaitEmpty tells when they have ended. It is no
+// error if there is none.
 //
 // No process should be born in d afterwards. Some versions of Linux, 6.18 among
 // them, kill a process at its birth (CLONE_INTO_CGROUP of clone(2)) in another
@@ -310,7 +310,7 @@ func (d *Dir) kill() error {
 		}
 		allSeen, err := s.round()
 		if err != nil {
-			return nil // it concerns the few that the kernel has passed over, and Empty tells
+			return nil // it concerns the few that the kernel has passed over, and AwaitEmpty tells
 		}
 		if allSeen {
 			if now, err := d.status(); err != nil || now.empty() || thorough {

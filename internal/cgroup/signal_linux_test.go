@@ -100,7 +100,7 @@ func TestKernelKillMissesHeadless(t *testing.T) {
 	ok(t, d.write("cgroup.kill", "1"))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := d.Empty(ctx); err == nil {
+	if err := d.AwaitEmpty(ctx); err == nil {
 		t.Skip("SKIPPED: cgroup.kill of this kernel reaches all")
 	}
 	ok(t, d.Kill())

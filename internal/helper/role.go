@@ -9,16 +9,17 @@ import (
 
 var roles []string
 
-// Role registers main as a role for helpers, from an init function of the package
-// that has main. A helper is the running program once more, with the role's name as
-// its zeroth argument. In such a helper, Role runs main and does not return.
-func Role(name string, main func(Owner)) {
+// Role makes run what helpers in the named role do. It is called by an init
+// function of the package that defines run. A helper is the running program once
+// more, with the role's name as its zeroth argument: there, Role calls run and does
+// not return.
+func Role(name string, run func(Owner)) {
 	if slices.Contains(roles, name) {
 		panic("helper: there are two roles " + name)
 	}
 	roles = append(roles, name)
 	if len(os.Args) > 0 && os.Args[0] == name && asked() {
-		become(name, main)
+		become(name, run)
 	}
 }
 

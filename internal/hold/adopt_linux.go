@@ -313,8 +313,8 @@ func (a *adopting) Kill() error {
 	return err
 }
 
-func (a *adopting) Empty(ctx context.Context) error {
-	if err := a.Containment.Empty(ctx); err != nil {
+func (a *adopting) AwaitEmpty(ctx context.Context) error {
+	if err := a.Containment.AwaitEmpty(ctx); err != nil {
 		return err
 	}
 	return a.drain(ctx)

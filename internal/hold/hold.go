@@ -62,8 +62,8 @@ type Facts struct {
 	Unguarded string
 	// BestEffort says how a member may get away unseen on this system.
 	BestEffort string
-	// Path is the directory that the run's control group has. When the run is closed,
-	// the directory is gone, or kept for another run.
+	// Path is the directory that the run's control group has. When the run is
+	// closed, the directory is gone, or kept for another run.
 	Path string
 }
 

@@ -132,9 +132,9 @@ func (g *Group) NeedsLeader() bool { return !g.direct }
 // process that is forked meanwhile gets the signal too.
 //
 // The error is proctree.ErrGone if no live member is left, EPERM if the caller may
-// signal none of them, and a *reach.RefusedError if the caller has joined the group. If
-// the caller may signal some, the error is nil, as with kill(2). SIGCONT is sent
-// without a look.
+// signal none of them, and a *reach.RefusedError if the caller has joined the
+// group. If the caller may signal some, the error is nil, as with kill(2). SIGCONT
+// is sent without a look.
 func (g *Group) Signal(sig syscall.Signal) error {
 	if err := check(g.pgid); err != nil {
 		return err

@@ -4,8 +4,9 @@ package proctree
 
 import "errors"
 
-// Nothing is known here about processes: every operation says so. Another system gets
-// a file of its own with these functions, and is excepted by this one's build tag.
+// Nothing is known here about processes: every operation says so. Another system
+// gets files of its own with these functions, and is excepted by this one's build
+// tag.
 
 const known = false
 

@@ -30,13 +30,14 @@ func Look(look func() (rows []proctree.Process, none bool, err error)) ([]proctr
 	}
 }
 
-// Each calls send for each process that look returns. Then it looks again, for those
-// that have been forked meanwhile, until a look finds nobody new, or it has looked so
-// many times, or for so long. It calls send for no process twice.
+// Each calls send for each process that look returns. Then it looks again, for
+// those that have been forked meanwhile, until a look finds nobody new, or it has
+// looked so many times, or for so long. It calls send for no process twice.
 //
 // reached says that there was one for which send returned nil. The error is that of
-// look, or one of send that is neither proctree.ErrGone nor an os.ErrPermission, which
-// end it at once; else it is the os.ErrPermission, if there was one and reached is false.
+// look, or one of send that is neither proctree.ErrGone nor an os.ErrPermission,
+// which end it at once; else it is the os.ErrPermission, if there was one and
+// reached is false.
 func Each(look func() ([]proctree.Process, error), looks int, long time.Duration, send func(proctree.Process) error) (reached bool, err error) {
 	began := time.Now()
 	met := make(map[proctree.ID]bool)
@@ -68,9 +69,9 @@ func Each(look func() ([]proctree.Process, error), looks int, long time.Duration
 	return false, refused
 }
 
-// Signal sends the signals to each process that look returns, as Each does. One that
-// cannot be signalled does not keep the others from it. The errors are those of
-// stop.Members.Signal.
+// Signal sends the signals to each process that look returns, as Each does. One
+// that cannot be signalled does not keep the others from it. The errors are those
+// of stop.Members.Signal.
 func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
 	// A process that forks and exits all the time always has a new child, and many
 	// of them make a look take long.

@@ -48,9 +48,9 @@ type Members interface {
 	// take another look. A leader that has ended is not among them, reaped or not.
 	Members() ([]proctree.Process, error)
 
-	// Empty returns nil when no member is left, or ctx's error. It waits for
+	// AwaitEmpty returns nil when no member is left, or ctx's error. It waits for
 	// events, not for intervals to pass.
-	Empty(ctx context.Context) error
+	AwaitEmpty(ctx context.Context) error
 }
 
 // Stopper is the one stop of a run.
@@ -226,7 +226,7 @@ func (s *Stopper) awaitEmpty(d time.Duration, cut <-chan struct{}) bool {
 			}
 		}()
 	}
-	err := s.cont.Empty(ctx)
+	err := s.cont.AwaitEmpty(ctx)
 	if err != nil && ctx.Err() == nil {
 		// Without the event, the step still lasts as long as the plan says.
 		s.log.Warn("corral: cannot tell when the run is empty", "error", err)

@@ -145,7 +145,7 @@ func recordWith(pid int, fate, signal string) Leftover {
 	return r
 }
 
-func (f *fakeContainment) Empty(ctx context.Context) error {
+func (f *fakeContainment) AwaitEmpty(ctx context.Context) error {
 	f.mu.Lock()
 	err := f.fails("empty")
 	f.mu.Unlock()

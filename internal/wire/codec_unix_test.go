@@ -63,7 +63,7 @@ func TestMessages(t *testing.T) {
 		&Event{Kind: Ended, Status: 0x8b, Rusage: used, Empty: true},
 		&Event{Kind: LeaderUsage, Rusage: used},
 		&Event{Kind: MemberList, Members: []proctree.ID{{PID: 5, Start: 6}, {PID: 7, Start: 1 << 62}}},
-		&Event{Kind: Empty},
+		&Event{Kind: NowEmpty},
 		&Event{Kind: Pong},
 	} {
 		b := Frame(m)

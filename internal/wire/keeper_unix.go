@@ -142,7 +142,7 @@ const (
 	Started Kind = iota + 1
 	Failed
 	Ended
-	Empty       // after Ended: no member is left
+	NowEmpty    // after Ended: no member is left
 	LeaderUsage // after Ended, where only reaping tells what the leader has used
 	MemberList  // the answer to AskMembers
 	Pong        // the answer to Ping

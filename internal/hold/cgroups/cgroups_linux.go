@@ -45,7 +45,7 @@ func (m cgroupMembers) except(ended func(proctree.Process) bool) ([]proctree.Pro
 	})
 }
 
-func (m cgroupMembers) Empty(ctx context.Context) error { return m.dir.Empty(ctx) }
+func (m cgroupMembers) AwaitEmpty(ctx context.Context) error { return m.dir.AwaitEmpty(ctx) }
 
 // containment is a control group of version 2. The leader is born in it. A member
 // leaves it only by writing to the files of another one, which takes the owner's

@@ -342,7 +342,7 @@ func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
 		err = o.hire(true)
 	}
 	if err == nil && !o.guardIsUp() {
-		err = fmt.Errorf("start a process in %s: it was killed at its birth, or did not come up", path)
+		err = fmt.Errorf("start the guard in %s: it was killed at its birth, or did not say in time that it is ready", path)
 	}
 	if err != nil {
 		o.dismiss()

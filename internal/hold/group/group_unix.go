@@ -122,7 +122,7 @@ func (g *containment) Members() ([]proctree.Process, error) {
 	return rows, nil
 }
 
-func (g *containment) Empty(ctx context.Context) error {
+func (g *containment) AwaitEmpty(ctx context.Context) error {
 	if err := g.group.Wait(ctx); err != nil {
 		return err
 	}

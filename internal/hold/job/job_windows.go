@@ -114,7 +114,8 @@ func (j *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	return false, j.leader.Wait(ctx)
 }
 
-// limit sets the job's limits to flags. A limit on the number of processes is 1.
+// limit sets the job's limits to flags. If they limit the number of processes, it
+// is to 1: there will be no new ones.
 func (j *containment) limit(flags uint32) error {
 	var info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
 	info.BasicLimitInformation.LimitFlags = flags
@@ -220,7 +221,7 @@ func (j *containment) Kill() error {
 // os.Process.Kill.
 const killedStatus = 1
 
-func (j *containment) Empty(ctx context.Context) error {
+func (j *containment) AwaitEmpty(ctx context.Context) error {
 	j.watchOnce.Do(func() {
 		if j.portErr = j.listen(); j.portErr == nil {
 			j.watching.Go(j.watch)

@@ -23,7 +23,7 @@ import (
 // where only it knows.
 type inquiry struct {
 	sync.Mutex
-	answers chan []proctree.ID
+	members chan []proctree.ID
 	silent  chan struct{} // closed when the keeper will say nothing more
 }
 
@@ -58,8 +58,8 @@ func (k *containment) watchLeader() {
 	k.rouse(k.ended, late.C)
 }
 
-// answers reports whether the keeper answers a ping.
-func (k *containment) answers() bool {
+// responds reports whether the keeper answers a ping.
+func (k *containment) responds() bool {
 	select {
 	case <-k.pong: // left from an earlier ping
 	default:
@@ -96,7 +96,7 @@ func (k *containment) rouse(enough <-chan struct{}, late <-chan time.Time) {
 		case <-time.After(pause):
 			k.wake()
 		case <-late:
-			if !k.answers() {
+			if !k.responds() {
 				k.takeOver()
 			}
 		case <-enough:
@@ -158,7 +158,7 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	told := k.end != nil // only this goroutine writes it
 	// emptied comes first: whoever waits for the leader should find the run empty
 	// if it is.
-	if (event.Kind == wire.Ended && event.Empty || event.Kind == wire.Empty && told) && !isClosed(k.emptied) {
+	if (event.Kind == wire.Ended && event.Empty || event.Kind == wire.NowEmpty && told) && !isClosed(k.emptied) {
 		close(k.emptied)
 	}
 	switch event.Kind {
@@ -177,14 +177,14 @@ func (k *containment) takeIn(event *wire.Event) bool {
 		}
 		close(k.ended)
 		k.stopWatch()
-	case wire.Empty:
+	case wire.NowEmpty:
 	case wire.LeaderUsage:
 		if told {
 			k.end.Rusage = event.Rusage // nobody reads it before listen has returned
 		}
 	case wire.MemberList:
 		select {
-		case k.inquiry.answers <- event.Members:
+		case k.inquiry.members <- event.Members:
 		default: // nobody waits for it any more
 		}
 	case wire.Pong:
@@ -263,14 +263,14 @@ func (k *containment) ask() ([]proctree.Process, error) {
 	k.inquiry.Lock()
 	defer k.inquiry.Unlock()
 	select {
-	case <-k.inquiry.answers: // came too late for whoever asked
+	case <-k.inquiry.members: // came too late for whoever asked
 	default:
 	}
 	k.wake()
 	k.say(wire.AskMembers) // a keeper that cannot be asked does not answer either
 	var members []proctree.ID
 	select {
-	case members = <-k.inquiry.answers:
+	case members = <-k.inquiry.members:
 	case <-k.inquiry.silent:
 		return nil, nil
 	case <-time.After(patience):

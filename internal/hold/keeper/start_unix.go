@@ -54,7 +54,7 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		return nil, k.id, event.Err()
 	}
 	if err == nil && event.Kind != wire.Started {
-		err = errors.New("the keeper sent an event that does not belong here")
+		err = fmt.Errorf("the keeper says neither that it has started the command nor that it could not (event %d)", event.Kind)
 	}
 	k.id = proctree.ID{PID: event.PID, Start: event.Start}
 	if err == nil && k.pidns != nil {
@@ -144,7 +144,7 @@ func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 		// (kill_orphaned_pgrp in the kernel's exit.c).
 		s.LeaveSession = true
 		if k.pidns == nil { // where the group has no number
-			s.StartGroup = syscall.Getpgrp() // 0: nor here, outside of which it is
+			s.StartGroup = syscall.Getpgrp() // 0 if the group is outside the owner's own PID namespace
 		}
 	}
 	files, err := k.files(cmd, s)

@@ -125,7 +125,7 @@ func (b *ownRun) Members() ([]proctree.Process, error) {
 	})
 }
 
-func (b *ownRun) Empty(ctx context.Context) error {
+func (b *ownRun) AwaitEmpty(ctx context.Context) error {
 	select {
 	case <-b.emptied:
 		return nil

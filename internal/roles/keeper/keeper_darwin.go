@@ -72,8 +72,8 @@ func (k *keeper) count() int {
 	return len(rows)
 }
 
-// sweep reaps, kills if k.killing, and returns how many members remain, not
-// counting an ended leader.
+// sweep reaps, kills if k.killing, and returns 0 if no member is left besides an
+// ended leader, else more.
 func (k *keeper) sweep() int {
 	if k.killing {
 		send := func(sig syscall.Signal) func(proctree.ID) {

@@ -24,8 +24,8 @@ func (k *keeper) reap(pid int) bool { return child.Reap(pid) }
 // bury does nothing: a look passes over zombies here.
 func (k *keeper) bury() {}
 
-// sweep reaps, kills if k.killing, and returns how many members remain, not
-// counting an ended leader.
+// sweep reaps, kills if k.killing, and returns 0 if no member is left besides an
+// ended leader, else more.
 func (k *keeper) sweep() int {
 	if k.killing {
 		procctl.Kill(syscall.SIGKILL) // the sweep shows who is left

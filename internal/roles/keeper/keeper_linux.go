@@ -103,8 +103,8 @@ func (k *keeper) serve(spec *wire.Spec) {
 // is, whenever it can (complete_signal in its kernel/signal.c). It may come a
 // moment before the call. So another look follows soon after each event, and then
 // after pauses that double: an end at such a moment is noticed after twice the time
-// that has passed. A pidfd tells of the leader's end, so while nobody waits for
-// other members, one more look is enough, for orphans that have ended.
+// that has passed. A pidfd tells of the leader's end. Before that nobody asks
+// whether the run is empty, so one more look is enough, to reap orphans.
 func (k *keeper) wait(limit time.Duration) {
 	const shortest, longest = time.Millisecond, time.Second
 	pause := max(shortest, 2*k.quiet)
@@ -213,7 +213,7 @@ func (b ownRun) Kill() error {
 	return nil
 }
 
-func (b ownRun) Empty(ctx context.Context) error {
+func (b ownRun) AwaitEmpty(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	for b.k.tend(); !b.k.empty; {
 		left := time.Until(deadline)
@@ -229,8 +229,8 @@ func (b ownRun) Empty(ctx context.Context) error {
 // reads the line again.
 const passesAtATime = 8
 
-// sweep reaps, kills if k.killing, and returns how many members remain, not
-// counting an ended leader.
+// sweep reaps, kills if k.killing, and returns 0 if no member is left besides an
+// ended leader, else more.
 //
 // A process that forks and ends all the time is gone before its identity has been
 // looked up. Children of this process need no such look: they keep their PIDs until
@@ -242,8 +242,9 @@ func (k *keeper) sweep() int {
 		k.killNamespace()
 	}
 	for range passesAtATime {
-		// Asked for anything but an end, the kernel says ECHILD if there are only
-		// zombies (wait_consider_task in its kernel/exit.c).
+		// This is the test for empty. Asked for anything but an end, the kernel
+		// says ECHILD if no child is left but zombies (wait_consider_task in its
+		// kernel/exit.c).
 		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
 		if err == unix.ECHILD {
 			return 0
@@ -316,7 +317,7 @@ func (k *keeper) lastKill() {
 	k.killing = true
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ownRun{k}.Empty(ctx)
+	ownRun{k}.AwaitEmpty(ctx)
 }
 
 // bury reaps the children that have ended, except the leader: so looks need not

@@ -29,8 +29,8 @@ import (
 //	              gone and the run has been stopped
 //	observe       takes in what has happened, and sets k.ended once the leader
 //	              has ended
-//	sweep         reaps, kills if k.killing, and returns how many members
-//	              remain, not counting an ended leader
+//	sweep         reaps, kills if k.killing, and returns 0 if no member is left
+//	              besides an ended leader
 //	members       lists the live members, for any goroutine
 //	reapLeader    reaps an ended leader
 
@@ -197,7 +197,8 @@ func (k *keeper) tell(e *wire.Event) {
 }
 
 // tend looks after the run: it takes in who has ended, kills if k.killing, and
-// tells the owner what is new.
+// tells the owner what is new. It decides whether the run is empty: it is, once the
+// leader has ended and sweep has found nobody else.
 func (k *keeper) tend() {
 	if k.empty {
 		return
@@ -215,6 +216,6 @@ func (k *keeper) tend() {
 		k.ended.Empty = k.empty
 		k.tell(k.ended)
 	case k.empty:
-		k.tell(&wire.Event{Kind: wire.Empty})
+		k.tell(&wire.Event{Kind: wire.NowEmpty})
 	}
 }

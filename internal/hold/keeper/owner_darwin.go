@@ -6,8 +6,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// bestEffort says what gets away unseen.
-const bestEffort = "a process whose parent was started and ended between two looks at the process table"
+// escapes says what gets away unseen.
+const escapes = "a process whose parent was started and ended between two looks at the process table"
 
 // dieWithKeeper does nothing: there is no parent-death signal.
 func dieWithKeeper(*syscall.SysProcAttr) {}

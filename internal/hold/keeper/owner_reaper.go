@@ -8,8 +8,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// bestEffort is empty: nothing gets away unseen.
-const bestEffort = ""
+// escapes says what gets away unseen: nothing does.
+const escapes = ""
 
 // dieWithKeeper has the kernel kill the leader with the keeper: on Linux with
 // its main thread, from which it starts the leader (prctl(2)), on FreeBSD with

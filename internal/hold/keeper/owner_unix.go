@@ -62,7 +62,7 @@ type phase int
 const (
 	keeping   phase = iota // the keeper keeps the run
 	lost                   // somebody has killed the keeper
-	leftAlone              // it has been told to let the run go
+	letGo                  // it has been told to let the run go
 	dismissed              // it may end: nobody wants to hear from it any more
 	buried                 // it has been waited for
 )
@@ -99,7 +99,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err := proctree.Usable(); err != nil {
 		return nil, err
 	}
-	buryDeserted()
+	reapKeepers()
 	if err := keeperAllowed(); err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
 	}
 	k := &containment{
-		req: req, inquiry: inquiry{answers: make(chan []proctree.ID, 1), silent: make(chan struct{})},
+		req: req, inquiry: inquiry{members: make(chan []proctree.ID, 1), silent: make(chan struct{})},
 		pong:  make(chan struct{}, 1),
 		ended: make(chan struct{}), emptied: make(chan struct{}),
 	}
@@ -174,7 +174,7 @@ func (k *containment) Members() ([]proctree.Process, error) {
 }
 
 func (k *containment) Facts() hold.Facts {
-	f := hold.Facts{Adopts: true, Lost: k.currentPhase() == lost, BestEffort: bestEffort}
+	f := hold.Facts{Adopts: true, Lost: k.currentPhase() == lost, BestEffort: escapes}
 	if k.proc != nil {
 		f.HelperPID = k.proc.Pid
 	}
@@ -207,8 +207,8 @@ func (k *containment) Kill() error {
 	return nil
 }
 
-// Empty also takes over a killed run from a keeper that does not answer.
-func (k *containment) Empty(ctx context.Context) error {
+// AwaitEmpty also takes over a killed run from a keeper that does not answer.
+func (k *containment) AwaitEmpty(ctx context.Context) error {
 	k.wake()
 	var late <-chan time.Time
 	if k.killed.Load() {
@@ -223,7 +223,7 @@ func (k *containment) Empty(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-late:
-			if late = nil; !k.answers() {
+			if late = nil; !k.responds() {
 				k.takeOver()
 			}
 		}
@@ -291,7 +291,7 @@ func (k *containment) LetGo() error {
 	if err := k.say(wire.LetGo); err != nil {
 		return fmt.Errorf("corral: cannot tell the keeper to let the run go: %w", err)
 	}
-	k.advance(leftAlone)
+	k.advance(letGo)
 	return nil
 }
 
@@ -302,40 +302,40 @@ func (k *containment) Close() error {
 	switch from := k.advance(dismissed); {
 	case k.line == nil:
 		return nil
-	case from == leftAlone:
-		buryLater(k.proc)
+	case from == letGo:
+		reapLater(k.proc)
 	case from < buried && isClosed(k.ended):
 		k.Reap()
 	}
 	return k.line.Close()
 }
 
-// deserted are the keepers of runs that have been let go. They end with their
-// leaders and become zombies of the owner, which has no goroutine for them. The
-// next run reaps them.
-var deserted struct {
+// toReap are the keepers of runs that have been let go. They end with their leaders
+// and become zombies of the owner, which has no goroutine for them. The next run
+// reaps them.
+var toReap struct {
 	sync.Mutex
 	keepers []proctree.ID
 }
 
-// buryLater leaves a keeper for the next run to reap.
-func buryLater(keeper *os.Process) {
+// reapLater leaves a keeper for the next run to reap.
+func reapLater(keeper *os.Process) {
 	id, err := proctree.Identify(keeper.Pid)
 	if err == nil {
-		deserted.Lock()
-		deserted.keepers = append(deserted.keepers, id)
-		deserted.Unlock()
+		toReap.Lock()
+		toReap.keepers = append(toReap.keepers, id)
+		toReap.Unlock()
 	}
 	if osproc.HasHandle(keeper) {
 		keeper.Release() // for its pidfd
 	}
 }
 
-// buryDeserted reaps the deserted keepers that have ended.
-func buryDeserted() {
-	deserted.Lock()
-	defer deserted.Unlock()
-	deserted.keepers = slices.DeleteFunc(deserted.keepers, func(id proctree.ID) bool {
+// reapKeepers reaps those of them that have ended.
+func reapKeepers() {
+	toReap.Lock()
+	defer toReap.Unlock()
+	toReap.keepers = slices.DeleteFunc(toReap.keepers, func(id proctree.ID) bool {
 		if !proctree.Same(id) {
 			return true // somebody else has reaped it
 		}

@@ -57,8 +57,8 @@ func TestAsk(t *testing.T) {
 func TestTakeIn(t *testing.T) {
 	ended := &wire.Event{Kind: wire.Ended}
 	for name, events := range map[string][]*wire.Event{
-		"empty before the end":  {{Kind: wire.Empty}, {Kind: wire.Empty}},
-		"empty twice":           {{Kind: wire.Ended, Empty: true}, {Kind: wire.Empty}, {Kind: wire.Empty}},
+		"empty before the end":  {{Kind: wire.NowEmpty}, {Kind: wire.NowEmpty}},
+		"empty twice":           {{Kind: wire.Ended, Empty: true}, {Kind: wire.NowEmpty}, {Kind: wire.NowEmpty}},
 		"ended twice":           {ended, ended, {Kind: wire.Ended, Status: 256, Empty: true}},
 		"used before the end":   {{Kind: wire.LeaderUsage}},
 		"answers to no inquiry": {{Kind: wire.MemberList}, {Kind: wire.MemberList}, {Kind: wire.Pong}, {Kind: wire.Pong}},
