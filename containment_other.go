@@ -9,9 +9,10 @@ import (
 
 // A process group is what every Unix has. Without a process table nobody knows its
 // members: then nothing can hold a run, and Start returns a ContainmentError.
-var ladder = func() []mechanism {
-	if !proctree.Known {
-		return nil
+var ladder []mechanism
+
+func init() {
+	if proctree.Known {
+		ladder = []mechanism{{Group, group.Open}}
 	}
-	return []mechanism{{Group, group.Open}}
-}()
+}

@@ -81,7 +81,7 @@ func TestSayWeaker(t *testing.T) {
 		{corral.Cgroup, fmt.Errorf("%w: no cgroup2 file system is mounted", errors.ErrUnsupported), false},
 		{corral.Cgroup, &fs.PathError{Op: "open", Path: "/proc/self/cgroup", Err: syscall.ENOENT}, true},
 		{corral.Cgroup, &fs.PathError{Op: "mkdir", Path: "/x", Err: syscall.EAGAIN}, true},
-		{corral.Cgroup, errors.New("start a process in /x: it was killed at its birth"), true},
+		{corral.Cgroup, errors.New("start the guard in /x: it was killed at its birth"), true},
 		{corral.Keeper, syscall.EPERM, true}, // needs no privileges
 	} {
 		var said []string

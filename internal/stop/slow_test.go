@@ -49,7 +49,9 @@ func (c *slowContainment) Members() ([]proctree.Process, error) {
 	return rows, err
 }
 
-func (c *slowContainment) AwaitEmpty(ctx context.Context) error { return c.fakeContainment.AwaitEmpty(ctx) }
+func (c *slowContainment) AwaitEmpty(ctx context.Context) error {
+	return c.fakeContainment.AwaitEmpty(ctx)
+}
 
 // TestStopperSlow: whatever takes its time, nobody waits longer for a signal than
 // is said, the kill comes in time, and what has not been seen is not taken for
