@@ -698,6 +698,12 @@ func TestReport(t *testing.T) {
 		rep.Elapsed <= 0 || rep.Started.IsZero() || rep.Leftovers == nil {
 		t.Errorf("%+v", rep)
 	}
+	text, err := json.Marshal(rep)
+	for _, nothing := range []string{`"declined":[]`, `"leftovers":[]`} {
+		if err != nil || !strings.Contains(string(text), nothing) {
+			t.Errorf("%v: %s does not say %s", err, text, nothing)
+		}
+	}
 	var declined []corral.Containment
 	for _, d := range rep.Declined {
 		declined = append(declined, d.Containment)

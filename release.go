@@ -169,9 +169,10 @@ func (r *run) closeReleased() {
 		r.kept = append(r.kept, Leftover{Process: p, Fate: Kept})
 	}
 	r.close()
+	known := r.cont.Facts()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report.Store(r.makeReport())
+	r.report.Store(r.makeReport(known))
 }
 
 // keepThread keeps the thread for a leader that has been let go, as long as it
@@ -228,9 +229,10 @@ func lookUnclaimed(run weak.Pointer[run], pause time.Duration) {
 		case r == nil || r.waitCalled.Load() || pause > longest:
 		case osproc.Released(r.process):
 			r.close()
+			known := r.cont.Facts()
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.report.CompareAndSwap(nil, r.makeReport())
+			r.report.CompareAndSwap(nil, r.makeReport(known))
 		default:
 			lookUnclaimed(run, 2*pause)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
 )
@@ -227,13 +228,14 @@ func survivors(all []Leftover) []Leftover {
 	return left
 }
 
-// makeReport is called with mu held, when all is over.
-func (r *run) makeReport() *Report {
+// makeReport is called with mu held, when all is over. The caller has asked for the
+// facts before, as that may take a while.
+func (r *run) makeReport(known hold.Facts) *Report {
 	rep := &Report{
 		Command:       r.argv(),
 		Leader:        Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
 		Containment:   r.cont.name,
-		Declined:      slices.Concat([]Declined{}, r.cont.declined), // in JSON, nothing is a list too
+		Declined:      append([]Declined{}, r.cont.declined...), // in JSON, nothing is a list too
 		KeeperLost:    errors.Is(r.reapErr, ErrKeeperLost),
 		Holders:       r.cmd.stdio.holders,
 		OutputDropped: r.cmd.stdio.dropped(),
@@ -242,7 +244,7 @@ func (r *run) makeReport() *Report {
 	}
 	r.reportEnding(rep)
 	r.reportLeftovers(rep)
-	r.reportFacts(rep)
+	r.reportFacts(rep, known)
 	return rep
 }
 
@@ -287,8 +289,7 @@ func (r *run) reportLeftovers(rep *Report) {
 }
 
 // reportFacts says what the containment knows.
-func (r *run) reportFacts(rep *Report) {
-	known := r.cont.Facts()
+func (r *run) reportFacts(rep *Report, known hold.Facts) {
 	rep.Unguarded, rep.BestEffort = known.Unguarded, known.BestEffort
 	if lacking := r.cont.lacking; lacking != "" {
 		if rep.BestEffort != "" {

@@ -265,10 +265,11 @@ func (r *run) wait() error {
 		exitErr = r.reap()
 	}
 	r.close()
+	known := r.cont.Facts()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cmd.setState(r.state)
-	rep := r.makeReport()
+	rep := r.makeReport(known)
 	r.report.Store(rep)
 	return r.waitError(exitErr, ioErr, rep)
 }

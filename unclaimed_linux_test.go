@@ -163,6 +163,7 @@ func TestReleaseWhileWaiting(t *testing.T) {
 			}
 			waited := make(chan error)
 			go func() { waited <- cmd.Wait() }()
+			// No other test runs beside this one, which could be in Wait.
 			eventually(t, "Wait is not called", func() bool {
 				stacks := make([]byte, 1<<20)
 				stacks = stacks[:runtime.Stack(stacks, true)]

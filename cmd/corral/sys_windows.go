@@ -31,8 +31,7 @@ func signalName(sig syscall.Signal) string { return stop.Names[sig] }
 func signalNumber(name string) syscall.Signal {
 	for sig, n := range stop.Names {
 		if n == name {
-			number, _ := sig.(syscall.Signal)
-			return number
+			return sig
 		}
 	}
 	return 0

@@ -12,12 +12,13 @@ import (
 
 // String is the plan as ParsePlan reads it: signals by their numbers, each with its
 // wait, as in "2-500ms,15-5s". Helpers read it, which stop the run when the owner
-// is gone. A signal that is not a syscall.Signal becomes 0, which does nothing.
+// is gone. A signal that is negative or not a syscall.Signal becomes 0, which does
+// nothing.
 func (p Plan) String() string {
 	var text []string
 	for _, step := range p {
 		sig, _ := step.Signal.(syscall.Signal)
-		text = append(text, strconv.Itoa(int(sig))+"-"+step.Wait.String())
+		text = append(text, strconv.Itoa(max(0, int(sig)))+"-"+step.Wait.String())
 	}
 	return strings.Join(text, ",")
 }

@@ -12,7 +12,7 @@ var noSignal os.Signal = syscall.Signal(0)
 
 // Names are those of the signals that have a meaning in a stop plan here: see
 // corral.StopStep, and what package hold/job makes of them.
-var Names = map[os.Signal]string{
+var Names = map[syscall.Signal]string{
 	syscall.SIGHUP:  "SIGHUP",
 	syscall.SIGINT:  "SIGINT",
 	syscall.SIGTERM: "SIGTERM",
@@ -21,8 +21,8 @@ var Names = map[os.Signal]string{
 
 // SignalName is the signal's name, such as "SIGTERM".
 func SignalName(sig os.Signal) string {
-	if name, ok := Names[sig]; ok {
-		return name
+	if s, ok := sig.(syscall.Signal); ok && Names[s] != "" {
+		return Names[s]
 	}
 	return sig.String()
 }

@@ -128,12 +128,12 @@ func (k *containment) listen() {
 	// With the init of a PID namespace the kernel has killed all members: nothing
 	// is lost that the owner did not mean to kill.
 	meant := ended && k.pidns != nil && k.tookOver.Load()
-	to := lost
-	if meant {
-		to = keeping
-	}
-	switch from := k.advance(to); {
-	case from >= dismissed:
+	k.mu.Lock()
+	over := k.phase >= dismissed
+	k.lost = !over && !meant
+	k.mu.Unlock()
+	switch {
+	case over:
 	case meant:
 		close(k.emptied)
 		k.leaderGone()

@@ -51,6 +51,7 @@ type containment struct {
 
 	mu          sync.Mutex
 	phase       phase
+	lost        bool // somebody has killed the keeper
 	end         *wire.Event
 	freed       bool          // the leader's PID is free, or another process's
 	lastMembers []proctree.ID // as last seen
@@ -61,7 +62,6 @@ type phase int
 
 const (
 	keeping   phase = iota // the keeper keeps the run
-	lost                   // somebody has killed the keeper
 	letGo                  // it has been told to let the run go
 	dismissed              // it may end: nobody wants to hear from it any more
 	buried                 // it has been waited for
@@ -82,6 +82,12 @@ func (k *containment) currentPhase() phase {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.phase
+}
+
+func (k *containment) isLost() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lost
 }
 
 // namespace is what a PID namespace needs done differently.
@@ -155,7 +161,7 @@ func (k *containment) look() ([]proctree.Process, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.phase == lost {
+	if k.lost {
 		// Those that the keeper had adopted are not seen any more.
 		return append(rows, live(append(k.lastMembers, k.id))...), nil
 	}
@@ -169,12 +175,12 @@ func (k *containment) look() ([]proctree.Process, error) {
 func (k *containment) Members() ([]proctree.Process, error) {
 	return reach.Look(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
-		return rows, isClosed(k.emptied) || k.currentPhase() == lost, err
+		return rows, isClosed(k.emptied) || k.isLost(), err
 	})
 }
 
 func (k *containment) Facts() hold.Facts {
-	f := hold.Facts{Adopts: true, Lost: k.currentPhase() == lost, BestEffort: escapes}
+	f := hold.Facts{Adopts: true, Lost: k.isLost(), BestEffort: escapes}
 	if k.proc != nil {
 		f.HelperPID = k.proc.Pid
 	}
@@ -231,9 +237,9 @@ func (k *containment) AwaitEmpty(ctx context.Context) error {
 }
 
 func (k *containment) Reap() (*os.ProcessState, error) {
-	from := k.advance(buried)
+	k.advance(buried)
 	k.mu.Lock()
-	end := k.end
+	end, lost := k.end, k.lost
 	k.mu.Unlock()
 	osproc.MarkDone(k.leader) // while the keeper keeps its PID from being used again
 	k.stopWatch()
@@ -260,7 +266,7 @@ func (k *containment) Reap() (*os.ProcessState, error) {
 	if !state.Success() {
 		err = errjoin.Join(&exec.ExitError{ProcessState: state}, err)
 	}
-	if from == lost {
+	if lost {
 		err = errjoin.Join(err, hold.ErrKeeperLost)
 	}
 	return state, err

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/corral-run/corral/internal/helper"
 	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/proctree"
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ func OpenPIDNS(req hold.Request) (hold.Containment, error) {
 	if req.KeepLeftovers {
 		return nil, errors.New("leftovers cannot be kept: they end with their PID namespace, which ends with the run")
 	}
-	if err := pidnsProbe(); err != nil {
+	if err := pidnsProbe(req.HelperPath); err != nil {
 		return nil, err
 	}
 	cont, err := Open(req)
@@ -39,15 +40,28 @@ func OpenPIDNS(req hold.Request) (hold.Containment, error) {
 }
 
 // pidnsProbe returns why this process may not make the namespaces and mount a /proc
-// in them, or nil if it may. It finds out by trying.
-var pidnsProbe = sync.OnceValue(func() error {
+// in them, or nil if it may. It finds out by trying, once.
+func pidnsProbe(helperPath string) error {
+	if _, err := helper.Program(helperPath); err != nil {
+		return err
+	}
+	probed.Do(func() { probed.err = probePIDNS(helperPath) })
+	return probed.err
+}
+
+var probed struct {
+	sync.Once
+	err error
+}
+
+func probePIDNS(helperPath string) error {
 	switch told, err := inner("self", os.Getpid()); {
 	case err != nil:
 		return err
 	case !told:
 		return errors.New("/proc does not tell the PIDs of other namespaces (NSpid)")
 	}
-	k, err := Open(hold.Request{})
+	k, err := Open(hold.Request{HelperPath: helperPath})
 	if err != nil {
 		return err
 	}
@@ -63,7 +77,7 @@ var pidnsProbe = sync.OnceValue(func() error {
 		return fmt.Errorf("PID or user namespaces are not allowed here: %w", err)
 	}
 	return err
-})
+}
 
 var pidNamespace = namespace{unshare, translate}
 
