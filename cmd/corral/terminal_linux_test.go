@@ -162,7 +162,8 @@ func (s *screen) text() string {
 // returns what is shown up to its end.
 func (s *screen) expect(text string) string {
 	s.t.Helper()
-	for deadline := time.After(lifetime / 6); ; {
+	deadline := time.After(lifetime / 6)
+	for ended := false; ; {
 		s.mu.Lock()
 		rest := s.shown[s.seen:]
 		i := bytes.Index(rest, []byte(text))
@@ -170,13 +171,16 @@ func (s *screen) expect(text string) string {
 			s.seen += i + len(text)
 		}
 		s.mu.Unlock()
-		if i >= 0 {
+		switch {
+		case i >= 0:
 			return string(rest[:i+len(text)])
+		case ended:
+			s.t.Fatalf("the terminal's end; want %q in %q", text, rest)
 		}
 		select {
 		case <-s.more:
 		case <-s.noMore:
-			s.t.Fatalf("the terminal's end; want %q in %q", text, rest)
+			ended = true // what was shown last may have come after the look
 		case <-deadline:
 			s.t.Fatalf("want %q in %q", text, rest)
 		}
