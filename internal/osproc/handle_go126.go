@@ -8,5 +8,6 @@ import "os"
 var ErrNoHandle = os.ErrNoHandle
 
 // WithHandle calls f with a handle of p, a pidfd on Linux, which stays p's until f
-// returns. If p has been waited for, the error is os.ErrProcessDone.
+// returns. If p has been waited for, the error is os.ErrProcessDone; another one on
+// Windows, where that also releases p.
 func WithHandle(p *os.Process, f func(handle uintptr)) error { return p.WithHandle(f) }

@@ -16,7 +16,8 @@ var ErrNoHandle = errors.New("process handle unavailable")
 var heldHandles sync.Map
 
 // WithHandle calls f with a handle of p, a pidfd on Linux, which stays p's until f
-// returns. If p has been waited for, the error is os.ErrProcessDone.
+// returns. If p has been waited for, the error is os.ErrProcessDone; another one on
+// Windows, where that also releases p.
 func WithHandle(p *os.Process, f func(handle uintptr)) error {
 	if file, ok := heldHandles.Load(p); ok {
 		conn, err := file.(*os.File).SyscallConn()
