@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -54,11 +53,8 @@ func watchHangUp(fd int) (lost func(context.Context) error, close func() error, 
 // awaitHangUp returns nil when the other end of fd has been closed. It blocks a
 // thread, and reads nothing.
 func awaitHangUp(ctx context.Context, fd int) error {
-	var events int16 // POLLHUP and POLLERR come unasked
-	if runtime.GOOS == "linux" {
-		events = 0x2000 // POLLRDHUP: a socket's other end sends nothing any more
-	}
-	fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	// POLLHUP and POLLERR come unasked.
+	fds := []unix.PollFd{{Fd: int32(fd), Events: hangUpEvents}}
 	n, err := wakepoll.Poll(ctx, fds, -1)
 	switch {
 	case err != nil:
@@ -91,10 +87,7 @@ func tellsHangUp(fd int) error {
 		what = "a socket without a connection"
 	case unix.S_IFCHR:
 		if _, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
-			if runtime.GOOS == "darwin" { // its poll(2) does not support devices
-				return fmt.Errorf("macOS cannot report a terminal hang-up: %w", errors.ErrUnsupported)
-			}
-			return nil
+			return errTTY
 		}
 		what = "a device"
 		var null unix.Stat_t

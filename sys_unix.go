@@ -5,7 +5,6 @@ package corral
 import (
 	"errors"
 	"os"
-	"runtime"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/stop"
@@ -24,14 +23,10 @@ func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 // peakMemory is the largest resident size of the process and of those it has
 // waited for, in bytes.
 func peakMemory(state *os.ProcessState) int64 {
-	usage, ok := state.SysUsage().(*syscall.Rusage)
-	switch {
-	case !ok:
-		return 0
-	case runtime.GOOS == "darwin": // getrusage(2) counts bytes there, and kilobytes elsewhere
-		return int64(usage.Maxrss)
+	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
+		return int64(usage.Maxrss) * maxrssUnit
 	}
-	return int64(usage.Maxrss) * 1024
+	return 0
 }
 
 // leavesSession reports whether the command becomes the leader of its own session.

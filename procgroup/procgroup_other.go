@@ -3,16 +3,11 @@
 package procgroup
 
 import (
-	"errors"
-	"fmt"
 	"os/exec"
-	"runtime"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
-
-var errSystem = fmt.Errorf("not available on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 
 func setProcessGroup() error                              { return errSystem }
 func detachFromTTY() error                                { return errSystem }

@@ -4,10 +4,8 @@ package procgroup
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/pgroup"
@@ -30,17 +28,6 @@ func (s Signal) number() syscall.Signal {
 
 // asksPermission reports whether sending s takes permission: every signal does.
 func (s Signal) asksPermission() bool { return true }
-
-var errSystem = fmt.Errorf("not available on %s: %w", runtime.GOOS, errors.ErrUnsupported)
-
-// supported is nil on a system whose process table can be read: elsewhere, nothing
-// that is started could be stopped with any certainty.
-func supported() error {
-	if !proctree.Known {
-		return errSystem
-	}
-	return nil
-}
 
 func setProcessGroup() error {
 	if err := supported(); err != nil {

@@ -136,6 +136,7 @@ func TestEach(t *testing.T) {
 		want    error
 	}{
 		"none":               {looks: [][]proctree.Process{nil}},
+		"no one new":         {looks: [][]proctree.Process{rows(7, 8), rows(8, 7)}, sent: []int{7, 8}, reached: true},
 		"new ones":           {looks: [][]proctree.Process{rows(7), rows(7, 8), rows(8, 9), rows(9)}, sent: []int{7, 8, 9}, reached: true},
 		"gone meanwhile":     {looks: [][]proctree.Process{rows(7), nil}, errs: map[int]error{7: proctree.ErrGone}, sent: []int{7}},
 		"none may be sent":   {looks: [][]proctree.Process{rows(7), rows(7)}, errs: map[int]error{7: os.ErrPermission}, sent: []int{7}, want: os.ErrPermission},
