@@ -10,5 +10,6 @@ const (
 	hangUpEvents = 0
 )
 
-// errTTY is why a terminal cannot report its hang-up: poll(2) does not support devices.
+// errTTY is why a terminal cannot report its hang-up: poll(2) does not support
+// devices.
 var errTTY = fmt.Errorf("macOS cannot report a terminal hang-up: %w", errors.ErrUnsupported)

@@ -9,8 +9,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// TestSendEach: the members known are sent to first, and its errors are those of this
-// package. What reach.Each does is tested there.
+// TestSendEach: the members known are sent to first, and its errors are those of
+// this package. What reach.Each does is tested there.
 func TestSendEach(t *testing.T) {
 	rows := func(pids ...int) (rows []proctree.Process) {
 		for _, pid := range pids {
