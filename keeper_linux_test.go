@@ -50,9 +50,11 @@ func TestLeaderIsTheProcess(t *testing.T) {
 				}
 			}()
 			members, err := cmd.Members()
-			// Start returns when exec(2) closes descriptors, a moment before it has
-			// put the arguments in their place.
-			for began := time.Now(); err == nil && len(members) == 1 && members[0].Command[0] == "[sh]" && time.Since(began) < 10*time.Second; {
+			// Start returns when exec(2) closes descriptors, a moment before it names the
+			// process and puts the arguments in their place (begin_new_exec in the
+			// kernel's fs/exec.c). Until then only a name in brackets is to be had, and
+			// that is still the keeper's at first.
+			for began := time.Now(); err == nil && len(members) == 1 && strings.HasPrefix(members[0].Command[0], "[") && time.Since(began) < 10*time.Second; {
 				members, err = cmd.Members()
 			}
 			if err != nil || len(members) != 1 || members[0].PID != cmd.Process.Pid || members[0].Command[0] != "sh" {
