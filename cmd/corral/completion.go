@@ -54,13 +54,21 @@ line of corral. bash needs the package bash-completion for it.`,
 	}
 }
 
-// complete tells the shells' completions the values of a flag.
-func complete(c *cobra.Command, flag string, values ...string) {
-	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+// complete tells the shells' completions the values of a flag, nil for none. They
+// are asked for when a shell wants them, and a run does not make them.
+func complete(c *cobra.Command, flag string, values func() []string) {
+	err := c.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		if values == nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return values(), cobra.ShellCompDirectiveNoFileComp
+	})
 	if err != nil {
 		panic(err) // the flag has another name: a mistake in this package
 	}
 }
+
+func words(list ...string) func() []string { return func() []string { return list } }
 
 // completePIDs offers the running processes to the shells' completions.
 func completePIDs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -35,6 +35,7 @@ var builtins = []string{
 // commandHint asks whether one of corral's commands was meant by word, which is no
 // command.
 func commandHint(root *cobra.Command, word string) string {
+	addCommands(root)
 	names := []string{"help"}
 	for _, sub := range root.Commands() {
 		if sub.IsAvailableCommand() {

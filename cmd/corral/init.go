@@ -76,6 +76,7 @@ func initArguments(root *cobra.Command, args []string) []string {
 	if c, _, err := root.Find(args); about || err != nil || c != root {
 		return args
 	}
+	addCommands(root, "init")
 	return append([]string{"init"}, args...)
 }
 

@@ -59,8 +59,8 @@ same time. Without --tree, descendants that are in another group stay.`,
 	flags.VarP(&first, "signal", "s", "send this SIGNAL first: TERM, INT, or KILL to kill at once")
 	flags.VarP(&grace, "grace", "k", "kill what is left after this DURATION")
 	flags.BoolVar(&tree, "tree", false, "stop the descendants of each PID as well")
-	complete(c, "signal", "TERM", "INT", "KILL")
-	complete(c, "grace")
+	complete(c, "signal", words("TERM", "INT", "KILL"))
+	complete(c, "grace", nil)
 	return c
 }
 

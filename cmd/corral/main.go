@@ -55,7 +55,7 @@ func (e *exitError) Unwrap() error { return e.err }
 // that corral runs have the standard files of the process, whatever stdout and
 // stderr are.
 func run(args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	root := rootFor(args)
 	if os.Getpid() == 1 {
 		args = initArguments(root, args)
 	}
@@ -98,19 +98,6 @@ func statusOf(err error) int {
 		return e.status
 	}
 	return 0
-}
-
-func newRoot() *cobra.Command {
-	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]", nil)
-	root.Short = "Run a command and leave nothing of it behind"
-	root.Version = version()
-	root.SetVersionTemplate(versionLine())
-	root.SetFlagErrorFunc(flagError)
-	asRoot(root).SetHelpCommand(newHelp())
-	run := newRun("run [flags] [--] COMMAND [ARG...]", nil)
-	run.Short = "Run a command, whatever it is called"
-	root.AddCommand(run, newTimeout(corral.Auto), newInit(), newKill(), newTree(), newDoctor(), newReport(), newCompletion(), newMan(), newVersion())
-	return root
 }
 
 // asRoot makes c report errors and show its usage in the way of this package.

@@ -32,6 +32,7 @@ func newMan() *cobra.Command {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			c.Root().Version = version()
 			for _, about := range documentedCommands(c.Root()) {
 				path := filepath.Join(args[0], pageName(about)+".1")
 				if err := os.WriteFile(path, []byte(manPage(about)), 0o666); err != nil {

@@ -43,26 +43,26 @@ func (o *runFlags) define(c *cobra.Command) {
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.SetInterspersed(false)
-	add := func(value pflag.Value, name, short, usage string, completions ...string) {
+	add := func(value pflag.Value, name, short, usage string, completions func() []string) {
 		flags.VarP(value, name, short, usage)
-		complete(c, name, completions...)
+		complete(c, name, completions)
 	}
 	leftovers := &choice[corral.LeftoverPolicy]{kind: "POLICY", to: &o.leftovers, current: "kill", options: leftoverOptions}
 	containment := &choice[corral.Containment]{kind: "MECHANISM", to: &o.containment, current: "auto", options: containmentOptions(true)}
 	require := &choice[corral.Containment]{kind: "MECHANISM", to: &o.require, options: containmentOptions(false)}
 
-	add(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never")
-	add(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once", signalNames()...)
-	add(&o.grace, "grace", "k", "kill what is left this DURATION after the signal")
-	add(leftovers, "leftovers", "", "what to do with processes that the command leaves behind: POLICY is kill (stop them), keep, fail (stop them, and exit with 123 instead of 0), wait (for their end), or detach (keep them even if corral gets SIGKILL)", leftovers.names()...)
+	add(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never", nil)
+	add(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once", signalNames)
+	add(&o.grace, "grace", "k", "kill what is left this DURATION after the signal", nil)
+	add(leftovers, "leftovers", "", "what to do with processes that the command leaves behind: POLICY is kill (stop them), keep, fail (stop them, and exit with 123 instead of 0), wait (for their end), or detach (keep them even if corral gets SIGKILL)", leftovers.names)
 	if o.init != nil {
 		o.init.define(flags)
 	}
-	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names()...)
-	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names()...)
-	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", "stdin", "tty", "parent", "fd:", "pid:")
+	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
+	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
+	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", words("stdin", "tty", "parent", "fd:", "pid:"))
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
-	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all")
+	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all", nil)
 	flags.Var(&o.report, "report", "write a report to FILE, as JSON; -: to standard error")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
@@ -105,7 +105,10 @@ func containmentOptions(wanted bool) []option[corral.Containment] {
 	if wanted {
 		options = append(options, option[corral.Containment]{name: "auto", value: corral.Auto})
 	}
-	here := promise.On(runtime.GOOS)
+	var here []promise.Promise
+	if wanted {
+		here = promise.On(runtime.GOOS)
+	}
 	for _, c := range []corral.Containment{corral.Job, corral.Cgroup, corral.PIDNS, corral.Keeper, corral.Group} {
 		there := slices.ContainsFunc(here, func(p promise.Promise) bool { return p.Containment == string(c) })
 		options = append(options, option[corral.Containment]{name: string(c), value: c, elsewhere: wanted && !there})

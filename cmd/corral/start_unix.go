@@ -4,7 +4,7 @@ package main
 
 import (
 	"bytes"
-	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -77,16 +77,41 @@ func runnerOf(path string) (runner, role string) {
 		}
 		return string(line), "interpreter"
 	}
-	program, err := elf.NewFile(f)
-	if err != nil {
-		return "", ""
-	}
-	for _, part := range program.Progs {
-		if part.Type == elf.PT_INTERP && part.Filesz < 4096 {
-			b, _ := io.ReadAll(part.Open())
-			b, _, _ = bytes.Cut(b, []byte{0})
-			return string(b), "loader"
-		}
+	if loader := loaderOf(f, b[:n]); loader != "" {
+		return loader, "loader"
 	}
 	return "", ""
+}
+
+// loaderOf returns what an ELF program names in its part of type PT_INTERP, elf(5);
+// empty if there is nothing. head is the beginning of the file. debug/elf knows
+// more, and comes with packages that every start of corral would have to initialise.
+func loaderOf(f io.ReaderAt, head []byte) string {
+	const header, interp = 64, 3
+	if len(head) < header || !bytes.HasPrefix(head, []byte("\x7fELF")) {
+		return ""
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if head[5] == 2 {
+		order = binary.BigEndian
+	}
+	short := func(b []byte, at int) int { return int(order.Uint16(b[at:])) }
+	word := func(b []byte, at int) int64 { return int64(order.Uint32(b[at:])) }
+	parts, size, count, offset, length := word(head, 28), short(head, 42), short(head, 44), 4, 16
+	if head[4] == 2 { // 64 bits
+		word = func(b []byte, at int) int64 { return int64(order.Uint64(b[at:])) }
+		parts, size, count, offset, length = word(head, 32), short(head, 54), short(head, 56), 8, 32
+	}
+	table := make([]byte, min(size*count, 1<<16)) // more, and the kernel would not run it
+	n, _ := f.ReadAt(table, parts)
+	for table = table[:n]; size >= length+8 && len(table) >= size; table = table[size:] {
+		if order.Uint32(table) != interp {
+			continue
+		}
+		name := make([]byte, max(0, min(word(table, length), 4096)))
+		n, _ := f.ReadAt(name, word(table, offset))
+		name, _, _ = bytes.Cut(name[:n], []byte{0})
+		return string(name)
+	}
+	return ""
 }

@@ -68,7 +68,6 @@ limit. SIGNAL is a name or a number (TERM, SIGTERM, 15).`,
 other	the exit status of the command; a signal that ended it ends timeout, too
 `},
 		DisableFlagsInUseLine: true,
-		Version:               version(),
 		Args:                  needDurationAndCommand,
 		ValidArgsFunction:     completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -79,9 +78,9 @@ other	the exit status of the command; a signal that ended it ends timeout, too
 			return o.run(c.ErrOrStderr(), time.Duration(limit), args[1:])
 		},
 	}
-	c.SetVersionTemplate(timeoutName + " (corral) {{.Version}}\n")
 	c.SetFlagErrorFunc(timeoutFlagError)
 	o.define(c)
+	defineVersion(c, func() string { return timeoutName + " (corral) " + version() + "\n" })
 	return c
 }
 
@@ -97,8 +96,8 @@ func (o *timeoutFlags) define(c *cobra.Command) {
 	flags.BoolVarP(&o.preserve, "preserve-status", "p", false, "exit with the command's status also when time runs out")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say which signals are sent and what was stopped, on standard error")
 	flags.Bool("help", false, "help for timeout") // without -h, which GNU timeout does not have
-	complete(c, "signal", signalNames()...)
-	complete(c, "kill-after")
+	complete(c, "signal", signalNames)
+	complete(c, "kill-after", nil)
 }
 
 // needDurationAndCommand refuses arguments that lack either.

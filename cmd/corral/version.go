@@ -36,6 +36,32 @@ func versionLine() string {
 	return fmt.Sprintf("corral %s (%s)\n", version(), strings.Join(about, ", "))
 }
 
+// defineVersion gives c the flag --version, which has c write text and do nothing
+// else. It is cobra's flag, but for its template: where text/template can be
+// reached, the linker keeps all methods of all types, a quarter more of a program.
+func defineVersion(c *cobra.Command, text func() string) {
+	c.InitDefaultHelpFlag() // which help lists first, and which counts more
+	const name = "version"
+	asked := c.Flags().Bool(name, false, "version for "+c.Name())
+	if err := c.Flags().SetAnnotation(name, cobra.FlagSetByCobraAnnotation, []string{"true"}); err != nil {
+		panic(err) // there is no such flag: a mistake in this function
+	}
+	check, run := c.Args, c.RunE
+	c.Args = func(c *cobra.Command, args []string) error {
+		if *asked {
+			return nil
+		}
+		return check(c, args)
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if *asked {
+			fmt.Fprint(c.OutOrStdout(), text())
+			return nil
+		}
+		return run(c, args)
+	}
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
