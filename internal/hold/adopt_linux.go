@@ -259,6 +259,9 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 		a.awaitHelper()
 	}
 	a.bury() // to look at a zombie takes ten times as long
+	if !lost && a.alone() {
+		return nil, nil
+	}
 	rows, err := proctree.BelowMainThread(os.Getpid(), a.siblings()...)
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -288,6 +291,49 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 		}
 	}
 	return strays, err
+}
+
+// alone reports whether the owner has no children but its helper, which keeps what
+// is below it, and a leader that has ended, below which there is nothing any more.
+// Mostly it is so, and neither is looked at then: the kernel takes long to let a
+// process go whose files in /proc have been opened, on a busy machine longer than
+// the whole run.
+func (a *adopting) alone() bool {
+	if !a.burying.TryLock() {
+		return false // somebody is reaping: there may be others
+	}
+	defer a.burying.Unlock()
+	helper, leader := a.helper(), int(a.leader.Load())
+	// The order counts. A leader that has ended has given its children away, and a
+	// thread that has ended has given its own to the main thread.
+	ended := isZombie(leader)
+	pids := a.siblings()
+	adopted, err := a.children.List()
+	if err != nil {
+		return false
+	}
+	for _, pid := range append(pids, adopted...) {
+		if pid != helper && !(ended && pid == leader) {
+			return false
+		}
+	}
+	// Had one of them been reaped meanwhile, another one may have been passed over.
+	return ended == isZombie(leader) && a.helper() == helper && (helper == 0 || isChild(helper))
+}
+
+// isZombie reports whether a child has ended, with all of its threads.
+func isZombie(pid int) bool {
+	if pid == 0 {
+		return false
+	}
+	got, _, _, err := child.Peek(pid)
+	return err == nil && got == pid
+}
+
+// isChild reports whether a child has not been reaped.
+func isChild(pid int) bool {
+	_, _, _, err := child.Peek(pid)
+	return err == nil
 }
 
 func (a *adopting) Members() ([]proctree.Process, error) {
