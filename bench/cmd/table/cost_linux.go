@@ -126,52 +126,94 @@ func eachThread(pids []int, file string, f func(string)) error {
 	return nil
 }
 
-// helper measures what a keeper or a guard takes when its run has just started. It
-// is this program once more, as it is any owner's.
+// helper measures what a keeper or a guard takes when its run has just started and
+// nothing happens. It is this program once more, as it is any owner's.
 func helper(o owner, rounds int) (result, error) {
-	var rss []float64
-	var cpu []time.Duration
+	var all []helperUsage
 	for range rounds {
 		cmd, t, err := o.hold()
 		if err != nil {
 			return result{}, err
 		}
-		bytes, spent, err := helperOnce(cmd.Process.Pid)
+		used, err := helperOnce(cmd.Process.Pid)
 		t.close()
 		cmd.Wait()
 		if err != nil {
 			return result{}, err
 		}
-		rss, cpu = append(rss, bytes/(1<<20)), append(cpu, spent)
+		all = append(all, used)
+	}
+	memory := func(of func(helperUsage) float64, q float64) float64 {
+		var values []float64
+		for _, u := range all {
+			values = append(values, of(u)/(1<<20))
+		}
+		return quantile(values, q)
+	}
+	pss := func(u helperUsage) float64 { return u.pss }
+	var cpu []time.Duration
+	for _, u := range all {
+		cpu = append(cpu, u.cpu)
 	}
 	return result{
-		reached: fmt.Sprintf("%.1f MiB, %s", quantile(rss, 0.5), milliseconds(quantile(cpu, 0.5))),
-		spread: fmt.Sprintf("%.1f to %.1f MiB, %s to %s", quantile(rss, 0.25), quantile(rss, 0.75),
+		reached: fmt.Sprintf("%.2f MiB, %s (private %.2f MiB, Rss %.2f MiB)", memory(pss, 0.5), milliseconds(quantile(cpu, 0.5)),
+			memory(func(u helperUsage) float64 { return u.private }, 0.5), memory(func(u helperUsage) float64 { return u.rss }, 0.5)),
+		spread: fmt.Sprintf("%.2f to %.2f MiB, %s to %s", memory(pss, 0.25), memory(pss, 0.75),
 			milliseconds(quantile(cpu, 0.25)), milliseconds(quantile(cpu, 0.75))),
 	}, nil
 }
 
-func helperOnce(ownerPID int) (rss float64, cpu time.Duration, err error) {
+// helperUsage is what a helper takes: memory in bytes.
+type helperUsage struct {
+	rss, pss, private float64
+	cpu               time.Duration
+}
+
+func helperOnce(ownerPID int) (used helperUsage, err error) {
 	helpers, err := helpersOf(ownerPID)
 	if err != nil {
-		return 0, 0, err
+		return used, err
 	}
 	if len(helpers) != 1 {
-		return 0, 0, fmt.Errorf("%d helpers; want one", len(helpers))
+		return used, fmt.Errorf("%d helpers; want one", len(helpers))
 	}
 	// Nobody waits for a guard to be ready.
 	if _, err := idleSwitches(helpers, 100*time.Millisecond); err != nil {
-		return 0, 0, err
+		return used, err
 	}
-	p, err := proctree.Lookup(helpers[0])
-	if err != nil {
-		return 0, 0, err
+	if err := used.readMemory(helpers[0]); err != nil {
+		return used, err
 	}
 	// The first number of schedstat is nanoseconds on a processor.
 	err = eachThread(helpers, "schedstat", func(stat string) {
 		first, _, _ := strings.Cut(stat, " ")
 		n, _ := strconv.ParseInt(first, 10, 64)
-		cpu += time.Duration(n)
+		used.cpu += time.Duration(n)
 	})
-	return float64(p.RSS), cpu, err
+	return used, err
+}
+
+// readMemory reads proc_pid_smaps(5), summed up. A page that several processes have
+// counts in Rss as one page, in Pss as its share, and not as private.
+func (u *helperUsage) readMemory(pid int) error {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kib, _ := strconv.ParseFloat(fields[1], 64)
+		switch fields[0] {
+		case "Rss:":
+			u.rss = kib * 1024
+		case "Pss:":
+			u.pss = kib * 1024
+		case "Private_Clean:", "Private_Dirty:":
+			u.private += kib * 1024
+		}
+	}
+	return nil
 }

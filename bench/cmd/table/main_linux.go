@@ -112,6 +112,9 @@ func (r row) cannot(missing map[corral.Containment]error) error {
 			return fmt.Errorf("%s is not installed: apt-get install %s", r.tool.argv[0], r.tool.debian)
 		}
 	}
+	if r.root && os.Geteuid() != 0 {
+		return errors.New("only root may look at a helper's memory, as nobody else may trace it")
+	}
 	return nil
 }
 

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/bench/internal/slowinit"
 )
 
 // An owner that is measured is this program once more, in one of these roles, so
@@ -31,6 +33,8 @@ type owner struct {
 	Members     int // of each run
 	Heap        int // bytes
 	Goroutines  int
+	HelperPath  string
+	Program     string // empty is this one
 }
 
 func as(f func(owner) error) func(string) error {
@@ -49,11 +53,13 @@ func (o owner) command(role string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	path := o.Program
+	if path == "" {
+		if path, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
-	cmd := exec.Command(self, role, string(arg))
+	cmd := exec.Command(path, role, string(arg))
 	cmd.Stderr = os.Stderr
 	return cmd, nil
 }
@@ -69,6 +75,20 @@ func (o owner) ask(role string, result any) error {
 		return err
 	}
 	return json.Unmarshal(out, result)
+}
+
+// slowOwner returns this program under a name by which its initialisation takes
+// time.
+func slowOwner(dir string) (string, error) {
+	path := filepath.Join(dir, "table"+slowinit.Name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return path, install(self, path)
 }
 
 // runner is what exec.Cmd and corral.Cmd have in common.
@@ -93,6 +113,7 @@ func startWait(c runner) error {
 
 // runTurns writes the pairs of /bin/true through os/exec and through the library.
 func runTurns(o owner) error {
+	corral.HelperPath = o.HelperPath
 	heap := bytes.Repeat([]byte{1}, o.Heap)
 	parked := make(chan struct{})
 	for range o.Goroutines {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/bench/internal/slowinit"
 )
 
 // row is one line of the table.
@@ -15,6 +16,7 @@ type row struct {
 	figure, goal string
 	containment  corral.Containment // which the row needs, "" if none
 	tool         *tool              // which the row needs, nil if none
+	root         bool               // the row needs root
 	measure      func() (result, error)
 }
 
@@ -33,11 +35,13 @@ var (
 
 // rows are all lines. What they need is built in dir.
 func rows(e effort, dir string) []row {
+	corralProgram := &program{module: "github.com/corral-run/corral", name: "corral", to: dir}
 	return slices.Concat(
 		nothingRows(e, dir),
 		libraryRows(e),
 		heapRows(e),
-		commandRows(e, dir),
+		helperPathRows(e, corralProgram, dir),
+		commandRows(e, corralProgram),
 		lastWordRows(e),
 		stopRows(e),
 		flatRows(e),
@@ -76,7 +80,7 @@ func nothingRows(e effort, dir string) []row {
 }
 
 // The goals of a run of /bin/true by the library.
-var libraryGoals = map[corral.Containment]string{corral.Group: "1.03x", corral.Cgroup: "1.05x", corral.Keeper: "3x"}
+var libraryGoals = map[corral.Containment]string{corral.Group: "1.06x", corral.Cgroup: "1.06x", corral.Keeper: "1.8x"}
 
 func libraryRows(e effort) (all []row) {
 	for _, atOnce := range []int{1, 2, 16} {
@@ -91,28 +95,66 @@ func libraryRows(e effort) (all []row) {
 }
 
 func heapRows(e effort) (all []row) {
-	heap := e.size(1<<30, 64<<20)
-	figure := fmt.Sprintf("library: /bin/true, owner with %d MiB heap and 1,000 goroutines", heap>>20)
-	for _, cont := range everyone {
-		all = append(all, rowOf(cont, figure, libraryGoals[cont], func() (result, error) {
-			return library(owner{Containment: cont, Rounds: e.rounds, Runs: 1, Heap: heap, Goroutines: 1000})
-		}))
+	// A keeper is started for each run, so what that takes may grow with the owner.
+	onlyKeeper := []corral.Containment{corral.Keeper}
+	for _, of := range []struct {
+		heap  int // MiB
+		conts []corral.Containment
+	}{
+		{e.size(30, 3), onlyKeeper},
+		{e.size(100, 10), onlyKeeper},
+		{e.size(1024, 64), everyone},
+	} {
+		figure := fmt.Sprintf("library: /bin/true, owner with %d MiB heap and 1,000 goroutines", of.heap)
+		for _, cont := range of.conts {
+			goal := libraryGoals[cont]
+			if cont == corral.Keeper {
+				goal = "2.6x"
+			}
+			all = append(all, rowOf(cont, figure, goal, func() (result, error) {
+				return library(owner{Containment: cont, Rounds: e.rounds, Runs: 1, Heap: of.heap << 20, Goroutines: 1000})
+			}))
+		}
 	}
 	return all
 }
 
-func commandRows(e effort, dir string) (all []row) {
-	corralProgram := &program{module: "github.com/corral-run/corral", name: "corral", to: dir}
+// helperPathRows are about what a keeper initialises that is started from the
+// owner's program, or from an installed corral.
+func helperPathRows(e effort, corralProgram *program, dir string) []row {
+	o := owner{Containment: corral.Keeper, Rounds: e.rounds, Runs: 1}
+	slow := func(measure func(owner) (result, error)) func() (result, error) {
+		return func() (result, error) {
+			path, err := slowOwner(dir)
+			if err != nil {
+				return result{}, err
+			}
+			o := o
+			o.Program = path
+			return measure(o)
+		}
+	}
+	small := "library: /bin/true, 1 at once"
+	large := fmt.Sprintf("library: /bin/true, owner with %d ms of init functions", slowinit.Time.Milliseconds())
+	const installed = ", HelperPath an installed corral"
+	return []row{
+		rowOf(corral.Keeper, small+installed, "", func() (result, error) { return corralProgram.asHelper(o) }),
+		rowOf(corral.Keeper, large, "3x", slow(library)),
+		rowOf(corral.Keeper, large+installed, "", slow(corralProgram.asHelper)),
+	}
+}
+
+func commandRows(e effort, corralProgram *program) (all []row) {
 	for _, cli := range []struct {
 		containment corral.Containment
 		peer        *tool
 		goal        string
 	}{
-		{corral.Cgroup, &bwrap, "1.0x"},
-		{corral.Keeper, &bwrap, "1.2x"},
+		{corral.Cgroup, &bwrap, "0.9x"},
+		{corral.Keeper, &bwrap, "1.0x"},
 		{corral.PIDNS, &bwrap, ""},
-		{corral.Cgroup, &timeout, "1.5x"},
-		{corral.Keeper, &timeout, ""},
+		{corral.Cgroup, &timeout, "1.6x"},
+		{corral.Keeper, &timeout, "1.8x"},
 		{corral.Cgroup, &tini, ""},
 		{corral.Cgroup, &dumbInit, ""},
 	} {
@@ -177,7 +219,7 @@ func memoryRows(e effort) []row {
 func orphanRows(e effort) []row {
 	runs := e.size(100, 5)
 	figure := fmt.Sprintf("owner of %d runs of 10 members SIGKILLed, until nothing is left", runs)
-	return rowsOf(held, figure, "100 ms", func(cont corral.Containment) (result, error) {
+	return rowsOf(held, figure, "1.5x", func(cont corral.Containment) (result, error) {
 		return orphaned(owner{Containment: cont, Runs: runs, Members: 10}, e.few())
 	})
 }
@@ -191,7 +233,11 @@ func idleRows(e effort) []row {
 }
 
 func helperRows(e effort) []row {
-	return rowsOf(held, "helper: resident memory, start-up CPU", "6 MiB, 2 ms", func(cont corral.Containment) (result, error) {
+	all := rowsOf(held, "helper: memory of its own (Pss), start-up CPU", "0.5 MiB, 2 ms", func(cont corral.Containment) (result, error) {
 		return helper(owner{Containment: cont, Runs: 1, Members: 1}, e.few())
 	})
+	for i := range all {
+		all[i].root = true
+	}
+	return all
 }

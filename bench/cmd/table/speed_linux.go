@@ -22,6 +22,16 @@ func library(o owner) (result, error) {
 	return ratio(pairs, osExec), nil
 }
 
+// asHelper is library for an owner that starts its helpers from the program.
+func (p *program) asHelper(o owner) (result, error) {
+	path, err := p.path()
+	if err != nil {
+		return result{}, err
+	}
+	o.HelperPath = path
+	return library(o)
+}
+
 // tool is a program that a user would pick instead.
 type tool struct {
 	argv   []string // what comes before the command
@@ -71,15 +81,20 @@ func (p *program) path() (string, error) {
 			p.err = fmt.Errorf("%w: %s", p.err, out)
 			return
 		}
-		// As an installation does it. A file that the linker has written, page by
-		// page, is in the cache in pages, and starts a tenth slower than one
-		// written at once.
-		var b []byte
-		if b, p.err = os.ReadFile(linked); p.err == nil {
-			p.err = os.WriteFile(path, b, 0o755)
-		}
+		p.err = install(linked, path)
 	})
 	return path, p.err
+}
+
+// install copies a program as an installation does it. A file that the linker has
+// written, page by page, is in the cache in pages, and starts a tenth slower than
+// one written at once.
+func install(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o755)
 }
 
 // over compares the program with a peer, as what starts /bin/true.

@@ -194,7 +194,13 @@ func orphaned(o owner, rounds int) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	return beside(pairs, "kill loop, as many members", plain), nil
+	res := ratio(pairs, "kill loop, as many members")
+	var ours []time.Duration
+	for _, p := range pairs {
+		ours = append(ours, p.Ours)
+	}
+	res.reached += ", " + milliseconds(quantile(ours, 0.5))
+	return res, nil
 }
 
 func orphanedOnce(o owner) (time.Duration, error) {
