@@ -41,7 +41,9 @@ const (
 	firstLook = time.Millisecond
 )
 
-// watchRelease begins to look whether the process has been released.
+// watchRelease begins to look whether the process has been released. If nobody
+// attends to the run by the first look, for which Wait has to be called, a goroutine
+// of its own does from then on. A command that is soon over needs none.
 func (r *run) watchRelease() {
 	r.mu.Lock()
 	if r.phase == phaseStarting {
@@ -56,22 +58,37 @@ func (r *run) watchRelease() {
 		for began := time.Now(); time.Since(began) < releaseRush && !osproc.Released(r.process); {
 			runtime.Gosched()
 		}
-		if !r.letGo() {
-			r.lookAfter(firstLook)
-		}
+		r.letGo()
+		r.lookAfter(firstLook)
 	}()
 }
 
-// lookAfter looks again after the pause.
+// lookAfter looks again after the pause, unless there is nothing to look for any
+// more.
 func (r *run) lookAfter(pause time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.phase < phaseDecided && !r.waitCalled.Load() {
+	switch {
+	case r.waitCalled.Load(): // who called it attends
+	case r.phase < phaseDecided:
 		r.releaseTimer = time.AfterFunc(pause, func() {
-			if !r.letGo() {
-				r.lookAfter(2 * pause)
+			r.letGo()
+			if r.attend() {
+				go r.supervise()
 			}
+			r.lookAfter(2 * pause)
 		})
+	case r.attend():
+		go r.supervise()
+	}
+}
+
+// stopLooking ends the looks.
+func (r *run) stopLooking() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.releaseTimer != nil {
+		r.releaseTimer.Stop()
 	}
 }
 

@@ -23,9 +23,9 @@ const copyDelay = time.Second
 
 // run is the life of one started command.
 //
-// One goroutine deals with leftovers as soon as the leader has ended: the one that
-// called Cmd.Run, or one of the run's own. A Stopper does the stopping; there is at
-// most one.
+// One goroutine deals with leftovers as soon as the leader has ended. It is the one
+// that called Cmd.Run or, soon after the start, Cmd.Wait; else one of the run's own.
+// A Stopper does the stopping; there is at most one.
 type run struct {
 	cmd     *Cmd
 	inner   *exec.Cmd
@@ -36,8 +36,9 @@ type run struct {
 	process *os.Process // the caller's, of the leader
 	started time.Time
 
-	inline     bool // supervise is called by wait
-	ownThread  bool // the thread that started the leader is kept until it has ended
+	inline     bool        // Cmd.Run has been called
+	ownThread  bool        // the thread that started the leader is kept until it has ended
+	attended   atomic.Bool // somebody supervises, or is just about to
 	waitCalled atomic.Bool
 	lateWait   atomic.Bool // Wait has been called after Process.Release
 	reapable   atomic.Bool // the leader has ended, and the containment does not need its zombie
@@ -125,13 +126,16 @@ func (r *run) prepare() (err error) {
 
 func (c *Cmd) logger() *slog.Logger {
 	if c.Logger == nil {
-		return slog.New(slog.DiscardHandler)
+		return discard
 	}
 	return c.Logger
 }
 
-// start starts the leader, and the goroutine that looks after the run, unless
-// inline says that the caller will.
+var discard = slog.New(slog.DiscardHandler)
+
+// start starts the leader. If inline, the caller calls wait next. Else a goroutine
+// that keeps its thread looks after the run from now on; where there is no need for
+// one, see watchRelease.
 func (r *run) start(inline bool) error {
 	r.inline = inline
 	r.ownThread = hold.NeedsOwnThread(r.inner.SysProcAttr)
@@ -146,12 +150,9 @@ func (r *run) start(inline bool) error {
 		return err
 	}
 	if !r.ownThread {
-		err := r.begin()
-		if err == nil {
-			go r.supervise()
-		}
-		return err
+		return r.begin()
 	}
+	r.attended.Store(true)
 	began := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -182,6 +183,9 @@ func (r *run) begin() error {
 	return nil
 }
 
+// attend reports whether the caller is the one to supervise.
+func (r *run) attend() bool { return r.attended.CompareAndSwap(false, true) }
+
 // supervise waits for the leader to end and deals with what it leaves.
 func (r *run) supervise() {
 	defer close(r.over)
@@ -200,6 +204,11 @@ func (r *run) supervise() {
 		}
 		if !pinned {
 			r.reapable.Store(true)
+			if !r.waitCalled.Load() {
+				// The caller may be about to. To look for leftovers beside a zombie
+				// takes longer.
+				runtime.Gosched()
+			}
 			r.reapIfWaited()
 		}
 	case r.giveUpCtx.Err() == nil:
@@ -239,11 +248,12 @@ func (r *run) claimWait() bool {
 
 // wait is Cmd.Wait.
 func (r *run) wait() error {
-	if r.inline {
+	if r.attend() {
+		r.stopLooking()
 		r.supervise()
-		if r.ownThread {
-			runtime.UnlockOSThread()
-		}
+	}
+	if r.inline && r.ownThread {
+		runtime.UnlockOSThread()
 	}
 	r.reapIfWaited()
 	<-r.over

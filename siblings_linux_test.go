@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -66,6 +67,49 @@ func TestSiblingsReaped(t *testing.T) {
 	if err := own.Wait(); err != nil {
 		t.Errorf("the owner's own child: %v", err)
 	}
+}
+
+// TestSiblingsBesideOthers: nor do they while other runs go on and end; and the
+// leaders of those are left to who waits for them.
+func TestSiblingsBesideOthers(t *testing.T) {
+	need(t, corral.Cgroup)
+	before := zombies(t)
+	lasting := command(corral.Cgroup, "cat")
+	in, err := lasting.StdinPipe()
+	if err == nil {
+		err = lasting.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		if err := lasting.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
+	path, args := escape.Command(siblingRole)
+	var others sync.WaitGroup
+	for i := range 8 {
+		others.Go(func() {
+			for range 10 {
+				cmd := command(corral.Cgroup, "true")
+				if i%4 == 0 {
+					cmd = command(corral.Cgroup, path, args...)
+				}
+				err := cmd.Start()
+				if err == nil {
+					runtime.Gosched() // a leader that ends before Wait is a zombie for longer
+					err = cmd.Wait()
+				}
+				if err != nil || cmd.ProcessState == nil {
+					t.Errorf("Wait: %v, %v", err, cmd.ProcessState)
+				}
+			}
+		})
+	}
+	others.Wait()
+	eventually(t, "there are zombies", func() bool { return zombies(t) == before })
 }
 
 func zombies(t *testing.T) (n int) {

@@ -79,10 +79,44 @@ func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
 	}
 	if c.Stderr != nil && same(c.Stderr, c.Stdout) {
 		inner.Stderr = inner.Stdout
+	} else if inner.Stderr, err = s.writer(c.Stderr, c.OutputLimit); err != nil {
+		return err
+	}
+	return s.connectNull(inner)
+}
+
+// connectNull gives inner the null device for the streams that have nothing else.
+// os/exec would open it for each of them and try to have it polled: two thirds of
+// all its system calls.
+func (s *stdio) connectNull(inner *exec.Cmd) error {
+	open := func(flag int) (*os.File, error) {
+		null, err := openNull(flag)
+		if null != nil {
+			s.child = append(s.child, null)
+		}
+		return null, err
+	}
+	if inner.Stdin == nil {
+		null, err := open(os.O_RDONLY)
+		if null == nil {
+			return err
+		}
+		inner.Stdin = null
+	}
+	if inner.Stdout != nil && inner.Stderr != nil {
 		return nil
 	}
-	inner.Stderr, err = s.writer(c.Stderr, c.OutputLimit)
-	return err
+	null, err := open(os.O_WRONLY)
+	if null == nil {
+		return err
+	}
+	if inner.Stdout == nil {
+		inner.Stdout = null
+	}
+	if inner.Stderr == nil {
+		inner.Stderr = null
+	}
+	return nil
 }
 
 // connectPTY gives inner a terminal for all of its standard streams.
@@ -261,15 +295,18 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 	if s.cut {
 		errs = append(errs, ErrWaitDelay)
 	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
+	var expired <-chan time.Time
+	if len(s.inputs)+len(s.outputs) > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		expired = timer.C
+	}
 	if s.pty != nil && !s.pty.copied {
 		if err := s.pty.finish(delay); err != nil && !s.cut {
 			errs = append(errs, err)
 			s.holders = describe(holders.Of([]holders.End{s.other}))
 		}
 	}
-	expired := timer.C
 	for in, out := len(s.inputs), len(s.outputs); in+out > 0; {
 		select {
 		case err := <-s.inDone:

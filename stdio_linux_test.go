@@ -3,6 +3,7 @@ package corral_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -368,6 +369,45 @@ func TestOutputSuddenEnd(t *testing.T) {
 		var exit *exec.ExitError
 		if err := cmd.Wait(); !errors.As(err, &exit) || errors.Is(err, corral.ErrWaitDelay) || out.String() != "here\n" {
 			t.Errorf("Wait: %v, %q", err, out.String())
+		}
+	})
+}
+
+// TestNullDevice: a stream that is not set is what os/exec would give the command.
+func TestNullDevice(t *testing.T) {
+	streams := func(t *testing.T, pid int) (all string) {
+		for fd := range 3 {
+			file, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+			if err != nil {
+				t.Fatal(err)
+			}
+			info := string(readFile(t, fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd)))
+			_, flags, _ := strings.Cut(info, "flags:")
+			flags, _, _ = strings.Cut(flags, "\n")
+			all += file + flags + "\n"
+		}
+		return all
+	}
+	theirs := exec.Command("sleep", "60")
+	if err := theirs.Start(); err != nil {
+		t.Fatal(err)
+	}
+	want := streams(t, theirs.Process.Pid)
+	theirs.Process.Kill()
+	theirs.Wait()
+	if strings.Count(want, os.DevNull) != 3 {
+		t.Fatalf("os/exec gives %q", want)
+	}
+	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
+		ours := command(cont, "sleep", "60")
+		if err := ours.Start(); err != nil {
+			t.Fatal(err)
+		}
+		got := streams(t, ours.Process.Pid)
+		ours.Kill()
+		ours.Wait()
+		if got != want {
+			t.Errorf("got %q, os/exec gives %q", got, want)
 		}
 	})
 }

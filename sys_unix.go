@@ -18,6 +18,20 @@ func endedBy(state *os.ProcessState) string {
 	return ""
 }
 
+// openNull opens the null device without asking whether it can be polled.
+func openNull(flag int) (*os.File, error) {
+	for {
+		fd, err := syscall.Open(os.DevNull, flag|syscall.O_CLOEXEC, 0)
+		switch err {
+		case nil:
+			return os.NewFile(uintptr(fd), os.DevNull), nil
+		case syscall.EINTR:
+		default:
+			return nil, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+		}
+	}
+}
+
 func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 // peakMemory is the largest resident size of the process and of those it has

@@ -10,6 +10,8 @@ import (
 
 func endedBy(*os.ProcessState) string { return "" } // exit codes tell it all
 
+func openNull(int) (*os.File, error) { return nil, nil } // os/exec does it
+
 func isBrokenPipe(err error) bool {
 	return errors.Is(err, windows.ERROR_BROKEN_PIPE) || errors.Is(err, windows.ERROR_NO_DATA)
 }

@@ -39,12 +39,24 @@ func AwaitExitOrHangUp(ctx context.Context, p *os.Process, line *os.File, timeou
 	return other, err
 }
 
+// headStart is how many milliseconds a wait lasts before it gets what ctx wakes it
+// by, and so how late it may come to know that ctx is done: most commands are over
+// by then.
+const headStart = 10
+
 func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (other bool, err error) {
 	var failed error
 	err = osproc.WithHandle(p, func(pidfd uintptr) {
 		// poll(2) passes over negative numbers, and reports POLLHUP unasked.
 		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: line}}
-		_, failed = wakepoll.Poll(ctx, fds, timeout)
+		n := 0
+		if ctx.Err() == nil && (timeout < 0 || timeout > headStart) {
+			n, failed = wakepoll.Poll(context.Background(), fds, headStart)
+			timeout = max(timeout-headStart, -1)
+		}
+		if n == 0 && failed == nil {
+			_, failed = wakepoll.Poll(ctx, fds, timeout)
+		}
 		if failed == nil && fds[0].Revents == 0 {
 			failed = context.Cause(ctx)
 			other = failed == nil

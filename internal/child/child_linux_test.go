@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // start starts a child that ends with the status when the line to it is closed, or
@@ -86,8 +87,19 @@ func TestAwaitExitCut(t *testing.T) {
 	if err := AwaitExit(ctx, p); !errors.Is(err, io.EOF) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if other, err := AwaitExitOrHangUp(context.Background(), p, nil, 1); !other || err != nil {
-		t.Errorf("out of time: %v, %v", other, err)
+	for _, after := range []time.Duration{headStart / 2, 2 * headStart} {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		time.AfterFunc(after*time.Millisecond, func() { cancel(io.EOF) })
+		if err := AwaitExit(ctx, p); !errors.Is(err, io.EOF) {
+			t.Errorf("cancelled after %d ms: %v", after, err)
+		}
+	}
+	for _, timeout := range []int{0, 1, headStart, 2 * headStart} {
+		began := time.Now()
+		other, err := AwaitExitOrHangUp(context.Background(), p, nil, timeout)
+		if took := time.Since(began); !other || err != nil || took < time.Duration(timeout)*time.Millisecond {
+			t.Errorf("out of time: %v, %v after %v", other, err, took)
+		}
 	}
 	ours, theirs, err := os.Pipe()
 	if err != nil {

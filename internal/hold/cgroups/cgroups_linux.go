@@ -60,6 +60,7 @@ type containment struct {
 	leader *os.Process
 	id     proctree.ID
 	ended  atomic.Bool // the leader has
+	empty  atomic.Bool // the last look after that has found nobody
 
 	stopped   atomic.Bool // a signal has been sent
 	reusable  bool
@@ -91,7 +92,13 @@ func (c *containment) Prepare(cmd *exec.Cmd) error {
 }
 
 func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
-	again := *cmd
+	c.owner.births.begin()
+	leader, id, err := c.start(cmd)
+	c.owner.births.end(id, err == nil)
+	return leader, id, err
+}
+
+func (c *containment) start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	moment := proctree.Now()
 	err := c.birth(cmd)
 	if c.reused && isUnfit(err) {
@@ -101,8 +108,9 @@ func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		if fresh, err = c.owner.create(c.plan); err == nil {
 			discard(c.dir)
 			c.dir = fresh
-			if err = c.Prepare(&again); err == nil {
-				err = c.birth(&again)
+			again := unstarted(cmd)
+			if err = c.Prepare(again); err == nil {
+				err = c.birth(again)
 			}
 		}
 	}
@@ -115,6 +123,15 @@ func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 		return nil, c.id, fmt.Errorf("corral: cgroup containment: %w", err)
 	}
 	return c.leader, c.id, nil
+}
+
+// unstarted is the command as it was before an attempt to start it.
+func unstarted(cmd *exec.Cmd) *exec.Cmd {
+	return &exec.Cmd{
+		Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir,
+		Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
+		ExtraFiles: cmd.ExtraFiles, SysProcAttr: cmd.SysProcAttr, Err: cmd.Err,
+	}
 }
 
 var errStillborn = errors.New("corral: cgroup containment: the kernel killed the command at its birth, as it does in a control group that somebody has killed")
@@ -136,7 +153,16 @@ func (c *containment) birth(cmd *exec.Cmd) error {
 
 // stillborn reports whether a child was killed before it executed its program. To
 // os/exec, that looks like a start.
+//
+// The one cheap question is setpgid(2), which fails with EACCES for a child that
+// has executed a program. One that has not will not any more.
 func stillborn(pid int) bool {
+	return unix.Setpgid(pid, 0) != unix.EACCES && neverExecuted(pid)
+}
+
+// neverExecuted asks /proc: setpgid has other reasons to fail, such as that the
+// child has made a session.
+func neverExecuted(pid int) bool {
 	var b [512]byte
 	if _, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/exe", b[:1]); err != unix.ENOENT {
 		return false
@@ -187,8 +213,11 @@ func (c *containment) guardLost(err error) {
 }
 
 func (c *containment) Members() ([]proctree.Process, error) {
+	ended := c.ended.Load()
 	// A leader that has ended may be listed a little longer.
-	return c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
+	rows, err := c.except(func(p proctree.Process) bool { return p.ID == c.id && c.ended.Load() })
+	c.empty.Store(ended && len(rows) == 0 && err == nil)
+	return rows, err
 }
 
 func (c *containment) Facts() hold.Facts {
@@ -214,14 +243,21 @@ func (c *containment) Close() error {
 	if c.dir == nil {
 		return nil
 	}
-	if c.PID() != 0 {
-		c.burySiblings()
+	if c.PID() == 0 {
+		return c.owner.put(c.dir, c.plan, false, false)
 	}
-	if c.PID() != 0 && !c.reaped {
-		_, status, _, err := child.Peek(c.PID())
+	c.owner.burySiblings()
+	zombie := 0
+	if !c.reaped {
+		pid, status, _, err := child.Peek(c.PID())
 		c.judge(status, err)
+		zombie = pid
 	}
-	return c.owner.put(c.dir, c.plan, c.reusable)
+	err := c.owner.put(c.dir, c.plan, c.reusable, c.empty.Load())
+	if zombie == 0 {
+		c.owner.births.forget(c.id)
+	}
+	return err
 }
 
 // Reap also finds out whether the directory can be used again. A member may have
@@ -230,6 +266,7 @@ func (c *containment) Close() error {
 func (c *containment) Reap() (*os.ProcessState, error) {
 	state, err := c.Child.Reap()
 	c.reaped = true
+	c.owner.births.forget(c.id)
 	if state != nil {
 		status, _ := state.Sys().(syscall.WaitStatus)
 		c.judge(status, nil)

@@ -38,10 +38,14 @@ type ownerDir struct {
 	impossible error // why there can be no directory, found out once
 	site
 	helperPath string // the program that the guard is started from, if it is not this one
+	name       string // of the directory, but for a number at its end
 	serial     int
 	inUse      int
 	idle       time.Time   // since when there has been no run
 	timer      *time.Timer // for giveBackIdle; nil if it is not running
+
+	births  births
+	burying bool // a timer runs for buryLater
 
 	hired     time.Time     // when a guard was last started, or tried
 	pause     time.Duration // before the next try
@@ -165,10 +169,14 @@ func (o *ownerDir) add(plan string) (*cgroup.Dir, error) {
 	return dir, nil
 }
 
-// put takes back the directory of a run that is over. Whoever is still in it was
-// kept or cannot be killed, and goes where it would have been without Corral.
-func (o *ownerDir) put(dir *cgroup.Dir, plan string, reusable bool) error {
-	populated, err := dir.Populated()
+// put takes back the directory of a run that is over. Unless it has been seen to be
+// empty, whoever is still in it was kept or cannot be killed, and goes where it would
+// have been without Corral.
+func (o *ownerDir) put(dir *cgroup.Dir, plan string, reusable, empty bool) (err error) {
+	populated := false
+	if !empty {
+		populated, err = dir.Populated()
+	}
 	if populated && err == nil {
 		err = o.letGo(dir)
 	}
@@ -296,7 +304,8 @@ func (o *ownerDir) build() error {
 		parent.Close()
 		return err
 	}
-	path = filepath.Join(path, fmt.Sprintf("%s%d-%d", wire.HomePrefix, self.PID, self.Start))
+	o.name = fmt.Sprintf("%s%d-%d", wire.HomePrefix, self.PID, self.Start)
+	path = filepath.Join(path, o.name)
 	for attempt := 0; ; attempt++ {
 		// An owner in another PID namespace may have a directory of the same name;
 		// so may this owner, while it gives one up.
