@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // Dir is a cgroup, held by a descriptor of its directory: it is not mistaken
@@ -27,8 +29,9 @@ type Dir struct {
 
 	killed atomic.Bool // Kill has been called
 
-	mu   sync.Mutex
-	held [files]int // descriptors of its files, -1 until one is needed or Hold is called
+	mu    sync.Mutex
+	held  [files]int         // descriptors of its files, -1 until one is needed or Hold is called
+	known []proctree.Process // the members, as last seen, sorted by PID
 }
 
 func newDir(fd int, path string) *Dir {

@@ -22,16 +22,12 @@ func (d *Dir) Populated() (bool, error) {
 }
 
 // AwaitEmpty returns nil when there is no live member, and the cause of ctx if that
-// is done first. Once Kill has been called, it kills whoever is still there again
-// and again.
+// is done first. Once Kill has been called, it kills whoever does not go away, again
+// and again: see KillRest.
 //
 // It blocks a thread. It may return some milliseconds late: see eventDelay.
 func (d *Dir) AwaitEmpty(ctx context.Context) error {
-	err := d.await(ctx, status.empty, func() {
-		if d.killed.Load() {
-			d.kill()
-		}
-	})
+	err := d.await(ctx, status.empty, d.killAgain())
 	if err != nil && !errors.Is(err, context.Cause(ctx)) {
 		return fmt.Errorf("cgroup: %w", err)
 	}
@@ -95,7 +91,7 @@ func (d *Dir) removed() bool {
 }
 
 // await returns nil when cgroup.events says what is wanted. If late is not nil, it
-// is called whenever the kernel has had enough time to say so and has not.
+// is called each time that a while has passed without an event.
 func (d *Dir) await(ctx context.Context, reached func(status) bool, late func()) error {
 	if now, err := d.status(); err != nil || reached(now) {
 		return err
@@ -128,15 +124,17 @@ func (d *Dir) await(ctx context.Context, reached func(status) bool, late func())
 		case n > 0: // what comes next is delayed
 			looks, timeout = 0, 1
 			continue
-		case timeout >= 0 && timeout < eventDelay:
-			timeout *= 2
-			continue
 		}
 		if late != nil {
 			late()
 		}
-		if timeout = -1; !own || late != nil && d.killed.Load() {
+		switch {
+		case timeout >= 0 && timeout < eventDelay:
+			timeout *= 2
+		case !own || late != nil && d.killed.Load():
 			timeout = eventDelay
+		default:
+			timeout = -1
 		}
 	}
 }

@@ -13,13 +13,17 @@ import (
 )
 
 // Members returns the live members, sorted by PID, with what proctree.Select says
-// of them. If there is no descriptor to ask with, that is the PID alone.
+// of them, at this look or an earlier one. If there is no descriptor to ask with,
+// that is the PID alone.
 func (d *Dir) Members() ([]proctree.Process, error) {
 	pids, err := d.pids()
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: members: %w", err)
 	}
-	members, err := proctree.Select(pids)
+	d.mu.Lock()
+	known := d.known
+	d.mu.Unlock()
+	members, err := proctree.Select(pids, known...)
 	if exhausted(err) {
 		members, err = nameless(pids), nil
 	}
@@ -34,7 +38,11 @@ func (d *Dir) Members() ([]proctree.Process, error) {
 	}
 	members = slices.DeleteFunc(members, func(p proctree.Process) bool { return !p.Alive() || !still[p.PID] })
 	slices.SortFunc(members, func(a, b proctree.Process) int { return a.PID - b.PID })
-	return slices.CompactFunc(members, func(a, b proctree.Process) bool { return a.PID == b.PID }), nil
+	members = slices.CompactFunc(members, func(a, b proctree.Process) bool { return a.PID == b.PID })
+	d.mu.Lock()
+	d.known = slices.Clone(members)
+	d.mu.Unlock()
+	return members, nil
 }
 
 func nameless(pids []int) (rows []proctree.Process) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -32,7 +33,8 @@ const (
 // no other process that has the PID of a member: see proctree.Open for the limits
 // of that. Where there is no descriptor to hold a member by, the signals go to its
 // PID right after it has been listed; a process that takes over the PID between
-// these two calls gets them.
+// these two calls gets them. A member that is born with the PID of another that has
+// had them in this call does not get them, unless they kill.
 //
 // The result is os.ErrProcessDone if there is no live member, wraps
 // os.ErrPermission if there are and the caller may signal none of them, and is
@@ -90,14 +92,18 @@ type signaling struct {
 	*Dir
 	list   func() ([]int, error)
 	sigs   []os.Signal
-	seen   map[proctree.Mark]bool
-	byPID  map[int]bool // those that are known by their PID alone, hidden ones among them
+	kills  bool
+	seen   map[proctree.Mark]bool // those that have been killed: their PIDs may be others' soon
+	byPID  map[int]bool           // those that are known by their PID alone, hidden ones among them
 	sent   int
 	denied error
 }
 
 func newSignaling(d *Dir, sigs []os.Signal) *signaling {
-	return &signaling{Dir: d, list: d.pids, sigs: sigs, seen: make(map[proctree.Mark]bool), byPID: make(map[int]bool)}
+	return &signaling{
+		Dir: d, list: d.pids, sigs: sigs, kills: slices.Contains(sigs, os.Signal(unix.SIGKILL)),
+		seen: make(map[proctree.Mark]bool), byPID: make(map[int]bool),
+	}
 }
 
 // round signals the members that have not been seen, and reports whether all of
@@ -169,7 +175,10 @@ func (p *pass) hold() error {
 	const spare = 8 // descriptors, for another look
 	for ; p.done < len(p.listed); p.done++ {
 		pid := p.listed[p.done]
-		h, mark, err := proctree.Hold(pid)
+		if p.byPID[pid] && !p.kills {
+			continue
+		}
+		h, mark, err := p.open(pid)
 		switch {
 		case exhausted(err) && len(p.fresh) > spare:
 			p.release(len(p.fresh) - spare)
@@ -190,6 +199,16 @@ func (p *pass) hold() error {
 		}
 	}
 	return nil
+}
+
+// open opens the process that has the PID, with a mark if it is to be killed: see
+// remember.
+func (p *pass) open(pid int) (h *proctree.Handle, mark proctree.Mark, err error) {
+	if p.kills {
+		return proctree.HoldMarked(pid)
+	}
+	h, err = proctree.Hold(pid)
+	return h, mark, err
 }
 
 // release lets go of those from number from on.
@@ -217,15 +236,27 @@ func (s *signaling) send(fresh []heldMember, listed []int) error {
 		}
 		switch err := m.Signal(s.sigs...); {
 		case err == nil:
-			s.seen[m.mark] = true
+			s.remember(m, listed)
 			s.sent++
 		case errors.Is(err, os.ErrPermission):
-			s.seen[m.mark], s.denied = true, err
+			s.remember(m, listed)
+			s.denied = err
 		case !errors.Is(err, proctree.ErrGone):
 			return err
 		}
 	}
 	return nil
+}
+
+// remember notes that m has had the signals. If they do not kill, its PID is enough:
+// there are not so many forks in maxTime that it comes to be another's. To tell by
+// a look would take as long as to signal.
+func (s *signaling) remember(m heldMember, listed []int) {
+	if s.kills {
+		s.seen[m.mark] = true
+	} else {
+		s.byPID[listed[m.at]] = true
+	}
 }
 
 // passByPID is pass where nothing can be opened, or not looked at: whoever is
@@ -280,8 +311,8 @@ func sendToPID(pid int, sigs []os.Signal) error {
 //
 // cgroup.kill does not end a process whose first thread has ended: the kernel sends
 // the signal to that thread alone (__cgroup_kill in kernel/cgroup/cgroup.c,
-// complete_signal in kernel/signal.c). So whoever is still listed gets SIGKILL as a
-// process, until no one new is.
+// complete_signal in kernel/signal.c). KillRest does; AwaitEmpty and Remove call it
+// for whoever is listed and does not go away.
 //
 // Linux before 5.14 has no cgroup.kill, and a cgroup that has been made threaded
 // refuses it: d is frozen then, so that no member can
@@ -292,17 +323,53 @@ func sendToPID(pid int, sigs []os.Signal) error {
 // The error wraps os.ErrPermission if a member may not be signalled.
 func (d *Dir) Kill() error {
 	d.killed.Store(true)
-	if err := d.kill(); err != nil && !gone(err) {
+	err := d.writeHeld(killsFile, "1")
+	if withoutKill(err) {
+		err = d.killFrozen()
+	}
+	if err != nil && !gone(err) {
 		return fmt.Errorf("cgroup: kill: %w", err)
 	}
 	return nil
 }
 
-func (d *Dir) kill() error {
+// withoutKill reports whether err says that d cannot be killed as a whole.
+func withoutKill(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT)
+}
+
+// KillRest is Kill, and sends SIGKILL to everybody who is listed after that, as a
+// process, until no one new is. It takes a few system calls for each.
+func (d *Dir) KillRest() error {
+	d.killed.Store(true)
+	if err := d.killRest(); err != nil && !gone(err) {
+		return fmt.Errorf("cgroup: kill: %w", err)
+	}
+	return nil
+}
+
+// killAgain returns a function that calls killRest if Kill has been called, and
+// there are as many members as when the function was called before: those that have
+// been killed go away one by one, and need nothing more.
+func (d *Dir) killAgain() func() {
+	before := math.MaxInt
+	return func() {
+		if !d.killed.Load() {
+			return
+		}
+		left, err := d.leaders()
+		if err != nil || len(left) >= before {
+			d.killRest()
+		}
+		before = len(left)
+	}
+}
+
+func (d *Dir) killRest() error {
 	s, thorough := newSignaling(d, []os.Signal{unix.SIGKILL}), false
 	for range maxPasses {
 		err := d.writeHeld(killsFile, "1")
-		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
+		if withoutKill(err) {
 			return d.killFrozen()
 		}
 		if err != nil {

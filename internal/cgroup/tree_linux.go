@@ -31,7 +31,7 @@ func (d *Dir) Remove() error {
 func (d *Dir) awaitEmpty() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	err := d.await(ctx, status.empty, nil)
+	err := d.await(ctx, status.empty, d.killAgain())
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = &os.PathError{Op: "wait", Path: d.path, Err: unix.EBUSY}
 	}

@@ -241,7 +241,7 @@ func (a *adopting) awaitHelper() {
 	if departed {
 		return
 	}
-	h, _, err := proctree.Hold(a.helper())
+	h, err := proctree.Hold(a.helper())
 	if err != nil {
 		return
 	}

@@ -20,7 +20,7 @@ import (
 // have happened, but not when, so it counts only if the walk before did not have
 // it.
 func descendants(pid int) ([]Process, error) {
-	return descend(pid, func(proc *procfs) ([]int, error) { return proc.children(pid, 0) })
+	return descend(pid, nil, func(proc *procfs) ([]int, error) { return proc.children(pid) })
 }
 
 // BelowMainThread is Below where only the children of pid's main thread count, and
@@ -31,15 +31,46 @@ func BelowMainThread(pid int, others ...int) ([]Process, error) {
 	if !possible(pid) {
 		return nil, nil
 	}
-	rows, err := descend(pid, func(proc *procfs) ([]int, error) {
-		pids, err := proc.children(pid, 1)
+	rows, err := descend(pid, nil, func(proc *procfs) ([]int, error) {
+		pids, err := proc.childrenOfFirst(pid)
 		return append(pids, others...), err
 	})
 	return living(pid, rows, err)
 }
 
+// MoreBelowMainThread is BelowMainThread for one who knows some of the rows, and
+// looks for others: it takes these over where the processes still have their PIDs. So
+// what can change in them, their ends included, may be out of date.
+func MoreBelowMainThread(pid int, known []Process) ([]Process, error) {
+	if !possible(pid) {
+		return nil, nil
+	}
+	met := make(map[int]Process, len(known))
+	for _, p := range known {
+		met[p.PID] = p
+	}
+	rows, err := descend(pid, met, func(proc *procfs) ([]int, error) { return proc.childrenOfFirst(pid) })
+	return living(pid, rows, err)
+}
+
+// WalkMainThread is BelowMainThread with a single walk. Those whose parents end
+// during it may be missing.
+func WalkMainThread(pid int) ([]Process, error) {
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.close()
+	w := walk{pid: pid, first: func(proc *procfs) ([]int, error) { return proc.childrenOfFirst(pid) }, zombies: make(map[int]bool)}
+	rows, _, err := w.down(proc)
+	if errors.Is(err, errNoChildren) {
+		rows, err = descendantsByTable(pid)
+	}
+	return living(pid, rows, err)
+}
+
 // descend walks down from pid, whose children are listed by first.
-func descend(pid int, first func(*procfs) ([]int, error)) ([]Process, error) {
+func descend(pid int, met map[int]Process, first func(*procfs) ([]int, error)) ([]Process, error) {
 	const most = 10 // for a tree that changes all the time
 	began := time.Now()
 	proc, err := openProc()
@@ -47,9 +78,9 @@ func descend(pid int, first func(*procfs) ([]int, error)) ([]Process, error) {
 		return nil, err
 	}
 	defer proc.close()
-	zombies := make(map[int]bool)
+	w := walk{pid: pid, met: met, first: first, zombies: make(map[int]bool)}
 	for i := 1; i < most && time.Since(began) < longWalk; i++ {
-		found, moved, err := proc.walk(pid, first, zombies)
+		found, moved, err := w.down(proc)
 		switch {
 		case errors.Is(err, errNoChildren):
 			return descendantsByTable(pid)
@@ -57,7 +88,7 @@ func descend(pid int, first func(*procfs) ([]int, error)) ([]Process, error) {
 			return found, err
 		}
 	}
-	found, _, err := proc.walk(pid, first, zombies)
+	found, _, err := w.down(proc)
 	return found, err
 }
 
@@ -65,42 +96,91 @@ func descend(pid int, first func(*procfs) ([]int, error)) ([]Process, error) {
 // the tree is large, and will have changed again.
 const longWalk = 100 * time.Millisecond
 
-// walk returns the descendants of pid that it comes across. moved says that
-// there may be others. It adds to zombies those that it sees.
-func (proc *procfs) walk(pid int, first func(*procfs) ([]int, error), zombies map[int]bool) (found []Process, moved bool, err error) {
-	known := map[int]bool{pid: true}
-	children, err := first(proc)
-	for i := 0; ; i++ {
-		switch {
-		case errors.Is(err, ErrGone):
-			moved = true
-		case err != nil && !errors.Is(err, os.ErrPermission):
-			return nil, false, err
-		}
-		for _, child := range children {
-			if known[child] {
-				continue
-			}
-			p, err := proc.stat(child)
+// walk is a way down from pid, to be gone again and again.
+type walk struct {
+	pid     int
+	first   func(*procfs) ([]int, error) // lists the children of pid
+	met     map[int]Process              // rows that are known
+	zombies map[int]bool                 // that have been seen
+}
+
+// down returns the descendants of pid that it comes across, generation by
+// generation. moved says that there may be others.
+func (w walk) down(proc *procfs) (found []Process, moved bool, err error) {
+	known := map[int]bool{w.pid: true}
+	generation, err := w.first(proc)
+	if errors.Is(err, ErrGone) {
+		moved = true
+	} else if err != nil && !errors.Is(err, os.ErrPermission) {
+		return nil, false, err
+	}
+	for len(generation) > 0 {
+		met := make([]encounter, len(generation))
+		proc.share(len(generation), func(proc *procfs, i int) { met[i] = w.meet(proc, generation[i]) })
+		var next []int
+		for i, m := range met {
+			child, p := generation[i], m.row
 			switch {
-			case errors.Is(err, os.ErrPermission): // its PID is all there is to know
+			case known[child]:
+				continue
+			case errors.Is(m.err, os.ErrPermission): // its PID is all there is to know
 				p = Process{ID: ID{PID: child}, State: Unknown}
-			case err != nil || !known[p.PPID]: // it has ended, or its parent has
+			case m.err != nil || !m.again && !known[p.PPID]: // it has ended, or its parent has
 				moved = true
 				continue
 			case p.Threads > 1 && threadsAreChildren() && proc.isThread(child):
 				continue
-			case p.State == Zombie && !zombies[child]:
-				zombies[child], moved = true, true
+			case p.State == Zombie && !w.zombies[child]:
+				w.zombies[child], moved = true, true
 			}
 			known[child] = true
-			found = append(found, p)
+			found, next = append(found, p), append(next, m.children...)
+			if errors.Is(m.childErr, ErrGone) {
+				moved = true
+			} else if m.childErr != nil && !errors.Is(m.childErr, os.ErrPermission) {
+				return nil, false, m.childErr
+			}
 		}
-		if i == len(found) {
-			return found, moved, nil
-		}
-		children, err = proc.children(found[i].PID, found[i].Threads)
+		generation = next
 	}
+	return found, moved, nil
+}
+
+// encounter is what a walk learns of one process.
+type encounter struct {
+	row      Process
+	err      error
+	again    bool // the row was known
+	children []int
+	childErr error
+}
+
+// meet looks at pid. The children come first: they were all there if the process is
+// alive after that.
+func (w walk) meet(proc *procfs, pid int) (m encounter) {
+	m.children, m.childErr = proc.childrenOfFirst(pid)
+	if known, ok := w.met[pid]; ok && m.childErr == nil && proc.still(known) {
+		m.row, m.again = known, true
+		m.row.Threads = proc.threads(pid)
+	} else {
+		m.row, m.err = proc.stat(pid)
+	}
+	if m.row.Threads != 1 && m.childErr == nil {
+		m.children, m.childErr = proc.childrenOfOthers(m.children, pid)
+	}
+	return m
+}
+
+// threads returns how many threads pid has, or 0 if that is not known: the directory
+// of them has so many links more than an empty one (proc_task_getattr in the kernel's
+// fs/proc/base.c).
+func (proc *procfs) threads(pid int) int {
+	const empty = 2
+	var st unix.Stat_t
+	if unix.Fstatat(proc.fd, strconv.Itoa(pid)+"/task", &st, 0) != nil {
+		return 0
+	}
+	return max(0, int(st.Nlink)-empty)
 }
 
 // threadsAreChildren: gVisor lists the threads of a child among the children.
@@ -126,7 +206,7 @@ func childPIDs(pid int) ([]int, error) {
 		return nil, err
 	}
 	defer proc.close()
-	pids, err := proc.children(pid, 0)
+	pids, err := proc.children(pid)
 	if errors.Is(err, errNoChildren) {
 		return childPIDsByTable(pid)
 	}
@@ -199,14 +279,25 @@ func (c *MainThreadChildren) Close() error {
 // errNoChildren: the kernel has been built without CONFIG_PROC_CHILDREN.
 var errNoChildren = errors.New("the kernel does not list children")
 
-// children returns the children of all threads of pid. A caller that knows that
-// there is one thread says so, and saves the look for others.
-func (proc *procfs) children(pid, threads int) ([]int, error) {
-	id := strconv.Itoa(pid)
-	pids, err := proc.childrenOf(nil, id, id)
-	if err != nil || threads == 1 {
+// children returns the children of all threads of pid.
+func (proc *procfs) children(pid int) ([]int, error) {
+	pids, err := proc.childrenOfFirst(pid)
+	if err != nil {
 		return pids, err
 	}
+	return proc.childrenOfOthers(pids, pid)
+}
+
+// childrenOfFirst returns the children of pid's first thread.
+func (proc *procfs) childrenOfFirst(pid int) ([]int, error) {
+	id := strconv.Itoa(pid)
+	return proc.childrenOf(nil, id, id)
+}
+
+// childrenOfOthers appends to pids the children of those of pid's threads that are
+// not its first.
+func (proc *procfs) childrenOfOthers(pids []int, pid int) ([]int, error) {
+	id := strconv.Itoa(pid)
 	fd, err := unix.Openat(proc.fd, id+"/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return pids, procError("open", id+"/task", err)

@@ -181,3 +181,84 @@ func TestTasksGone(t *testing.T) {
 		t.Errorf("%v, %v", tids, err)
 	}
 }
+
+// TestKnownRows: a row that is known is taken over if it is that of the process, and
+// read anew if not. Others are found beside it.
+func TestKnownRows(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "sleep 60 & echo; read x; sleep 60 & echo; read x; kill $(jobs -p)")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	said := func() {
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said()
+	known, err := BelowMainThread(cmd.Process.Pid)
+	if err != nil || len(known) != 1 || !known[0].unchanged() {
+		t.Fatalf("%+v, error %v", known, err)
+	}
+	known[0].Name = "known"
+	fmt.Fprintln(in)
+	said()
+	other := known[0]
+	other.dir++ // that of another process with the PID
+	for _, tt := range []struct {
+		known Process
+		want  int
+	}{{known[0], 1}, {other, 0}} {
+		rows, err := MoreBelowMainThread(cmd.Process.Pid, []Process{tt.known})
+		if err != nil || len(rows) != 2 || count(rows, "known") != tt.want {
+			t.Errorf("below: %+v, error %v; want %d that are known", rows, err, tt.want)
+		}
+		rows, err = Select([]int{tt.known.PID}, tt.known)
+		if err != nil || len(rows) != 1 || count(rows, "known") != tt.want {
+			t.Errorf("selected: %+v, error %v; want %d that are known", rows, err, tt.want)
+		}
+	}
+}
+
+// TestThreads: a walk that knows a process by its row still sees that it has got
+// threads, which may have children.
+func TestThreads(t *testing.T) {
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	proc, err := openProc()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.close()
+	if got := proc.threads(cmd.Process.Pid); got != 1 {
+		t.Errorf("%d threads, want 1", got)
+	}
+	row, err := proc.stat(start(t, "idle").Process.Pid) // a Go program, which may get more
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := proc.threads(row.PID); got < row.Threads || got < 2 {
+		t.Errorf("%d threads, the table says %d", got, row.Threads)
+	}
+}

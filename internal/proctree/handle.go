@@ -33,16 +33,20 @@ type handle interface {
 // signal is sent. On Windows it is a process handle, which keeps the PID from
 // being used again; the error wraps os.ErrPermission if the caller may not
 // terminate the process.
-func Open(id ID) (*Handle, error) {
+func Open(id ID) (*Handle, error) { return OpenRow(Process{ID: id}) }
+
+// OpenRow is Open for the process whose row p is. On Linux that mostly spares
+// another look at it.
+func OpenRow(p Process) (*Handle, error) {
 	var sys handle
 	err := ErrGone
-	if possible(id.PID) {
-		sys, err = openHandle(id)
+	if possible(p.PID) {
+		sys, err = openHandle(p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open process %d: %w", id.PID, err)
+		return nil, fmt.Errorf("open process %d: %w", p.PID, err)
 	}
-	return &Handle{id, sys}, nil
+	return &Handle{p.ID, sys}, nil
 }
 
 // Signal sends the signals, in this order, until one cannot be sent; signal 0

@@ -16,11 +16,11 @@ func eventDriven() bool { return true }
 // idHandle is a handle made of PID and start time: the system has no better.
 type idHandle struct{ id ID }
 
-func openHandle(id ID) (handle, error) {
-	if err := stillIs(id); err != nil {
+func openHandle(p Process) (handle, error) {
+	if err := stillIs(p.ID); err != nil {
 		return nil, err
 	}
-	return idHandle{id}, nil
+	return idHandle{p.ID}, nil
 }
 
 func (h idHandle) signal(sig os.Signal) error {

@@ -33,11 +33,11 @@ var noPidfds = sync.OnceValue(func() error {
 
 func eventDriven() bool { return noPidfds() == nil }
 
-func openHandle(id ID) (handle, error) {
+func openHandle(p Process) (handle, error) {
 	if noPidfds() != nil {
-		return openPolled(id)
+		return openPolled(p)
 	}
-	return openPidfdHandle(id)
+	return openPidfdHandle(p)
 }
 
 func newWatch() (watch, error) {
@@ -54,23 +54,16 @@ func exhausted(err error) bool {
 		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOSPC)
 }
 
-// openPidfd opens a pidfd for the process that has the PID, and returns its row,
-// which is read after that.
-func openPidfd(pid int) (fd int, now Process, err error) {
-	fd, err = unix.PidfdOpen(pid, 0)
+// openPidfd opens a pidfd for the process that has the PID.
+func openPidfd(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
+		return fd, nil
 	case unix.ESRCH, unix.EINVAL, unix.ENOENT: // the latter two: a thread's number
-		return -1, now, ErrGone
-	default:
-		return -1, now, os.NewSyscallError("pidfd_open", err)
+		return -1, ErrGone
 	}
-	// Only now, as the PID may have been taken over before it was opened.
-	if now, err = glance(pid); err != nil {
-		unix.Close(fd)
-		return -1, now, err
-	}
-	return fd, now, nil
+	return -1, os.NewSyscallError("pidfd_open", err)
 }
 
 // A Mark tells a process from later ones with its PID, as an ID does, but is to be
@@ -80,10 +73,22 @@ type Mark struct {
 	number uint64
 }
 
-// Hold returns a handle, to signal with, for whichever process has the PID, and its
-// mark. The PID must not be that of a thread. Its errors are those of Identify and
-// Open.
-func Hold(pid int) (*Handle, Mark, error) {
+// Hold returns a handle, to signal with, for whichever process has the PID. The PID
+// must not be that of a thread. Its errors are those of Identify and Open.
+func Hold(pid int) (*Handle, error) {
+	if noPidfds() == nil && possible(pid) {
+		fd, err := openPidfd(pid)
+		if err != nil {
+			return nil, fmt.Errorf("process %d: %w", pid, err)
+		}
+		return &Handle{ID{PID: pid}, &pidfdHandle{fd: fd}}, nil
+	}
+	h, _, err := HoldMarked(pid)
+	return h, err
+}
+
+// HoldMarked is Hold, and returns the process's mark.
+func HoldMarked(pid int) (*Handle, Mark, error) {
 	if noPidfds() == nil && possible(pid) {
 		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
 			if number, ok := pidfdNumber(fd); ok {
@@ -130,14 +135,21 @@ type pidfdHandle struct {
 	parked
 }
 
-func openPidfdHandle(id ID) (handle, error) {
-	fd, now, err := openPidfd(id.PID)
-	if err == nil && now.ID != id {
-		unix.Close(fd)
-		err = ErrGone
-	}
+func openPidfdHandle(p Process) (handle, error) {
+	fd, err := openPidfd(p.PID)
 	if err != nil {
 		return nil, err
+	}
+	// Only now, as the PID may have been taken over before it was opened.
+	if !p.unchanged() {
+		var now ID
+		if now, err = identify(p.PID); err == nil && now != p.ID {
+			err = ErrGone
+		}
+		if err != nil {
+			unix.Close(fd)
+			return nil, err
+		}
 	}
 	return &pidfdHandle{fd: fd}, nil
 }
@@ -202,13 +214,17 @@ func newPidfdWatch() (watch, error) {
 }
 
 func (w *pidfdWatch) add(id ID) error {
-	fd, now, err := openPidfd(id.PID)
+	fd, err := openPidfd(id.PID)
 	if err != nil {
 		return err
 	}
-	if !now.stillLives(id) {
+	now, err := glance(id.PID)
+	if err == nil && !now.stillLives(id) {
+		err = ErrGone
+	}
+	if err != nil {
 		unix.Close(fd)
-		return ErrGone
+		return err
 	}
 	if err := w.control(unix.EPOLL_CTL_ADD, fd); err != nil {
 		unix.Close(fd)
@@ -334,14 +350,14 @@ func retry[T any](call func() (T, error)) (T, error) {
 // polledHandle is what is left without pidfds: PID and start time.
 type polledHandle struct{ id ID }
 
-func openPolled(id ID) (handle, error) {
+func openPolled(p Process) (handle, error) {
 	// With a look at all fields, which tells a process from a thread.
-	if p, err := brief(id.PID); err != nil {
+	if now, err := brief(p.PID); err != nil {
 		return nil, err
-	} else if p.ID != id {
+	} else if now.ID != p.ID {
 		return nil, ErrGone
 	}
-	return &polledHandle{id}, nil
+	return &polledHandle{p.ID}, nil
 }
 
 func (h *polledHandle) signal(sig os.Signal) error {

@@ -32,7 +32,7 @@ func TestZombie(t *testing.T) {
 		}
 	}
 	for name, open := range handles {
-		sys, err := open(c.id)
+		sys, err := open(Process{ID: c.id})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -75,7 +75,7 @@ func TestDeadLeader(t *testing.T) {
 			if members := membersOf(t, p.PID); len(members) != 1 || members[0].ID != c.id {
 				t.Errorf("members %+v", members)
 			}
-			sys, err := open(c.id)
+			sys, err := open(Process{ID: c.id})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +112,7 @@ func TestDeadLeader(t *testing.T) {
 func TestSignal(t *testing.T) {
 	for name, open := range handles {
 		c := start(t, "idle")
-		sys, err := open(c.id)
+		sys, err := open(Process{ID: c.id})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestSignal(t *testing.T) {
 		if status := c.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
 			t.Errorf("%s: %v", name, c.ProcessState)
 		}
-		if _, err := open(c.id); !errors.Is(err, ErrGone) {
+		if _, err := open(Process{ID: c.id}); !errors.Is(err, ErrGone) {
 			t.Errorf("%s: open: error %v", name, err)
 		}
 		if err := h.Close(); err != nil {
@@ -152,7 +152,11 @@ func TestRecycledPID(t *testing.T) {
 	for name, open := range handles {
 		t.Run(name, func(t *testing.T) {
 			before := start(t, "idle")
-			sys, err := open(before.id)
+			row, err := Brief(before.Process.Pid)
+			if err != nil || row.ID != before.id || !row.unchanged() {
+				t.Fatalf("%+v, error %v", row, err)
+			}
+			sys, err := open(row)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,8 +178,16 @@ func TestRecycledPID(t *testing.T) {
 			if err := h.Wait(t.Context()); err != nil {
 				t.Errorf("wait: %v", err)
 			}
-			if _, err := open(before.id); !errors.Is(err, ErrGone) {
-				t.Errorf("open: error %v", err)
+			for _, p := range []Process{row, {ID: before.id}} {
+				if _, err := open(p); !errors.Is(err, ErrGone) {
+					t.Errorf("open: error %v", err)
+				}
+			}
+			if row.unchanged() {
+				t.Error("the directory of the later process is taken for that of the one before")
+			}
+			if rows := Details([]Process{row}); rows[0].Args != nil {
+				t.Errorf("the arguments of the later process are taken for those of the one before: %q", rows[0].Args)
 			}
 			sysWatch, err := watches[name]()
 			if err != nil {
@@ -411,7 +423,7 @@ func TestNoPidfds(t *testing.T) {
 
 // handles and watches are the two ways to hold on to processes.
 var (
-	handles = map[string]func(ID) (handle, error){"pidfd": openPidfdHandle, "polled": openPolled}
+	handles = map[string]func(Process) (handle, error){"pidfd": openPidfdHandle, "polled": openPolled}
 	watches = map[string]func() (watch, error){
 		"pidfd":  newPidfdWatch,
 		"polled": func() (watch, error) { return &polledWatch{}, nil },

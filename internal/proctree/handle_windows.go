@@ -73,8 +73,8 @@ func eventDriven() bool { return true }
 
 type processHandle struct{ windows.Handle }
 
-func openHandle(id ID) (handle, error) {
-	h, err := openProcess(id, windows.SYNCHRONIZE|windows.PROCESS_TERMINATE)
+func openHandle(p Process) (handle, error) {
+	h, err := openProcess(p.ID, windows.SYNCHRONIZE|windows.PROCESS_TERMINATE)
 	if err != nil {
 		return nil, err
 	}

@@ -159,73 +159,113 @@ func numbersIn(fd int) ([]int, error) {
 	}
 }
 
-// table returns the rows of those of pids that exist and may be seen. The time goes
-// into system calls: two threads take half of it, and do not burden the program.
-func (proc *procfs) table(pids []int, row func(*procfs, int) (Process, error)) ([]Process, error) {
-	const few = 32 // are not worth it
-	if len(pids) <= few {
-		return proc.rows(pids, row)
+// share calls f for each number below n. The time goes into system calls: for many,
+// two threads take half of it, and do not burden the program. A process of Corral's
+// own has no thread to spare.
+func (proc *procfs) share(n int, f func(proc *procfs, i int)) {
+	const few, atATime = 32, 16
+	var next atomic.Int64
+	work := func(proc *procfs) {
+		for {
+			end := int(next.Add(atATime))
+			for i := end - atATime; i < min(n, end); i++ {
+				f(proc, i)
+			}
+			if end >= n {
+				return
+			}
+		}
 	}
-	half := len(pids) / 2
-	var second []Process
-	var secondErr error
-	var wg sync.WaitGroup
-	wg.Go(func() { second, secondErr = proc.clone().rows(pids[half:], row) })
-	first, err := proc.rows(pids[:half], row)
-	wg.Wait()
-	return append(first, second...), errors.Join(err, secondErr)
+	if n > few && !proc.kept {
+		var second sync.WaitGroup
+		defer second.Wait()
+		second.Go(func() { work(proc.clone()) })
+	}
+	work(proc)
 }
 
-func (proc *procfs) rows(pids []int, row func(*procfs, int) (Process, error)) ([]Process, error) {
-	table := make([]Process, 0, len(pids))
-	for _, pid := range pids {
-		p, err := row(proc, pid)
+// table returns the rows of those of pids that exist and may be seen.
+func (proc *procfs) table(pids []int, row func(*procfs, int) (Process, error)) ([]Process, error) {
+	rows, errs := make([]Process, len(pids)), make([]error, len(pids))
+	proc.share(len(pids), func(proc *procfs, i int) { rows[i], errs[i] = row(proc, pids[i]) })
+	seen := rows[:0]
+	for i, err := range errs {
 		switch {
 		case err == nil:
-			table = append(table, p)
+			seen = append(seen, rows[i])
 		case !errors.Is(err, ErrGone) && !errors.Is(err, os.ErrPermission): // hidepid=1
 			return nil, err
 		}
 	}
-	return table, nil
+	return seen, nil
 }
 
 // row returns the row of pid with all fields.
 func (proc *procfs) row(pid int) (Process, error) {
-	p, err := proc.owned(pid)
-	if err != nil {
-		return p, err
-	}
-	args, err := proc.read(pid, "cmdline")
-	if err != nil && !errors.Is(err, os.ErrPermission) {
-		return p, err
-	}
-	p.Args = parseCmdline(args)
-	if len(args) == mostRead {
-		p.Args[len(p.Args)-1] += "…"
-	}
-	return p, nil
-}
-
-// owned returns the row of pid without Args.
-func (proc *procfs) owned(pid int) (Process, error) {
 	p, err := proc.stat(pid)
 	if err != nil {
 		return p, err
 	}
-	// The directory belongs to the effective user, also if the process is not
-	// dumpable, unlike the files in it: task_dump_owner in Linux's fs/proc/base.c.
-	// It takes a quarter of the time of reading status.
-	var owner unix.Stat_t
-	path := strconv.Itoa(pid)
-	if err := unix.Fstatat(proc.fd, path, &owner, 0); err != nil {
-		return p, procError("stat", path, err)
-	}
-	p.User = strconv.FormatUint(uint64(owner.Uid), 10)
-	return p, nil
+	p.Args, err = proc.args(pid)
+	return p, err
 }
 
+// args returns the arguments of pid: none if they may not be read.
+func (proc *procfs) args(pid int) ([]string, error) {
+	b, err := proc.read(pid, "cmdline")
+	if errors.Is(err, os.ErrPermission) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	args := parseCmdline(b)
+	if len(b) == mostRead {
+		args[len(args)-1] += "…"
+	}
+	return args, nil
+}
+
+// dir returns the number of pid's directory and its owner, or 0.
+//
+// As long as the number is the same, so is the process: the kernel makes an inode
+// for one process, and finds it again only for that one (pid_revalidate in its
+// fs/proc/base.c). For a later process with the PID it makes another, with the next
+// of four billion numbers. It may also make a new one for the same process, if it
+// has been short of memory; then only the start time tells.
+//
+// The directory belongs to the effective user, also if the process is not dumpable,
+// unlike the files in it: task_dump_owner in the same file. It takes a tenth of the
+// time of reading status.
+func (proc *procfs) dir(pid int) (number uint64, owner uint32) {
+	var st unix.Stat_t
+	if unix.Fstatat(proc.fd, strconv.Itoa(pid), &st, 0) != nil {
+		return 0, 0
+	}
+	return uint64(st.Ino), st.Uid
+}
+
+// still reports whether p's directory alone says that its PID is its own.
+func (proc *procfs) still(p Process) bool {
+	number, _ := proc.dir(p.PID)
+	return p.dir != 0 && number == p.dir
+}
+
+// unchanged is still for a single process: it takes one system call and opens
+// nothing.
+func (p Process) unchanged() bool {
+	at, path := int(procKept.Load())-1, strconv.Itoa(p.PID)
+	if at < 0 {
+		at, path = unix.AT_FDCWD, "/proc/"+path
+	}
+	var st unix.Stat_t
+	return p.dir != 0 && unix.Fstatat(at, path, &st, 0) == nil &&
+		uint64(st.Ino) == p.dir && uint64(st.Dev) == procDevice.Load()
+}
+
+// stat returns the row of pid without Args.
 func (proc *procfs) stat(pid int) (Process, error) {
+	number, owner := proc.dir(pid) // first: so the number is that of the row's process, or of none any more
 	b, err := proc.read(pid, "stat")
 	if err != nil {
 		return Process{}, err
@@ -233,6 +273,10 @@ func (proc *procfs) stat(pid int) (Process, error) {
 	p, err := parseOwnStat(pid, b)
 	if err != nil {
 		return p, fmt.Errorf("process %d: %w", pid, err)
+	}
+	p.dir = number
+	if number != 0 {
+		p.User = strconv.FormatUint(uint64(owner), 10)
 	}
 	p.RSS *= proc.page
 	p.Started = proc.boot.Add(time.Duration(p.Start) * (time.Second / userHZ))

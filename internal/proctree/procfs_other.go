@@ -17,6 +17,12 @@ func details(rows []Process) {
 // BelowMainThread is Below: no thread of a process has children of its own.
 func BelowMainThread(pid int, _ ...int) ([]Process, error) { return Below(pid) }
 
+// Births returns 0: there is no such number here.
+func Births() int { return 0 }
+
+// MoreBelowMainThread is Below: see the one on Linux.
+func MoreBelowMainThread(pid int, _ []Process) ([]Process, error) { return Below(pid) }
+
 func keepOpen() error { return nil }
 
 func usable() error {

@@ -58,6 +58,10 @@ type Process struct {
 	Args    []string
 	Started time.Time
 	RSS     int64 // resident memory in bytes; 0 where unknown
+
+	// dir is the number of the process's directory on Linux, 0 where there is none.
+	// See procfs.dir.
+	dir uint64
 }
 
 // Alive reports whether any thread of p still runs. A thread-group leader in

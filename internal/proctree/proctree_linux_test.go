@@ -99,7 +99,7 @@ func signalParent() {
 		panic(err)
 	}
 	for _, open := range handles {
-		h, err := open(id)
+		h, err := open(Process{ID: id})
 		if err != nil {
 			panic(err)
 		}

@@ -1,6 +1,7 @@
 package proctree
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"slices"
@@ -38,13 +39,20 @@ func whole(row func(*procfs, int) (Process, error)) ([]Process, error) {
 // Select returns the rows of the given PIDs, which must not be those of threads,
 // without User and Args (see Details). Of a process that the system hides from the
 // caller (hidepid) the PID alone is known.
-func Select(pids []int) ([]Process, error) {
+//
+// The rows of known, which are sorted by PID, are taken over where the processes
+// still have their PIDs. So what can change in them may be out of date.
+func Select(pids []int, known ...Process) ([]Process, error) {
 	proc, err := openProc()
 	if err != nil {
 		return nil, err
 	}
 	defer proc.close()
 	rows, err := proc.table(pids, func(proc *procfs, pid int) (Process, error) {
+		at, is := slices.BinarySearchFunc(known, pid, func(p Process, pid int) int { return cmp.Compare(p.PID, pid) })
+		if is && proc.still(known[at]) {
+			return known[at], nil
+		}
 		p, err := proc.stat(pid)
 		if errors.Is(err, os.ErrPermission) {
 			return Process{ID: ID{PID: pid}, State: Unknown}, nil
@@ -72,18 +80,19 @@ func details(rows []Process) {
 		return
 	}
 	defer proc.close()
-	proc.table(lacking, func(proc *procfs, i int) (Process, error) {
-		p := &rows[i]
-		if now, err := proc.row(p.PID); err == nil && now.ID == p.ID {
+	proc.share(len(lacking), func(proc *procfs, i int) {
+		p := &rows[lacking[i]]
+		if args, err := proc.args(p.PID); err == nil && proc.still(*p) {
+			p.Args = args
+		} else if now, err := proc.row(p.PID); err == nil && now.ID == p.ID {
 			p.User, p.Args, p.RSS = now.User, now.Args, now.RSS
 		}
-		return *p, nil
 	})
 }
 
 func lookup(pid int) (Process, error) { return lookUp(pid, (*procfs).row) }
 
-func brief(pid int) (Process, error) { return lookUp(pid, (*procfs).owned) }
+func brief(pid int) (Process, error) { return lookUp(pid, (*procfs).stat) }
 
 func lookUp(pid int, row func(*procfs, int) (Process, error)) (Process, error) {
 	proc, err := openProc()

@@ -76,7 +76,7 @@ func TestThreadIsNoProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, open := range handles {
-			if _, err := open(p.ID); !errors.Is(err, ErrGone) {
+			if _, err := open(p); !errors.Is(err, ErrGone) {
 				t.Errorf("%s: thread %d: error %v", name, tid, err)
 			}
 		}

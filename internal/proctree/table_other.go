@@ -19,7 +19,7 @@ func identify(pid int) (ID, error)           { return ID{}, errors.ErrUnsupporte
 func group(pgid int) ([]Process, error)      { return nil, errors.ErrUnsupported }
 func descendants(pid int) ([]Process, error) { return nil, errors.ErrUnsupported }
 func childPIDs(pid int) ([]int, error)       { return nil, errors.ErrUnsupported }
-func openHandle(id ID) (handle, error)       { return nil, errors.ErrUnsupported }
+func openHandle(p Process) (handle, error)   { return nil, errors.ErrUnsupported }
 func newWatch() (watch, error)               { return nil, errors.ErrUnsupported }
 func exhausted(err error) bool               { return false }
 func eventDriven() bool                      { return true }

@@ -78,7 +78,7 @@ func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
 	const looks, long = 20, 300 * time.Millisecond
 	result := os.ErrProcessDone
 	reached, err := Each(look, looks, long, func(p proctree.Process) error {
-		err := SignalProcess(p.ID, sigs...)
+		err := SignalRow(p, sigs...)
 		if err == nil || errors.Is(err, proctree.ErrGone) {
 			return err
 		}
@@ -91,13 +91,39 @@ func Signal(look func() ([]proctree.Process, error), sigs ...os.Signal) error {
 	return result
 }
 
+// SignalFrom is Signal for members that are born as such. If seen is not empty, a
+// look has been taken before, which has returned it, and births is what
+// proctree.Births returned before that look. The next looks need only return others
+// than those known, and are not taken if nobody has been born.
+func SignalFrom(seen []proctree.Process, births int, look func(known []proctree.Process) ([]proctree.Process, error), sigs ...os.Signal) error {
+	first, known := len(seen) > 0, seen
+	return Signal(func() (rows []proctree.Process, err error) {
+		if first {
+			first = false
+			return seen, nil
+		}
+		now := proctree.Births()
+		if len(known) > 0 && births != 0 && now == births {
+			return known, nil
+		}
+		births = now
+		known, err = look(known)
+		return known, err
+	}, sigs...)
+}
+
 // SignalProcess sends the signals to the process, unless its PID is another's by
 // now.
 func SignalProcess(id proctree.ID, sigs ...os.Signal) error {
-	if err := CheckID(id.PID); err != nil {
+	return SignalRow(proctree.Process{ID: id}, sigs...)
+}
+
+// SignalRow is SignalProcess for the process whose row p is: see proctree.OpenRow.
+func SignalRow(p proctree.Process, sigs ...os.Signal) error {
+	if err := CheckID(p.PID); err != nil {
 		return err
 	}
-	h, err := proctree.Open(id)
+	h, err := proctree.OpenRow(p)
 	if err != nil {
 		return err
 	}

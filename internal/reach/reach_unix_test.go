@@ -164,3 +164,47 @@ func TestEach(t *testing.T) {
 		})
 	}
 }
+
+// TestSignalFrom: it starts with those seen, and looks for others unless nobody has
+// been born.
+func TestSignalFrom(t *testing.T) {
+	const none = syscall.Signal(0)
+	self, err := proctree.Brief(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := []proctree.Process{self}
+	looks := 0
+	look := func(known []proctree.Process) ([]proctree.Process, error) {
+		looks++
+		return seen, nil
+	}
+	if err := SignalFrom(seen, 0, look, none); err != nil || looks != 1 {
+		t.Errorf("%d looks, error %v; want one for others", looks, err)
+	}
+	if looks = 0; SignalFrom(nil, 0, look, none) != nil || looks < 1 {
+		t.Errorf("%d looks, want one at least", looks)
+	}
+	births := proctree.Births()
+	if births == 0 {
+		t.Skip("SKIPPED: this system does not tell whether anybody has been born")
+	}
+	if err := exec.Command("true").Run(); err != nil {
+		t.Fatal(err)
+	}
+	if proctree.Births() == births {
+		t.Errorf("a process has been born, and the number is still %d", births)
+	}
+	if looks = 0; SignalFrom(seen, births, look, none) != nil || looks == 0 {
+		t.Error("no look, though somebody has been born")
+	}
+	for range 1000 { // others may be born at any time
+		if looks = 0; SignalFrom(seen, proctree.Births(), look, none) != nil {
+			t.Fatal("not signalled")
+		}
+		if looks == 0 {
+			return
+		}
+	}
+	t.Error("always a look, though nobody is born")
+}

@@ -80,8 +80,15 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 	return false
 }
 
+// nameAge is how old the name of a member may be that has executed something else
+// since. To read them all once more takes long, as they are in the members' memory.
+const nameAge = 100 * time.Millisecond
+
 // recordNames records the command lines of the members.
 func (s *Stopper) recordNames(rows []proctree.Process, enough <-chan time.Time) {
+	rows = slices.DeleteFunc(rows, func(p proctree.Process) bool {
+		return p.Args == nil && time.Since(s.named[p.ID]) < nameAge
+	})
 	for fresh := len(rows) == 0; !fresh; {
 		if fresh = s.naming == nil; fresh {
 			s.naming = detailing(rows)
@@ -121,14 +128,18 @@ func WithDetails(rows []proctree.Process) []proctree.Process {
 
 // rename updates the command lines of leftovers, and notes which are helpers.
 func (s *Stopper) rename(rows []proctree.Process) {
+	commands, now := make(map[proctree.ID][]string, len(rows)), time.Now()
 	for _, row := range rows {
-		for i := range s.Leftovers {
-			if l := &s.Leftovers[i]; l.ID == row.ID && len(row.Args) > 0 {
-				l.Command = row.Command() // it may have executed something else
-			}
+		if len(row.Args) > 0 {
+			commands[row.ID], s.named[row.ID] = row.Args, now
 		}
 		if helper.Is(row) {
 			s.helpers[row.ID] = true
+		}
+	}
+	for i := range s.Leftovers {
+		if args := commands[s.Leftovers[i].ID]; args != nil {
+			s.Leftovers[i].Command = args // it may have executed something else
 		}
 	}
 }
@@ -220,7 +231,7 @@ func (s *Stopper) setFate(l *Leftover, fate string, signal string) {
 // there to ask about.
 func (s *Stopper) askPermission() {
 	for _, l := range s.Leftovers {
-		if l.Fate == "" && errors.Is(maySignal(l.ID), os.ErrPermission) {
+		if l.Fate == "" && mayBeDenied(l.PID) && errors.Is(maySignal(l.ID), os.ErrPermission) {
 			s.beyond[l.ID] = true
 		}
 	}

@@ -200,3 +200,28 @@ func (c *renaming) Members() ([]proctree.Process, error) {
 	}
 	return rows, err
 }
+
+// TestNameAge: whose name has just been read is not read once more.
+func TestNameAge(t *testing.T) {
+	self, err := proctree.Brief(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	self.Args = nil
+	s := New(newFake(), nil, leaderPID, slog.New(slog.DiscardHandler))
+	s.Leftovers = []Leftover{{ID: self.ID}}
+	l, enough := &s.Leftovers[0], make(chan time.Time)
+	name := func() { s.recordNames([]proctree.Process{self}, enough) }
+	if name(); !slices.Equal(l.Command, os.Args) {
+		t.Errorf("%q, want %q", l.Command, os.Args)
+	}
+	l.Command = []string{"as it was"}
+	s.named[self.ID] = time.Now().Add(time.Hour) // however slow the machine is
+	if name(); !slices.Equal(l.Command, []string{"as it was"}) {
+		t.Errorf("read again: %q", l.Command)
+	}
+	s.named[self.ID] = time.Now().Add(-nameAge)
+	if name(); !slices.Equal(l.Command, os.Args) {
+		t.Errorf("an old name: %q, want %q", l.Command, os.Args)
+	}
+}

@@ -70,6 +70,7 @@ type Stopper struct {
 	naming  <-chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool      // among the leftovers
 	beyond  map[proctree.ID]bool      // likewise, those that may not be killed
+	named   map[proctree.ID]time.Time // when their command lines were recorded
 
 	Done        chan struct{} // closed when what follows is final
 	Leftovers   []Leftover
@@ -83,7 +84,8 @@ type Stopper struct {
 // New returns a stop of the run by the plan. The caller runs it once.
 func New(cont Members, plan Plan, leader int, log *slog.Logger) *Stopper {
 	return &Stopper{
-		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log, helpers: make(map[proctree.ID]bool), beyond: make(map[proctree.ID]bool),
+		cont: cont, plan: plan, leader: leader, why: whyAlive, log: log,
+		helpers: make(map[proctree.ID]bool), beyond: make(map[proctree.ID]bool), named: make(map[proctree.ID]time.Time),
 		forced: make(chan struct{}), Done: make(chan struct{}),
 	}
 }

@@ -10,6 +10,8 @@ var resume os.Signal // nothing is ever stopped here
 // noSignal only asks whether a signal could be sent.
 var noSignal os.Signal = syscall.Signal(0)
 
+func mayBeDenied(int) bool { return true } // only maySignal tells
+
 // Names are those of the signals that have a meaning in a stop plan here: see
 // corral.StopStep, and what package hold/job makes of them.
 var Names = map[syscall.Signal]string{

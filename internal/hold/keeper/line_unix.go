@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -211,7 +210,7 @@ func (k *containment) killRemaining() {
 				err = nil
 			}
 		}
-		return append(rows, live(append(k.lastSeen(), k.id))...), err
+		return append(rows, k.remaining()...), err
 	}
 	reach.Signal(look, os.Kill)
 	// Whoever adopts the leader when the keeper is gone reaps it. Then its PID may
@@ -228,6 +227,16 @@ func (k *containment) killRemaining() {
 		close(k.emptied)
 	}
 	k.leaderGone()
+}
+
+// remaining returns those of the members last seen that are alive, and the leader if
+// it is.
+func (k *containment) remaining() []proctree.Process {
+	ids := []proctree.ID{k.id}
+	for _, p := range k.lastSeen() {
+		ids = append(ids, p.ID)
+	}
+	return live(ids)
 }
 
 // live returns those of the processes that are alive.
@@ -250,10 +259,10 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // lastSeen returns the members last seen.
-func (k *containment) lastSeen() []proctree.ID {
+func (k *containment) lastSeen() []proctree.Process {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Clone(k.lastMembers)
+	return k.lastMembers
 }
 
 // ask asks the keeper for the members. It returns none if the keeper is gone.

@@ -13,4 +13,4 @@ const escapes = "a process whose parent was started and ended between two looks 
 func dieWithKeeper(*syscall.SysProcAttr) {}
 
 // adopted returns the members, which only the keeper knows.
-func (k *containment) adopted() ([]proctree.Process, error) { return k.ask() }
+func (k *containment) adopted([]proctree.Process) ([]proctree.Process, error) { return k.ask() }

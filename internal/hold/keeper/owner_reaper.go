@@ -20,7 +20,8 @@ func dieWithKeeper(attr *syscall.SysProcAttr) {
 	}
 }
 
-// adopted returns the members that the keeper has.
-func (k *containment) adopted() ([]proctree.Process, error) {
-	return proctree.BelowMainThread(k.proc.Pid)
+// adopted returns the members that the keeper has: see MoreBelowMainThread about
+// those known.
+func (k *containment) adopted(known []proctree.Process) ([]proctree.Process, error) {
+	return proctree.MoreBelowMainThread(k.proc.Pid, known)
 }

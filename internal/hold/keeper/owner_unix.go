@@ -53,8 +53,9 @@ type containment struct {
 	phase       phase
 	lost        bool // somebody has killed the keeper
 	end         *wire.Event
-	freed       bool          // the leader's PID is free, or another process's
-	lastMembers []proctree.ID // as last seen
+	freed       bool               // the leader's PID is free, or another process's
+	lastMembers []proctree.Process // as last seen
+	births      int                // before that: see proctree.Births
 }
 
 // phase is how far owner and keeper have come. It only grows.
@@ -151,23 +152,28 @@ func (k *containment) Exited(ctx context.Context) (pinned bool, err error) {
 }
 
 // look returns the live members, without the keeper.
-func (k *containment) look() ([]proctree.Process, error) {
+func (k *containment) look() ([]proctree.Process, error) { return k.lookAgain(nil) }
+
+// lookAgain is look for one who wants to see others than those known, of whom it does
+// not say whether they have ended.
+func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, error) {
 	if isClosed(k.emptied) {
 		return nil, nil
 	}
-	rows, err := k.adopted()
+	births := proctree.Births()
+	rows, err := k.adopted(known)
 	if err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.lost {
-		// Those that the keeper had adopted are not seen any more.
-		return append(rows, live(append(k.lastMembers, k.id))...), nil
+	lost := k.lost
+	if !lost {
+		k.lastMembers, k.births = slices.Clone(rows), births
 	}
-	k.lastMembers = k.lastMembers[:0]
-	for _, row := range rows {
-		k.lastMembers = append(k.lastMembers, row.ID)
+	k.mu.Unlock()
+	if lost {
+		// Those that the keeper had adopted are not seen any more.
+		rows = append(rows, k.remaining()...)
 	}
 	return rows, nil
 }
@@ -190,7 +196,10 @@ func (k *containment) Facts() hold.Facts {
 // Signal has the keeper send the signals where the owner cannot list the members,
 // most likely for want of descriptors. Then nobody knows whom they reach.
 func (k *containment) Signal(sigs ...os.Signal) error {
-	err := reach.Signal(k.look, sigs...)
+	k.mu.Lock()
+	seen, births := k.lastMembers, k.births
+	k.mu.Unlock()
+	err := reach.SignalFrom(seen, births, k.lookAgain, sigs...)
 	if err == nil || errors.Is(err, os.ErrProcessDone) || errors.Is(err, os.ErrPermission) {
 		return err
 	}

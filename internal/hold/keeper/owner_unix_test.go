@@ -39,7 +39,7 @@ func TestAsk(t *testing.T) {
 	}
 	k.mu.Lock()
 	for _, m := range members {
-		k.lastMembers = append(k.lastMembers, m.ID) // so that they are killed with the keeper
+		k.lastMembers = append(k.lastMembers, m) // so that they are killed with the keeper
 	}
 	k.mu.Unlock()
 	if err := k.proc.Kill(); err != nil {

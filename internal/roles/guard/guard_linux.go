@@ -162,7 +162,7 @@ func (r *doomed) advance(now time.Time) (over bool) {
 		return true
 	}
 	if r.killed && dir != nil {
-		dir.Kill() // once more
+		dir.KillRest()
 	}
 	for !now.Before(r.due) {
 		switch {
