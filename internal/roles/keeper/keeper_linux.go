@@ -27,7 +27,9 @@ type keeper struct {
 	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
 	killed         map[proctree.ID]bool
-	generations    int // of children that have been killed
+	looked         time.Time     // when a look further down was taken, or the killing began
+	most           int           // children at a time since then
+	busy           time.Duration // how long the last sweep has taken
 	hurried        bool
 
 	children proctree.MainThreadChildren
@@ -92,6 +94,7 @@ func (k *keeper) serve(spec *wire.Spec) {
 	}
 	if !k.mayLeave(k.init) {
 		stop.NewQuiet(ownRun{k}, spec.Plan, k.leader.PID).Run()
+		k.bury()
 	}
 	k.end()
 }
@@ -123,9 +126,13 @@ func (k *keeper) wait(limit time.Duration) {
 	if limit >= 0 && (pause < 0 || limit < pause) {
 		pause = limit
 	}
+	if k.empty {
+		k.bury() // those that sweep has left
+	}
 	switch happened := k.await(pause); {
 	case happened:
 		k.quiet = 0
+		k.rest()
 	case !k.more:
 		k.quiet, k.stalled = pause, k.killing && pause >= 16*shortest
 	}
@@ -134,6 +141,20 @@ func (k *keeper) wait(limit time.Duration) {
 		unix.Close(int(k.fds[fdLeader].Fd))
 		k.fds[fdLeader].Fd = -1
 	}
+}
+
+// rest waits a moment, after one child that has been killed has ended, for others to
+// end: a sweep goes through all of them, and the end of each would be a reason for
+// one. So sweeps take a fifth of the time at most.
+func (k *keeper) rest() {
+	const short, longest = 20 * time.Microsecond, 5 * time.Millisecond
+	if !k.killing || k.empty || k.more || k.busy < short {
+		return
+	}
+	pause := unix.NsecToTimespec(int64(min(4*k.busy, longest)))
+	var blocked unix.Sigset_t
+	blocked.Val[0] = 1 << (unix.SIGCHLD - 1)
+	unix.Ppoll(nil, &pause, &blocked)
 }
 
 // await waits for something to happen, without a bound if limit is negative, and
@@ -205,7 +226,13 @@ func (k *keeper) orphaned() {
 // ownRun is the run as a stop.Stopper in the keeper sees it.
 type ownRun struct{ k *keeper }
 
-func (b ownRun) Signal(sigs ...os.Signal) error       { return reach.Signal(b.k.members, sigs...) }
+func (b ownRun) Signal(sigs ...os.Signal) error {
+	return reach.SignalFrom(nil, 0, func(known []proctree.Process) ([]proctree.Process, error) {
+		b.k.bury()
+		return proctree.MoreBelowMainThread(os.Getpid(), known)
+	}, sigs...)
+}
+
 func (b ownRun) Members() ([]proctree.Process, error) { return b.k.members() }
 
 func (b ownRun) Kill() error {
@@ -235,12 +262,14 @@ const passesAtATime = 8
 // A process that forks and ends all the time is gone before its identity has been
 // looked up. Children of this process need no such look: they keep their PIDs until
 // this process reaps them. So sweep kills its children, then those that it adopts
-// from them, which is mostly all it takes. Only if these do not end, or more and
-// more come, it looks further down.
+// from them, which is mostly all it takes. Only if these do not end, or that takes
+// long, it looks further down.
 func (k *keeper) sweep() int {
 	if k.killing && k.init {
 		k.killNamespace()
 	}
+	began := time.Now()
+	k.busy = 0
 	for range passesAtATime {
 		// This is the test for empty. Asked for anything but an end, the kernel
 		// says ECHILD if no child is left but zombies (wait_consider_task in its
@@ -253,41 +282,23 @@ func (k *keeper) sweep() int {
 		if err != nil {
 			return 1 // as far as is known
 		}
-		left, fresh, reaped := 0, false, false
-		for _, pid := range slices.Backward(pids) { // the latest are most likely alive
-			switch {
-			case pid == k.leader.PID && k.ended != nil:
-				delete(k.killedChildren, pid) // the PID may become another process's
-				continue
-			case k.killing && pid > 1 && !k.killedChildren[pid]:
-				unix.Kill(pid, unix.SIGKILL) // if it is not ours to kill, so be it
-				k.killedChildren[pid], fresh = true, true
-			}
-			left++
-		}
-		if left == 0 {
+		left := k.killChildren(pids)
+		switch {
+		case left == 0:
 			return 1 // the kernel has said that somebody is left
-		}
-		for _, pid := range pids {
-			if pid != k.leader.PID && k.reap(pid) {
-				reaped = true
-			}
-		}
-		if fresh {
-			k.generations++
-		}
-		if reaped {
-			continue // its children are this process's by now, and are not in the list
-		}
-		const few = 3 // generations of a tree, adopted one after the other
-		if !k.killing || !k.stalled && k.generations <= few {
+		case k.reapThese(pids):
+			continue // their children are this process's by now, and are not in the list
+		case !k.killing || !k.stalled && !k.late(left):
+			k.busy = time.Since(began)
 			return left
 		}
 		k.stalled = false
-		rows, err := k.members()
+		k.bury()
+		rows, err := proctree.WalkMainThread(os.Getpid())
 		if err != nil {
 			return 1
 		}
+		k.looked, k.most = time.Now(), 0
 		// A look through /proc may come up empty while members fork and end. The
 		// kernel has said that somebody is left.
 		if !k.killAll(rows) {
@@ -297,6 +308,50 @@ func (k *keeper) sweep() int {
 	k.hurry()
 	k.more = true
 	return 1
+}
+
+// killChildren kills those of the children that have not been killed yet, if
+// k.killing. It returns how many there are, apart from an ended leader.
+func (k *keeper) killChildren(pids []int) (left int) {
+	for _, pid := range slices.Backward(pids) { // the latest are most likely alive
+		switch {
+		case pid == k.leader.PID && k.ended != nil:
+			delete(k.killedChildren, pid) // the PID may become another process's
+			continue
+		case k.killing && pid > 1 && !k.killedChildren[pid]:
+			unix.Kill(pid, unix.SIGKILL) // if it is not ours to kill, so be it
+			k.killedChildren[pid] = true
+		}
+		left++
+	}
+	return left
+}
+
+// reapThese reaps those of the children that have ended, except the leader, and
+// reports whether there were any. While it kills, that can wait: it takes as long as
+// to kill them, and they are in nobody's way as long as they are not too many.
+func (k *keeper) reapThese(pids []int) (reaped bool) {
+	const many = 1000
+	if k.killing && len(pids) <= many {
+		return false
+	}
+	for _, pid := range pids {
+		if pid != k.leader.PID && k.reap(pid) {
+			reaped = true
+		}
+	}
+	return reaped
+}
+
+// late reports whether the killing takes longer than it should have, by the number
+// of children.
+func (k *keeper) late(children int) bool {
+	const patience, each = 100 * time.Millisecond, 50 * time.Microsecond
+	if k.looked.IsZero() {
+		k.looked = time.Now()
+	}
+	k.most = max(k.most, children)
+	return time.Since(k.looked) > patience+time.Duration(k.most)*each
 }
 
 // hurry gives this process priority, if it may (CAP_SYS_NICE), over members that it
@@ -318,6 +373,7 @@ func (k *keeper) lastKill() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ownRun{k}.AwaitEmpty(ctx)
+	k.bury()
 }
 
 // bury reaps the children that have ended, except the leader: so looks need not
