@@ -348,20 +348,23 @@ func (d *Dir) KillRest() error {
 	return nil
 }
 
-// killAgain returns a function that calls killRest if Kill has been called, and
-// there are as many members as when the function was called before: those that have
-// been killed go away one by one, and need nothing more.
+// killAgain returns a function that calls killRest if Kill has been called, and the
+// members have not become fewer for as long as so many take: those that have been
+// killed go away one by one, and need nothing more.
 func (d *Dir) killAgain() func() {
-	before := math.MaxInt
+	const each = 20 * time.Microsecond
+	before, since := math.MaxInt, time.Now()
 	return func() {
 		if !d.killed.Load() {
 			return
 		}
 		left, err := d.leaders()
-		if err != nil || len(left) >= before {
+		switch {
+		case err == nil && len(left) < before:
+			before, since = len(left), time.Now()
+		case err != nil || time.Since(since) > time.Duration(len(left))*each:
 			d.killRest()
 		}
-		before = len(left)
 	}
 }
 
