@@ -25,6 +25,8 @@ func distrusted() error {
 	return mixedIDs()
 }
 
+var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, so a helper would not trust this process: make them equal first")
+
 // mixedIDs returns an error if this process can change between ids.
 func mixedIDs() error {
 	if os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() {

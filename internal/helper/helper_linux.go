@@ -1,13 +1,11 @@
 package helper
 
 import (
-	"errors"
-	"fmt"
 	"iter"
-	"os"
-	"strconv"
 	"time"
 	"unsafe"
+
+	"github.com/corral-run/corral/internal/trust"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,102 +16,16 @@ func setName(role string) {
 	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
 }
 
-// distrusted returns why the kernel, or whoever looks at the ids, would not trust
-// this process with what its parent hands to it: it may have rights that the parent
-// does not have.
-func distrusted() error {
-	const atSecure = 23 // AT_SECURE, getauxval(3): set-user-ID, set-group-ID, file capabilities, a security module
-	values, _ := unix.Auxv()
-	for _, v := range values {
-		if v[0] == atSecure && v[1] != 0 {
-			return errors.New("the program has been started with rights that its parent does not have (AT_SECURE)")
-		}
-	}
-	return mixedIDs()
-}
+func distrusted() error { return trust.Process() }
 
-// mixedIDs returns an error if this process can change between ids.
-func mixedIDs() error {
-	ruid, euid, suid := unix.Getresuid()
-	rgid, egid, sgid := unix.Getresgid()
-	if ruid != euid || ruid != suid || rgid != egid || rgid != sgid {
-		return errMixedIDs
-	}
-	return nil
-}
+func mixedIDs() error { return trust.IDs() }
 
-// Owner is the owner as its helper sees it. The end of the line says that it is
-// gone. But another process may have a copy of the owner's end: one that the owner
-// has forked and that has not executed anything yet, or one that has taken it. So
-// the helper also watches the process.
-type Owner struct {
-	PID   int // 0 if it is outside the helper's PID namespace
-	PidFD int // a pidfd, -1 if there is none
-}
+// Owner is the owner as its helper sees it.
+type Owner struct{ trust.Owner }
 
-// Gone reports whether the owner has certainly ended: a child has another parent
-// then. It needs no descriptor.
-func (o Owner) Gone() bool { return os.Getppid() != o.PID }
-
-// verifyOwner returns the owner: the process at the other end of the line. It must
-// have the same ids, this process must be its child, or have been until the owner
-// ended, and it must run the same program, unless it has named this one by
-// HelperPath.
 func verifyOwner(line int, named bool) (Owner, error) {
-	o := Owner{PidFD: -1}
-	peer, err := unix.GetsockoptUcred(line, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
-		return o, os.NewSyscallError("getsockopt SO_PEERCRED", err)
-	}
-	if int(peer.Uid) != os.Geteuid() || int(peer.Gid) != os.Getegid() {
-		return o, fmt.Errorf("the owner has other ids: user %d, group %d", peer.Uid, peer.Gid)
-	}
-	o.PID = int(peer.Pid)
-	if o.PidFD, err = unix.GetsockoptInt(line, unix.SOL_SOCKET, unix.SO_PEERPIDFD); err != nil {
-		o.PidFD = -1 // Linux before 6.5
-		if o.PID > 0 {
-			if fd, err := unix.PidfdOpen(o.PID, 0); err == nil {
-				o.PidFD = fd
-			}
-		}
-	} else {
-		unix.CloseOnExec(o.PidFD)
-	}
-	if o.Gone() {
-		if !o.ended(line) {
-			return o, fmt.Errorf("its parent is process %d, not the owner, %d", os.Getppid(), o.PID)
-		}
-		return o, nil
-	}
-	if !named && o.PID > 0 && !sameProgram(o.PID) {
-		return o, fmt.Errorf("the owner, process %d, runs another program, and has not named this one by HelperPath", o.PID)
-	}
-	return o, nil
-}
-
-// ended reports whether the owner has ended, or the other end of the line is
-// closed.
-func (o Owner) ended(line int) bool {
-	if o.PidFD < 0 && o.PID > 1 && unix.Kill(o.PID, 0) == unix.ESRCH {
-		return true
-	}
-	fds := []unix.PollFd{{Fd: int32(line)}, {Fd: int32(o.PidFD), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(fds, 0)
-		if err != unix.EINTR {
-			return n > 0
-		}
-	}
-}
-
-// sameProgram reports whether the process runs the same program. It is true if
-// nobody can tell.
-func sameProgram(pid int) bool {
-	var own, theirs unix.Stat_t
-	if unix.Stat("/proc/self/exe", &own) != nil || unix.Stat("/proc/"+strconv.Itoa(pid)+"/exe", &theirs) != nil {
-		return true
-	}
-	return own.Dev == theirs.Dev && own.Ino == theirs.Ino
+	o, err := trust.VerifyOwner(line, named)
+	return Owner{o}, err
 }
 
 // protect keeps others of the same user from taking this process over: they cannot

@@ -32,7 +32,7 @@ import (
 func become(role string, main func(Owner)) {
 	owner, err := Owner{}, distrusted()
 	if err == nil {
-		owner, err = verifyOwner(0, slices.Contains(os.Args[1:], namedByOwner))
+		owner, err = verifyOwner(0, slices.Contains(os.Args[1:], NamedByOwner))
 	}
 	if err != nil {
 		// Whoever has asked for a helper does not get the program's main either.
@@ -61,10 +61,8 @@ func asked() bool {
 	return err == nil && ok
 }
 
-// namedByOwner is the last argument of a helper that is not the owner's program.
-const namedByOwner = "HelperPath"
-
-var errMixedIDs = errors.New("the real, effective and saved user or group ids differ, so a helper would not trust this process: make them equal first")
+// NamedByOwner is the last argument of a helper that is not the owner's program.
+const NamedByOwner = "HelperPath"
 
 // Program returns the program that helpers are started from, or why there is none.
 // It is helperPath if that is not empty, else the running program.
@@ -115,14 +113,11 @@ func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, ex
 	if err != nil {
 		return nil, nil, err
 	}
-	fds, err := socketpair()
+	ours, theirs, err := Line(role)
 	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
+		return nil, nil, err
 	}
-	theirs := os.NewFile(uintptr(fds[1]), role)
 	defer theirs.Close()
-	unix.SetNonblock(fds[0], true)
-	ours := os.NewFile(uintptr(fds[0]), role)
 	null, err := openNull()
 	if err != nil {
 		ours.Close()
@@ -131,10 +126,10 @@ func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, ex
 	defer null.Close()
 	argv := append([]string{role}, args...)
 	if helperPath != "" {
-		argv = append(argv, namedByOwner)
+		argv = append(argv, NamedByOwner)
 	}
 	p, err := os.StartProcess(path, argv, &os.ProcAttr{
-		Env:   environ(),
+		Env:   Environ(),
 		Files: append([]*os.File{theirs, null, null}, extra...),
 		Sys:   attr,
 	})
@@ -143,6 +138,33 @@ func Start(helperPath, role string, args []string, attr *syscall.SysProcAttr, ex
 		return nil, nil, fmt.Errorf("cannot start the helper: %w", err)
 	}
 	return p, ours, nil
+}
+
+// Line returns the two ends of a line: the owner's, which is non-blocking, and the
+// helper's.
+func Line(role string) (ours, theirs *os.File, err error) {
+	fds, err := socketpair()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	unix.SetNonblock(fds[0], true)
+	return os.NewFile(uintptr(fds[0]), role), os.NewFile(uintptr(fds[1]), role), nil
+}
+
+// Readable waits until there is something to read from a helper, but not for longer
+// than limit. It reports false only if there is nothing. It blocks a thread: to be
+// woken by the runtime's poller takes longer.
+func Readable(line *os.File, limit time.Duration) (yes bool) {
+	conn, err := line.SyscallConn()
+	if err != nil {
+		return true
+	}
+	conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(limit.Milliseconds()))
+		yes = n > 0 || err != nil && err != unix.EINTR
+	})
+	return yes
 }
 
 // openNull opens a file for standard streams that a helper does not use. Without
@@ -188,9 +210,9 @@ func PrepareRuntime() {
 // that it starts with.
 const threads = 4
 
-// environ is the owner's environment, which the dynamic linker may need, without
+// Environ is the owner's environment, which the dynamic linker may need, without
 // variables that change how Go's runtime behaves.
-func environ() []string {
+func Environ() []string {
 	runtimes := []string{"GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GORACE", "GOCOVERDIR"}
 	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
