@@ -12,6 +12,7 @@ import (
 
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // fill gives all fields below v a value that is not zero.
@@ -58,13 +59,13 @@ func TestMessages(t *testing.T) {
 			IgnoredSignals: []syscall.Signal{syscall.SIGHUP}, StartGroup: 5, LeaveSession: true, Keep: true, IsInit: true,
 			Plan: stop.Plan{{Signal: syscall.SIGINT, Wait: time.Second}, {Signal: syscall.SIGTERM, Wait: time.Minute}},
 		},
-		&Event{Kind: Started, PID: 5, Start: 1 << 62},
-		&Event{Kind: Failed, op: "fork/exec", path: "/bin/sh", errno: syscall.ENOENT, text: "no"},
-		&Event{Kind: Ended, Status: 0x8b, Rusage: used, Empty: true},
-		&Event{Kind: LeaderUsage, Rusage: used},
-		&Event{Kind: MemberList, Members: []proctree.ID{{PID: 5, Start: 6}, {PID: 7, Start: 1 << 62}}},
-		&Event{Kind: NowEmpty},
-		&Event{Kind: Pong},
+		&Event{Kind: code.Started, PID: 5, Start: 1 << 62},
+		&Event{Kind: code.Failed, op: "fork/exec", path: "/bin/sh", errno: syscall.ENOENT, text: "no"},
+		&Event{Kind: code.Ended, Status: 0x8b, Rusage: used, Empty: true},
+		&Event{Kind: code.LeaderUsage, Rusage: used},
+		&Event{Kind: code.MemberList, Members: []proctree.ID{{PID: 5, Start: 6}, {PID: 7, Start: 1 << 62}}},
+		&Event{Kind: code.NowEmpty},
+		&Event{Kind: code.Pong},
 	} {
 		b := Frame(m)
 		heard := reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)

@@ -14,8 +14,6 @@ import (
 const (
 	// HomePrefix begins the name of every owner's directory.
 	HomePrefix = "corral-"
-	// GuardReady is what the guard sends when it has all that it needs.
-	GuardReady = 'r'
 
 	// detachPlan takes the place of a plan for a run that is to outlive its owner.
 	detachPlan = "detach"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // Spec is the first message to the keeper. The number of descriptors (4 bytes) and
@@ -96,25 +97,6 @@ func attributes(c *coder, a *syscall.SysProcAttr) {
 	systemAttributes(c, a)
 }
 
-// The owner's requests, which follow the spec, are one byte each.
-const (
-	Kill = 'k' // kill the run
-	Reap = 'r' // reap the leader, which has ended: the run goes on for long
-	// Finish has the keeper reap the leader and end as it did. Others may have
-	// taken the owner's end of the line, so the keeper first kills whoever is to be
-	// stopped.
-	Finish = 'f'
-	// AskMembers asks who the members are, where only the keeper knows.
-	AskMembers = 'm'
-	// LetGo says that the owner lets go of the run, and closes the line.
-	LetGo = 'd'
-	Ping  = 'p' // asks for a Pong
-	// SignalBase plus the number of a signal has the keeper send the signal to
-	// every member: the owner may be out of descriptors. The number is less than
-	// SignalBase.
-	SignalBase = 0x80
-)
-
 // Event is what the keeper tells the owner.
 type Event struct {
 	Kind Kind
@@ -136,21 +118,11 @@ type Event struct {
 }
 
 // Kind is what an event tells.
-type Kind int
-
-const (
-	Started Kind = iota + 1
-	Failed
-	Ended
-	NowEmpty    // after Ended: no member is left
-	LeaderUsage // after Ended, where only reaping tells what the leader has used
-	MemberList  // the answer to AskMembers
-	Pong        // the answer to Ping
-)
+type Kind = code.Kind
 
 // NewFailure returns the event that says that the leader could not be started.
 func NewFailure(err error) *Event {
-	e := &Event{Kind: Failed, text: err.Error()}
+	e := &Event{Kind: code.Failed, text: err.Error()}
 	if path, ok := err.(*fs.PathError); ok && errors.As(path.Err, &e.errno) {
 		e.op, e.path = path.Op, path.Path
 	}
@@ -168,21 +140,21 @@ func (e *Event) Err() error {
 func (e *Event) fields(c *coder) {
 	integer(c, &e.Kind)
 	switch e.Kind {
-	case Started:
+	case code.Started:
 		integer(c, &e.PID)
 		integer(c, &e.Start)
-	case Failed:
+	case code.Failed:
 		c.text(&e.op)
 		c.text(&e.path)
 		integer(c, &e.errno)
 		c.text(&e.text)
-	case Ended:
+	case code.Ended:
 		integer(c, &e.Status)
 		usage(c, &e.Rusage)
 		c.flag(&e.Empty)
-	case LeaderUsage:
+	case code.LeaderUsage:
 		usage(c, &e.Rusage)
-	case MemberList:
+	case code.MemberList:
 		list(c, &e.Members, func(id *proctree.ID) {
 			integer(c, &id.PID)
 			integer(c, &id.Start)

@@ -16,6 +16,7 @@ import (
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/stop"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // inquiry is the one question at a time that asks the keeper who the members are,
@@ -64,7 +65,7 @@ func (k *containment) responds() bool {
 	default:
 	}
 	k.wake()
-	if k.say(wire.Ping) != nil {
+	if k.say(code.Ping) != nil {
 		return false
 	}
 	select {
@@ -157,11 +158,11 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	told := k.end != nil // only this goroutine writes it
 	// emptied comes first: whoever waits for the leader should find the run empty
 	// if it is.
-	if (event.Kind == wire.Ended && event.Empty || event.Kind == wire.NowEmpty && told) && !isClosed(k.emptied) {
+	if (event.Kind == code.Ended && event.Empty || event.Kind == code.NowEmpty && told) && !isClosed(k.emptied) {
 		close(k.emptied)
 	}
 	switch event.Kind {
-	case wire.Ended:
+	case code.Ended:
 		if told {
 			return true
 		}
@@ -172,21 +173,21 @@ func (k *containment) takeIn(event *wire.Event) bool {
 		k.mu.Unlock()
 		if freed {
 			osproc.MarkDone(k.leader)
-			k.say(wire.Reap)
+			k.say(code.Reap)
 		}
 		close(k.ended)
 		k.stopWatch()
-	case wire.NowEmpty:
-	case wire.LeaderUsage:
+	case code.NowEmpty:
+	case code.LeaderUsage:
 		if told {
 			k.end.Rusage = event.Rusage // nobody reads it before listen has returned
 		}
-	case wire.MemberList:
+	case code.MemberList:
 		select {
 		case k.inquiry.members <- event.Members:
 		default: // nobody waits for it any more
 		}
-	case wire.Pong:
+	case code.Pong:
 		select {
 		case k.pong <- struct{}{}:
 		default:
@@ -229,8 +230,8 @@ func (k *containment) killRemaining() {
 	k.leaderGone()
 }
 
-// remaining returns those of the members last seen that are alive, and the leader if
-// it is.
+// remaining returns those of the members last seen that are alive, and the leader
+// if it is.
 func (k *containment) remaining() []proctree.Process {
 	ids := []proctree.ID{k.id}
 	for _, p := range k.lastSeen() {
@@ -276,7 +277,7 @@ func (k *containment) ask() ([]proctree.Process, error) {
 	default:
 	}
 	k.wake()
-	k.say(wire.AskMembers) // a keeper that cannot be asked does not answer either
+	k.say(code.AskMembers) // a keeper that cannot be asked does not answer either
 	var members []proctree.ID
 	select {
 	case members = <-k.inquiry.members:

@@ -23,6 +23,7 @@ import (
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/stop"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // containment is the owner's side of a keeper.
@@ -154,8 +155,8 @@ func (k *containment) Exited(ctx context.Context) (pinned bool, err error) {
 // look returns the live members, without the keeper.
 func (k *containment) look() ([]proctree.Process, error) { return k.lookAgain(nil) }
 
-// lookAgain is look for one who wants to see others than those known, of whom it does
-// not say whether they have ended.
+// lookAgain is look for one who wants to see others than those known, of whom it
+// does not say whether they have ended.
 func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, error) {
 	if isClosed(k.emptied) {
 		return nil, nil
@@ -206,7 +207,7 @@ func (k *containment) Signal(sigs ...os.Signal) error {
 	k.wake()
 	for _, sig := range sigs {
 		number, ok := sig.(syscall.Signal)
-		if !ok || number <= 0 || number >= wire.SignalBase || k.say(wire.SignalBase+byte(number)) != nil {
+		if !ok || number <= 0 || number >= code.SignalBase || k.say(code.SignalBase+byte(number)) != nil {
 			return err
 		}
 	}
@@ -216,7 +217,7 @@ func (k *containment) Signal(sigs ...os.Signal) error {
 func (k *containment) Kill() error {
 	k.wake()
 	k.killed.Store(true)
-	if err := k.say(wire.Kill); err != nil && !isClosed(k.emptied) {
+	if err := k.say(code.Kill); err != nil && !isClosed(k.emptied) {
 		return reach.Signal(k.look, os.Kill)
 	}
 	return nil
@@ -283,7 +284,7 @@ func (k *containment) Reap() (*os.ProcessState, error) {
 
 // dismiss tells the keeper to end, and reports whether it does.
 func (k *containment) dismiss() bool {
-	k.say(wire.Finish)
+	k.say(code.Finish)
 	for pause, waited := firstRouse, time.Duration(0); waited < answerTime; pause *= 2 {
 		timer := time.NewTimer(pause)
 		select {
@@ -303,7 +304,7 @@ func (k *containment) dismiss() bool {
 // leader dies with its keeper.
 func (k *containment) LetGo() error {
 	k.wake()
-	if err := k.say(wire.LetGo); err != nil {
+	if err := k.say(code.LetGo); err != nil {
 		return fmt.Errorf("corral: cannot tell the keeper to let the run go: %w", err)
 	}
 	k.advance(letGo)

@@ -14,6 +14,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +30,7 @@ func run(owner helper.Owner) {
 	home := cgroup.FromFD(homeFD, os.Args[1])
 	home.Hold() // if that fails, it is tried again when it is needed
 	leave(home)
-	unix.Write(0, []byte{wire.GuardReady})
+	unix.Write(0, []byte{code.GuardReady})
 	var clearing sync.WaitGroup
 	clearing.Go(func() { clearAbandoned(home.Path()) })
 	owner.Await(0)

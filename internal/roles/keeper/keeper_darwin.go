@@ -9,6 +9,7 @@ import (
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/track"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,7 +56,7 @@ func (k *keeper) members() ([]proctree.Process, error) { return k.tracker.Look()
 
 func (k *keeper) observe() {
 	if status, ok := k.table.Ended(); ok {
-		k.ended = &wire.Event{Kind: wire.Ended, Status: syscall.WaitStatus(status)}
+		k.ended = &wire.Event{Kind: code.Ended, Status: syscall.WaitStatus(status)}
 	} else if k.early != nil {
 		k.ended = k.early
 	}
@@ -89,7 +90,7 @@ func (k *keeper) reapLeader() {
 		return
 	}
 	if e, err := reapLeader(k.leader.PID); err == nil {
-		k.tell(&wire.Event{Kind: wire.LeaderUsage, Rusage: e.Rusage})
+		k.tell(&wire.Event{Kind: code.LeaderUsage, Rusage: e.Rusage})
 	}
 	k.leader.PID = 0
 }
@@ -97,7 +98,7 @@ func (k *keeper) reapLeader() {
 // reapLeader waits until the leader, which has ended, can be reaped, and returns
 // how it has ended.
 func reapLeader(pid int) (*wire.Event, error) {
-	e := &wire.Event{Kind: wire.Ended}
+	e := &wire.Event{Kind: code.Ended}
 	for {
 		_, err := syscall.Wait4(pid, &e.Status, 0, &e.Rusage)
 		if err != syscall.EINTR {

@@ -15,6 +15,7 @@ import (
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/stop"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 	"golang.org/x/sys/unix"
 )
 
@@ -215,7 +216,7 @@ func (k *keeper) orphaned() {
 	var said [64]byte
 	for {
 		n, _, err := unix.Recvfrom(0, said[:], unix.MSG_DONTWAIT)
-		if k.letGo = k.letGo || n > 0 && bytes.IndexByte(said[:n], wire.LetGo) >= 0; n <= 0 && err != unix.EINTR {
+		if k.letGo = k.letGo || n > 0 && bytes.IndexByte(said[:n], code.LetGo) >= 0; n <= 0 && err != unix.EINTR {
 			break
 		}
 	}

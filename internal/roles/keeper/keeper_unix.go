@@ -16,6 +16,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,7 +126,7 @@ func (k *keeper) spawn(spec *wire.Spec) error {
 		unix.Kill(pid, unix.SIGKILL)
 		return err
 	}
-	k.tell(&wire.Event{Kind: wire.Started, PID: k.leader.PID, Start: k.leader.Start})
+	k.tell(&wire.Event{Kind: code.Started, PID: k.leader.PID, Start: k.leader.Start})
 	if spec.LeaveSession {
 		unix.Setsid()
 	}
@@ -139,17 +140,17 @@ func (k *keeper) spawn(spec *wire.Spec) error {
 // obey does what the owner asks for.
 func (k *keeper) obey(request byte) {
 	switch request {
-	case wire.Kill:
+	case code.Kill:
 		k.killing = true
-	case wire.Reap:
+	case code.Reap:
 		k.reapLeader()
-	case wire.LetGo:
+	case code.LetGo:
 		k.letGo = true
-	case wire.AskMembers:
+	case code.AskMembers:
 		k.answer()
-	case wire.Ping:
-		k.tell(&wire.Event{Kind: wire.Pong})
-	case wire.Finish:
+	case code.Ping:
+		k.tell(&wire.Event{Kind: code.Pong})
+	case code.Finish:
 		if k.finishing {
 			return // it is at that already
 		}
@@ -158,8 +159,8 @@ func (k *keeper) obey(request byte) {
 		}
 		k.end()
 	default:
-		if request > wire.SignalBase {
-			reach.Signal(k.members, syscall.Signal(request-wire.SignalBase))
+		if request > code.SignalBase {
+			reach.Signal(k.members, syscall.Signal(request-code.SignalBase))
 		}
 	}
 }
@@ -184,7 +185,7 @@ func (k *keeper) end() {
 // answer tells the owner who the members are.
 func (k *keeper) answer() {
 	rows, _ := k.members()
-	e := &wire.Event{Kind: wire.MemberList}
+	e := &wire.Event{Kind: code.MemberList}
 	for _, row := range rows {
 		e.Members = append(e.Members, row.ID)
 	}
@@ -216,6 +217,6 @@ func (k *keeper) tend() {
 		k.ended.Empty = k.empty
 		k.tell(k.ended)
 	case k.empty:
-		k.tell(&wire.Event{Kind: wire.NowEmpty})
+		k.tell(&wire.Event{Kind: code.NowEmpty})
 	}
 }

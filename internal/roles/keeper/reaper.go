@@ -8,6 +8,7 @@ import (
 	"github.com/corral-run/corral/internal/child"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +35,7 @@ func (k *keeper) observe() {
 		case err != nil || pid == 0:
 			return
 		case pid == k.leader.PID:
-			k.ended = &wire.Event{Kind: wire.Ended, Status: status, Rusage: usage}
+			k.ended = &wire.Event{Kind: code.Ended, Status: status, Rusage: usage}
 			return
 		default:
 			k.reap(pid)
