@@ -22,8 +22,8 @@ func (d *Dir) Populated() (bool, error) {
 }
 
 // AwaitEmpty returns nil when there is no live member, and the cause of ctx if that
-// is done first. Once Kill has been called, it kills whoever does not go away, again
-// and again: see KillRest.
+// is done first. Once Kill has been called, it kills whoever does not go away,
+// again and again: see KillRest.
 //
 // It blocks a thread. It may return some milliseconds late: see eventDelay.
 func (d *Dir) AwaitEmpty(ctx context.Context) error {

@@ -248,9 +248,9 @@ func (s *signaling) send(fresh []heldMember, listed []int) error {
 	return nil
 }
 
-// remember notes that m has had the signals. If they do not kill, its PID is enough:
-// there are not so many forks in maxTime that it comes to be another's. To tell by
-// a look would take as long as to signal.
+// remember notes that m has had the signals. If they do not kill, its PID is
+// enough: there are not so many forks in maxTime that it comes to be another's. To
+// tell by a look would take as long as to signal.
 func (s *signaling) remember(m heldMember, listed []int) {
 	if s.kills {
 		s.seen[m.mark] = true

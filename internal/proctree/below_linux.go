@@ -39,8 +39,8 @@ func BelowMainThread(pid int, others ...int) ([]Process, error) {
 }
 
 // MoreBelowMainThread is BelowMainThread for one who knows some of the rows, and
-// looks for others: it takes these over where the processes still have their PIDs. So
-// what can change in them, their ends included, may be out of date.
+// looks for others: it takes these over where the processes still have their PIDs.
+// So what can change in them, their ends included, may be out of date.
 func MoreBelowMainThread(pid int, known []Process) ([]Process, error) {
 	if !possible(pid) {
 		return nil, nil
@@ -171,9 +171,9 @@ func (w walk) meet(proc *procfs, pid int) (m encounter) {
 	return m
 }
 
-// threads returns how many threads pid has, or 0 if that is not known: the directory
-// of them has so many links more than an empty one (proc_task_getattr in the kernel's
-// fs/proc/base.c).
+// threads returns how many threads pid has, or 0 if that is not known: the
+// directory of them has so many links more than an empty one (proc_task_getattr in
+// the kernel's fs/proc/base.c).
 func (proc *procfs) threads(pid int) int {
 	const empty = 2
 	var st unix.Stat_t

@@ -61,7 +61,7 @@ type Process struct {
 
 	// dir is the number of the process's directory on Linux, 0 where there is none.
 	// See procfs.dir.
-	dir uint64
+	dir uint64 //lint:ignore U1000 other systems have none
 }
 
 // Alive reports whether any thread of p still runs. A thread-group leader in
