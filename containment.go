@@ -48,8 +48,9 @@ const (
 // The default is the running program. That is right unless it is not a Go program,
 // such as one that has loaded this package as a shared library.
 //
-// With the default, package init functions of the running program run again: once
-// for every run under a keeper, and once for the guard of all runs under cgroup.
+// With the default, package init functions of the running program may run again:
+// once for every run under a keeper, though not on Linux (amd64, arm64), where a
+// keeper begins before them, and once for the guard of all runs under cgroup.
 // They are those that run before this package's: of packages that do not import
 // this one, and that Go initialises before it, by the order of import paths. Each
 // such run takes as much longer as they take, and what they do is done again: a

@@ -36,9 +36,10 @@
 // the owner: it lowers Auto. On systems that are not in the table, Start returns an
 // error that wraps errors.ErrUnsupported.
 //
-// Guard and keeper are helper processes: the running program once more, which this
-// package's init recognises, before main, by its name and by a socket for standard
-// input. A keeper is between the owner and the leader of one run, for as long as
+// Guard and keeper are helper processes. On Linux (amd64, arm64) they are forks of
+// the owner that execute nothing, if the owner does not have much memory. Else they
+// are the running program once more, which recognises its role before main, by its
+// name and by a socket for standard input. A keeper is between the owner and the leader of one run, for as long as
 // the run lives. One guard serves all runs in control groups, from the first one
 // until ten seconds after the last one. A member that kills the keeper loses the
 // leader, and may leave processes that had lost their parent before: see

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/corral-run/corral/internal/stub"
 )
 
 // TestInitFunctions: what an owner does before main is done again for every helper,
@@ -37,20 +39,26 @@ func TestInitFunctions(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	forked := 1 // a fork runs none of them
+	if stub.Possible() != nil {
+		forked += 3
+	}
 	for _, tt := range []struct {
 		name, containment, helper string
+		stub                      string
 		want                      int
 	}{
-		{"by default", "keeper", "", 1 + 3},
-		{"HelperPath", "keeper", filepath.Join(dir, "bin", "helper"), 1},
-		{"HelperPath under pidns", "pidns", filepath.Join(dir, "bin", "helper"), 1},
+		{"by default", "keeper", "", "on", forked},
+		{"without stubs", "keeper", "", "off", 1 + 3},
+		{"HelperPath", "keeper", filepath.Join(dir, "bin", "helper"), "off", 1},
+		{"HelperPath under pidns", "pidns", filepath.Join(dir, "bin", "helper"), "on", 1},
 	} {
 		if tt.containment == "pidns" && runtime.GOOS != "linux" {
 			continue
 		}
 		inits := filepath.Join(t.TempDir(), "inits")
 		owner := exec.Command(filepath.Join(dir, "bin", "owner"))
-		owner.Env = append(os.Environ(), "INITS="+inits, "HELPER="+tt.helper, "CONTAINMENT="+tt.containment)
+		owner.Env = append(os.Environ(), "INITS="+inits, "HELPER="+tt.helper, "CONTAINMENT="+tt.containment, "CORRAL_STUB="+tt.stub)
 		out, err := owner.CombinedOutput()
 		if err != nil && tt.containment == "pidns" && bytes.Contains(out, []byte("not allowed here")) {
 			t.Logf("SKIPPED: %s: %s", tt.name, out)

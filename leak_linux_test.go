@@ -69,7 +69,7 @@ func possess() (p possessions, err error) {
 		if err != nil {
 			return p, err
 		}
-		p.Children = append(p.Children, fmt.Sprintf("%s, alive: %v", row.Args, row.Alive()))
+		p.Children = append(p.Children, fmt.Sprintf("%s %s, alive: %v", row.Name, row.Args, row.Alive()))
 	}
 	threads, err := os.ReadDir("/proc/self/task")
 	p.Threads = len(threads)

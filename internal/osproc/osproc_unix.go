@@ -131,3 +131,15 @@ func Released(p *os.Process) bool { return PIDOf(p) == -1 }
 //go:norace
 //go:noinline
 func PIDOf(p *os.Process) int { return p.Pid }
+
+// Probe has package os find out now whether there are pidfds, as it does when it
+// first makes a process. On Linux it starts a child for that, and waits for it. A
+// member of the same process group could have that child stopped, and with it the
+// owner.
+func Probe() { probe() }
+
+var probe = sync.OnceFunc(func() {
+	if p, err := os.FindProcess(os.Getpid()); err == nil {
+		p.Release()
+	}
+})

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +18,8 @@ import (
 	"github.com/corral-run/corral/internal/files"
 	"github.com/corral-run/corral/internal/helper"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stub"
+	"github.com/corral-run/corral/internal/stub/bare"
 	"github.com/corral-run/corral/internal/wire"
 	"golang.org/x/sys/unix"
 )
@@ -170,8 +174,8 @@ func (o *ownerDir) add(plan string) (*cgroup.Dir, error) {
 }
 
 // put takes back the directory of a run that is over. Unless it has been seen to be
-// empty, whoever is still in it was kept or cannot be killed, and goes where it would
-// have been without Corral.
+// empty, whoever is still in it was kept or cannot be killed, and goes where it
+// would have been without Corral.
 func (o *ownerDir) put(dir *cgroup.Dir, plan string, reusable, empty bool) (err error) {
 	populated := false
 	if !empty {
@@ -375,11 +379,83 @@ func transient(err error) bool {
 // hire starts the guard, which has its end of the line from the moment it exists.
 // hire does not wait for its program to come up.
 //
-// The first guard is born in the owner's directory. That shows whether runs can be
-// born there too: the call may be forbidden, or the directory's type may not allow
-// it. Later guards are born beside it: what commands have done to the directory
-// must not stop them.
+// The first guard, or a child of it, is born in the owner's directory. That shows
+// whether runs can be born there too: the call may be forbidden, or the directory's
+// type may not allow it. Later guards are born beside it: what commands have done
+// to the directory must not stop them.
 func (o *ownerDir) hire(first bool) error {
+	o.hired = time.Now()
+	err := errAbandoned
+	if !first || !o.siblingsAbandoned() {
+		err = o.forkGuard(first)
+	}
+	if err != nil {
+		err = o.startGuard(first)
+	}
+	if err != nil {
+		return fmt.Errorf("start a process in %s: %w", o.home.Path(), err)
+	}
+	return nil
+}
+
+var errAbandoned = errors.New("there are directories that another owner has left")
+
+// siblingsAbandoned reports whether there are directories beside home that owner
+// and guard have left. A guard that is a program clears them.
+func (o *ownerDir) siblingsAbandoned() bool {
+	names, _ := o.parent.Names()
+	return slices.ContainsFunc(names, func(name string) bool {
+		if !strings.HasPrefix(name, wire.HomePrefix) || name == filepath.Base(o.home.Path()) {
+			return false
+		}
+		dir, err := o.parent.Below(name)
+		if err != nil {
+			return false
+		}
+		defer dir.Close() // with the lock
+		locked, err := dir.Lock()
+		return err == nil && locked && dir.Marked()
+	})
+}
+
+// forkGuard starts a guard that executes nothing, which takes a fraction of the
+// time.
+func (o *ownerDir) forkGuard(first bool) error {
+	if err := stub.Usable(); err != nil {
+		return err
+	}
+	program, err := helper.Program(o.helperPath)
+	if err != nil {
+		return err
+	}
+	ours, theirs, err := helper.Line(wire.GuardRole)
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	args := []string{wire.GuardRole, o.home.Path()}
+	if o.helperPath != "" {
+		args = append(args, helper.NamedByOwner)
+	}
+	pid, err := stub.StartGuard(&bare.GuardSpec{
+		Home: o.home.FD(), Base: filepath.Base(o.home.Path()), TryBirth: first,
+		Identity: stub.Identity(wire.GuardRole, int(theirs.Fd())), Helper: program, HelperEnv: helper.Environ(), HelperArgs: args,
+	})
+	if err != nil {
+		ours.Close()
+		return err
+	}
+	guard, err := os.FindProcess(pid)
+	if err != nil {
+		ours.Close() // at which it ends
+		return err
+	}
+	o.guard, o.line = guard, ours
+	return nil
+}
+
+// startGuard starts a guard that is the program once more.
+func (o *ownerDir) startGuard(first bool) error {
 	fd, err := unix.FcntlInt(uintptr(o.home.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("dup", err)
@@ -391,12 +467,8 @@ func (o *ownerDir) hire(first bool) error {
 	if first {
 		attr.UseCgroupFD, attr.CgroupFD = true, o.home.FD()
 	}
-	o.hired = time.Now()
 	o.guard, o.line, err = helper.Start(o.helperPath, wire.GuardRole, []string{o.home.Path()}, attr, home)
-	if err != nil {
-		return fmt.Errorf("start a process in %s: %w", o.home.Path(), err)
-	}
-	return nil
+	return err
 }
 
 // guardIsUp waits until the guard has all that it needs to stop runs, and reports
@@ -406,15 +478,18 @@ func (o *ownerDir) hire(first bool) error {
 func (o *ownerDir) guardIsUp() bool {
 	const patience = 5 * time.Second
 	for range 3 {
-		o.line.SetReadDeadline(time.Now().Add(patience))
-		n, _ := o.line.Read(make([]byte, 1))
-		o.line.SetReadDeadline(time.Time{})
-		if n == 1 {
-			return true
+		if helper.Readable(o.line, patience) {
+			o.line.SetReadDeadline(time.Now().Add(patience))
+			n, _ := o.line.Read(make([]byte, 1))
+			o.line.SetReadDeadline(time.Time{})
+			if n == 1 {
+				return true
+			}
 		}
-		// Somebody may have killed it.
+		// Somebody may have killed it, or it lacks what a guard without a runtime
+		// needs.
 		o.dismiss()
-		if o.hire(true) != nil {
+		if o.startGuard(true) != nil {
 			return false
 		}
 	}

@@ -11,11 +11,14 @@ import (
 
 	"github.com/corral-run/corral/internal/hold"
 	_ "github.com/corral-run/corral/internal/roles/keeper" // this program is the keeper, too
+	"github.com/corral-run/corral/internal/stub"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // TestAsk: the keeper knows the members, as long as it is there.
 func TestAsk(t *testing.T) {
+	t.Setenv(stub.Switch, "off") // nobody asks one without a runtime
 	cont, err := Open(hold.Request{})
 	if err != nil {
 		t.Skip("SKIPPED: ", err)
@@ -38,9 +41,7 @@ func TestAsk(t *testing.T) {
 		t.Errorf("%v, %v", members, err)
 	}
 	k.mu.Lock()
-	for _, m := range members {
-		k.lastMembers = append(k.lastMembers, m) // so that they are killed with the keeper
-	}
+	k.lastMembers = append(k.lastMembers, members...) // so that they are killed with the keeper
 	k.mu.Unlock()
 	if err := k.proc.Kill(); err != nil {
 		t.Error(err)
@@ -55,13 +56,13 @@ func TestAsk(t *testing.T) {
 // TestTakeIn: what comes over the line may come from somebody else, and be
 // anything. It ends the keeper's part at most, and not the owner.
 func TestTakeIn(t *testing.T) {
-	ended := &wire.Event{Kind: wire.Ended}
+	ended := &wire.Event{Kind: code.Ended}
 	for name, events := range map[string][]*wire.Event{
-		"empty before the end":  {{Kind: wire.NowEmpty}, {Kind: wire.NowEmpty}},
-		"empty twice":           {{Kind: wire.Ended, Empty: true}, {Kind: wire.NowEmpty}, {Kind: wire.NowEmpty}},
-		"ended twice":           {ended, ended, {Kind: wire.Ended, Status: 256, Empty: true}},
-		"used before the end":   {{Kind: wire.LeaderUsage}},
-		"answers to no inquiry": {{Kind: wire.MemberList}, {Kind: wire.MemberList}, {Kind: wire.Pong}, {Kind: wire.Pong}},
+		"empty before the end":  {{Kind: code.NowEmpty}, {Kind: code.NowEmpty}},
+		"empty twice":           {{Kind: code.Ended, Empty: true}, {Kind: code.NowEmpty}, {Kind: code.NowEmpty}},
+		"ended twice":           {ended, ended, {Kind: code.Ended, Status: 256, Empty: true}},
+		"used before the end":   {{Kind: code.LeaderUsage}},
+		"answers to no inquiry": {{Kind: code.MemberList}, {Kind: code.MemberList}, {Kind: code.Pong}, {Kind: code.Pong}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cont, err := Open(hold.Request{})
@@ -80,7 +81,7 @@ func TestTakeIn(t *testing.T) {
 			if k.end != nil && k.end.Status != 0 {
 				t.Error("it has ended anew")
 			}
-			for _, kind := range []wire.Kind{0, wire.Started, wire.Failed, 99} {
+			for _, kind := range []wire.Kind{0, code.Started, code.Failed, 99} {
 				if k.takeIn(&wire.Event{Kind: kind}) {
 					t.Errorf("event %d is taken in", kind)
 				}
@@ -118,7 +119,7 @@ func TestFinishKills(t *testing.T) {
 	if err != nil || len(members) != 3 {
 		t.Fatalf("%v, %v", members, err)
 	}
-	k.line.Write([]byte{wire.Finish, wire.Finish})
+	k.line.Write([]byte{code.Finish, code.Finish})
 	// They hold the pipe, which nobody writes to.
 	if n, err := out.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("%d, %v", n, err)

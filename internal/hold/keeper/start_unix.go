@@ -20,6 +20,7 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
 	"github.com/corral-run/corral/internal/wire"
+	"github.com/corral-run/corral/internal/wire/code"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,15 +46,21 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 	if k.pidns != nil {
 		k.pidns.unshare(attr)
 	}
-	if k.proc, k.line, err = helper.Start(k.req.HelperPath, wire.KeeperRole, nil, attr); err != nil {
+	event, bareDone, err := k.startBare(spec, files)
+	if err != nil && !bareDone {
 		return failed(err)
 	}
-	event, err := k.sendSpec(spec, files)
-	if err == nil && event.Kind == wire.Failed {
+	if !bareDone {
+		if k.proc, k.line, err = helper.Start(k.req.HelperPath, wire.KeeperRole, nil, attr); err != nil {
+			return failed(err)
+		}
+		event, err = k.sendSpec(spec, files)
+	}
+	if err == nil && event.Kind == code.Failed {
 		k.abandon(nil)
 		return nil, k.id, event.Err()
 	}
-	if err == nil && event.Kind != wire.Started {
+	if err == nil && event.Kind != code.Started {
 		err = fmt.Errorf("the keeper says neither that it has started the command nor that it could not (event %d)", event.Kind)
 	}
 	k.id = proctree.ID{PID: event.PID, Start: event.Start}
@@ -75,6 +82,7 @@ func (k *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 
 // sendSpec sends the spec and returns the first event.
 func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Event, err error) {
+	spec.IgnoredSignals = helper.IgnoredSignals()
 	_, err = k.line.Write(binary.NativeEndian.AppendUint32(nil, uint32(len(files))))
 	if err == nil {
 		err = helper.SendFiles(k.line, files)
@@ -83,14 +91,7 @@ func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Ev
 		_, err = k.line.Write(wire.Frame(spec))
 	}
 	if err == nil {
-		// The leader may stop the keeper before it has reported the start.
-		told := make(chan struct{})
-		defer close(told)
-		defer time.AfterFunc(firstRouse, func() { k.rouse(told, nil) }).Stop()
-		// A start takes a millisecond on an idle machine.
-		k.line.SetReadDeadline(time.Now().Add(time.Minute))
-		err = wire.Receive(k.line, &event, wire.MaxEvent)
-		k.line.SetReadDeadline(time.Time{})
+		event, err = k.firstEvent()
 	}
 	if path := k.req.HelperPath; err != nil && path != "" {
 		err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, path)
@@ -99,6 +100,23 @@ func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Ev
 		return event, fmt.Errorf("the keeper did not start: %w", err)
 	}
 	return event, nil
+}
+
+// firstEvent waits for what the keeper says first.
+func (k *containment) firstEvent() (event wire.Event, err error) {
+	// A start takes a millisecond on an idle machine. The leader may stop the
+	// keeper before it has reported the start.
+	const patience = time.Minute
+	for waited := time.Duration(0); waited < patience; waited += firstRouse {
+		if helper.Readable(k.line, firstRouse) {
+			k.line.SetReadDeadline(time.Now().Add(patience))
+			err = wire.Receive(k.line, &event, wire.MaxEvent)
+			k.line.SetReadDeadline(time.Time{})
+			return event, err
+		}
+		k.wake()
+	}
+	return event, os.ErrDeadlineExceeded
 }
 
 // abandon takes a start back. If there is a leader, it gets SIGKILL with the
@@ -123,8 +141,7 @@ var errKeeperLostEarly = fmt.Errorf("%w; it had not reported the start yet", hol
 func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 	s := &wire.Spec{
 		Path: cmd.Path, Dir: cmd.Dir, Args: cmd.Args, Env: cmd.Environ(),
-		IgnoredSignals: helper.IgnoredSignals(),
-		Plan:           k.req.Plan, Keep: k.req.KeepLeftovers, Detach: k.req.Detach, IsInit: k.pidns != nil,
+		Plan: k.req.Plan, Keep: k.req.KeepLeftovers, Detach: k.req.Detach, IsInit: k.pidns != nil,
 	}
 	if len(s.Args) == 0 {
 		s.Args = []string{cmd.Path}
@@ -154,13 +171,17 @@ func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 // files returns the files that the keeper passes to the leader, and says in s which
 // ones they are.
 func (k *containment) files(cmd *exec.Cmd, s *wire.Spec) (files []*os.File, err error) {
+	var null *os.File
 	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
 		f, ok := stream.(*os.File)
 		if !ok || f == nil { // os/exec passes the null device
-			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
-				return nil, err
+			if null == nil {
+				if null, err = openNull(); err != nil {
+					return nil, err
+				}
+				k.forLeader = append(k.forLeader, null)
 			}
-			k.forLeader = append(k.forLeader, f)
+			f = null
 		}
 		files, s.Open = append(files, f), append(s.Open, true)
 	}
@@ -179,4 +200,14 @@ func (k *containment) files(cmd *exec.Cmd, s *wire.Spec) (files []*os.File, err 
 		k.forLeader, files = append(k.forLeader, f), append(files, f)
 	}
 	return files, nil
+}
+
+// openNull opens the null device without asking the runtime's poller, which cannot
+// poll it.
+func openNull() (*os.File, error) {
+	fd, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	return os.NewFile(uintptr(fd), os.DevNull), nil
 }

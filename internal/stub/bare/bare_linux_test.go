@@ -1,0 +1,80 @@
+//go:build amd64 || arm64
+
+package bare
+
+import (
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestCallsNothing: what runs after the fork calls nothing of Go's runtime but what
+// needs neither memory nor locks, however it has been compiled. The compiler's
+// listing says what calls what.
+func TestCallsNothing(t *testing.T) {
+	builds := [][]string{{"-gcflags=-S"}, {"-gcflags=-S -N -l"}, {"-gcflags=-S", "-cover"}}
+	if out, err := exec.Command("go", "env", "CGO_ENABLED").Output(); err == nil && strings.TrimSpace(string(out)) == "1" {
+		builds = append(builds, []string{"-gcflags=-S", "-race"})
+	}
+	for _, flags := range builds {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			listing, err := exec.Command("go", append(append([]string{"build"}, flags...), ".")...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, listing)
+			}
+			calls := callGraph(string(listing))
+			for _, entry := range []string{"(*block).run", "(*block).guard"} {
+				if len(calls[entry]) == 0 {
+					t.Fatalf("the listing has no %s", entry)
+				}
+			}
+			seen := make(map[string]bool)
+			var visit func(name, from string)
+			visit = func(name, from string) {
+				if seen[name] {
+					return
+				}
+				seen[name] = true
+				callees, ours := calls[name]
+				if !ours && !slices.Contains(harmless, name) {
+					t.Errorf("%s calls %s", from, name)
+				}
+				for _, callee := range callees {
+					visit(callee, name)
+				}
+			}
+			visit("(*block).run", "")
+			visit("(*block).guard", "")
+		})
+	}
+}
+
+// harmless are the functions outside this package that may be called. Those that
+// panic or make a larger stack would end the process, and none of them is reached.
+var harmless = []string{
+	"syscall.RawSyscall6", "syscall.runtime_AfterFork", "vfork",
+	"syscall.Syscall6", // where there is a runtime
+	"runtime.memclrNoHeapPointers", "runtime.memmove", "runtime.duffzero", "runtime.duffcopy",
+	"runtime.morestack_noctxt", "runtime.panicBounds", "runtime.panicunsafeslicelen", "runtime.panicunsafeslicenilptr",
+	"runtime.panicIndex", "runtime.panicSliceB", "runtime.panicSliceAlen", "runtime.panicSliceAcap", "runtime.panicshift",
+}
+
+// callGraph reads what the compiler lists of this package with -S.
+func callGraph(listing string) map[string][]string {
+	const own = "github.com/corral-run/corral/internal/stub/bare."
+	function := regexp.MustCompile(`^(\S+) STEXT`)
+	call := regexp.MustCompile(`\t(?:CALL|JMP)\t(\S+?)\(SB\)`)
+	calls := make(map[string][]string)
+	current := ""
+	for line := range strings.Lines(listing) {
+		if m := function.FindStringSubmatch(line); m != nil {
+			current = strings.TrimPrefix(m[1], own)
+			calls[current] = append(calls[current], "")[:len(calls[current])]
+		} else if m := call.FindStringSubmatch(line); m != nil {
+			calls[current] = append(calls[current], strings.TrimPrefix(m[1], own))
+		}
+	}
+	return calls
+}

@@ -1,0 +1,5 @@
+//go:build linux
+
+package filelimit
+
+const prlimit64 = 261
