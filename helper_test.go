@@ -49,6 +49,7 @@ func TestInitFunctions(t *testing.T) {
 		want                      int
 	}{
 		{"by default", "keeper", "", "on", forked},
+		{"no fork", "keeper", "", "early", forked},
 		{"without stubs", "keeper", "", "off", 1 + 3},
 		{"HelperPath", "keeper", filepath.Join(dir, "bin", "helper"), "off", 1},
 		{"HelperPath under pidns", "pidns", filepath.Join(dir, "bin", "helper"), "on", 1},
