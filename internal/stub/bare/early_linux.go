@@ -25,17 +25,13 @@ type early struct {
 	ignored     uint64  // signals that the owner ignores
 }
 
-//go:linkname runtimeArgs os.runtime_args
-func runtimeArgs() []string
-
 func init() {
-	args := runtimeArgs()
-	if len(args) < 2 || args[0] != KeeperName || args[1] != EarlyArgument || !isLine(0) {
+	if !isLine(0) {
 		return
 	}
-	named := false
-	for _, arg := range args[2:] {
-		named = named || arg == NamedByOwner
+	early, named := isEarly()
+	if !early {
+		return
 	}
 	err := trust.Process()
 	if err == nil {
@@ -55,6 +51,25 @@ func init() {
 		ignore(int(sig))
 	}
 	b.run()
+}
+
+// isEarly reports whether this process is an early keeper, and whether the owner has
+// named its program. It asks the kernel for the arguments: package os does not have
+// them yet.
+func isEarly() (early, named bool) {
+	const begin = KeeperName + "\x00" + EarlyArgument + "\x00"
+	const rest = NamedByOwner + "\x00"
+	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return false, false // an owner without /proc starts no such keeper
+	}
+	defer syscall.Close(fd)
+	var text [len(begin) + len(rest) + 1]byte
+	n, err := syscall.Read(fd, text[:])
+	if err != nil || n < len(begin) || string(text[:len(begin)]) != begin {
+		return false, false
+	}
+	return true, string(text[len(begin):n]) == rest
 }
 
 // isLine reports whether a descriptor is a Unix socket.
