@@ -38,7 +38,7 @@ func TestCallsNothing(t *testing.T) {
 				}
 				seen[name] = true
 				callees, ours := calls[name]
-				if !ours && !slices.Contains(harmless, name) {
+				if !ours && !slices.Contains(harmless, name) && !strings.HasPrefix(name, "runtime.panic") {
 					t.Errorf("%s calls %s", from, name)
 				}
 				for _, callee := range callees {
@@ -57,8 +57,7 @@ var harmless = []string{
 	"syscall.RawSyscall6", "syscall.runtime_AfterFork", "vfork",
 	"syscall.Syscall6", // where there is a runtime
 	"runtime.memclrNoHeapPointers", "runtime.memmove", "runtime.duffzero", "runtime.duffcopy",
-	"runtime.morestack_noctxt", "runtime.panicBounds", "runtime.panicunsafeslicelen", "runtime.panicunsafeslicenilptr",
-	"runtime.panicIndex", "runtime.panicSliceB", "runtime.panicSliceAlen", "runtime.panicSliceAcap", "runtime.panicshift",
+	"runtime.morestack_noctxt",
 }
 
 // callGraph reads what the compiler lists of this package with -S.
