@@ -327,7 +327,7 @@ func TestRoleIsGranted(t *testing.T) {
 		// The attacker is the parent of an ordinary program, and another program.
 		{name: "another program", install: func(*testing.T, string) {}, uid: -1},
 	} {
-		for _, role := range []string{"corral-keeper", "corral-guard"} {
+		for _, role := range []string{"corral-keeper", "corral-guard", "corral-keeper early"} {
 			t.Run(tt.name+"/"+role, func(t *testing.T) {
 				if tt.uid > 0 && os.Geteuid() != 0 {
 					t.Skip("SKIPPED: only root can install such a program")
@@ -386,7 +386,7 @@ func attackHelper(args []string) {
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "line")
 	victim := exec.Command(args[0], args[2:]...)
-	victim.Args[0] = args[1]
+	victim.Args = append(strings.Fields(args[1]), args[2:]...)
 	victim.Stdin = theirs
 	// One that is a helper waits for its line, until that ends.
 	time.AfterFunc(5*time.Second, func() { unix.Close(fds[0]) })
