@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -59,6 +60,9 @@ func Possible() error {
 
 // supported returns whether the kernel has what a stub needs.
 var supported = sync.OnceValue(func() error {
+	if runtime.GOOS == "android" { // which ends a process for a system call that it does not know
+		return errors.ErrUnsupported
+	}
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
