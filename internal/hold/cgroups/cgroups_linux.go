@@ -28,7 +28,9 @@ type cgroupMembers struct{ dir *cgroup.Dir }
 
 func (m cgroupMembers) Signal(sigs ...os.Signal) error { return m.dir.Signal(sigs...) }
 
-func (m cgroupMembers) Kill() error { return m.dir.Kill() }
+// Kill also reaches those that the kernel passes over: nobody may be waiting for them
+// to go away.
+func (m cgroupMembers) Kill() error { return m.dir.KillRest() }
 
 func (m cgroupMembers) Members() ([]proctree.Process, error) {
 	return m.except(func(proctree.Process) bool { return false })
