@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -165,6 +166,75 @@ func alikes() map[string]func(*exec.Cmd) {
 	}
 	all["signals caught"] = func(*exec.Cmd) { signal.Notify(make(chan os.Signal, 1), unix.SIGUSR2) }
 	return all
+}
+
+const doomedRole = "doomed-owner"
+
+func init() { escape.Register(doomedRole, doomedOwner) }
+
+// doomed are ways to lose an owner, by what it starts and whether it kills its own
+// process group or is killed alone.
+var doomed = map[string]struct {
+	change func(*corral.Cmd)
+	script string
+	group  bool
+}{
+	"group, leader has its own":   {func(c *corral.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }, "setsid sleep 60 & sleep 60", true},
+	"group, leader has a session": {func(c *corral.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }, "setsid sleep 60 & sleep 60", true},
+	"group":                       {func(*corral.Cmd) {}, "setsid sleep 60 & sleep 60", true},
+	"owner, leftovers are kept":   {func(c *corral.Cmd) { c.Leftovers = corral.KeepLeftovers }, `(trap "" TERM; exec sleep 60) & exec sleep 60`, false},
+	"owner, many levels":          {func(*corral.Cmd) {}, "i=0; while [ $i -lt 20 ]; do i=$((i+1)); set -- \"$@\" nice; done; exec \"$@\" setsid sh -c 'sleep 60 & setsid sleep 60'", false},
+}
+
+// doomedOwner starts a command that has descriptor 3, says so, and ends as it is
+// asked for.
+func doomedOwner(args []string) {
+	end := doomed[args[0]]
+	cmd := corral.Command("sh", "-c", end.script)
+	cmd.Containment, cmd.Require = corral.Keeper, corral.Keeper
+	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 200 * time.Millisecond}}
+	cmd.ExtraFiles = []*os.File{os.NewFile(3, "pipe")}
+	end.change(cmd)
+	if err := cmd.Start(); err != nil {
+		fmt.Println(err)
+		syscall.Exit(1)
+	}
+	time.Sleep(100 * time.Millisecond) // for the members to be there; whether they are is not what is judged
+	if end.group {
+		unix.Kill(-unix.Getpgrp(), unix.SIGKILL)
+	}
+	unix.Kill(unix.Getpid(), unix.SIGKILL)
+}
+
+// TestDoomedOwner: nothing is left of an owner's run, whatever the keeper is.
+func TestDoomedOwner(t *testing.T) {
+	need(t, corral.Keeper)
+	for _, how := range []string{"always", "early", "off"} {
+		for name := range doomed {
+			t.Run(how+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				r, w, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				path, args := escape.Command(doomedRole, name)
+				cmd := exec.Command(path, args...)
+				cmd.Env = append(os.Environ(), stub.Switch+"="+how)
+				cmd.ExtraFiles = []*os.File{w}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				out, err := cmd.Output()
+				w.Close()
+				if state := cmd.ProcessState; state == nil || state.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+					t.Fatalf("the owner: %v, %s", err, out)
+				}
+				r.SetReadDeadline(time.Now().Add(10 * time.Second))
+				if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("members are left: %v", err)
+				}
+			})
+		}
+	}
 }
 
 // TestOwnerDiesEarly: nothing is left of a run whose owner is killed while it starts

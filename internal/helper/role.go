@@ -25,11 +25,9 @@ func Role(name string, run func(Owner)) {
 
 // Is reports whether p is a helper, of whatever owner.
 func Is(p proctree.Process) bool {
-	name := p.Name // all that is left while it ends
-	if len(p.Args) > 0 {
-		name = p.Args[0]
-	}
-	return slices.Contains(roles, name)
+	// The name is all that is left while it ends. A fork of the owner has no room for
+	// more arguments than that had.
+	return slices.Contains(roles, p.Name) || len(p.Args) > 0 && slices.Contains(roles, p.Args[0])
 }
 
 // PathError says that the program at HelperPath is missing. That is the owner's

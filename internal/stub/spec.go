@@ -19,7 +19,11 @@ const Switch = "CORRAL_STUB"
 func Steps(plan stop.Plan) (steps []bare.Step) {
 	for _, step := range plan {
 		sig, _ := step.Signal.(syscall.Signal)
-		steps = append(steps, bare.Step{Signal: max(0, int(sig)), Wait: (step.Wait + time.Millisecond - 1).Milliseconds()})
+		wait := max(0, step.Wait).Milliseconds()
+		if step.Wait%time.Millisecond > 0 {
+			wait++
+		}
+		steps = append(steps, bare.Step{Signal: max(0, int(sig)), Wait: wait})
 	}
 	return steps
 }

@@ -67,7 +67,11 @@ var supported = sync.OnceValue(func() error {
 	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
 	}
+	err = unix.PidfdSendSignal(fd, 0, nil, 0)
 	unix.Close(fd)
+	if err != nil {
+		return os.NewSyscallError("pidfd_send_signal", err)
+	}
 	const none = 1<<31 - 1
 	if err := unix.CloseRange(none, none, 0); err != nil {
 		return os.NewSyscallError("close_range", err)

@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -41,7 +40,7 @@ func (k *containment) startBare(spec *wire.Spec, files []*os.File) (event wire.E
 		if k.unfit() {
 			return event, false, nil
 		}
-		return event, true, fmt.Errorf("the keeper did not start: %w", err)
+		return event, true, k.notStarted(err)
 	}
 	switch event.Kind {
 	case code.Failed:

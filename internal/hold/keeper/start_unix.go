@@ -93,13 +93,18 @@ func (k *containment) sendSpec(spec *wire.Spec, files []*os.File) (event wire.Ev
 	if err == nil {
 		event, err = k.firstEvent()
 	}
-	if path := k.req.HelperPath; err != nil && path != "" {
-		err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, path)
-	}
 	if err != nil {
-		return event, fmt.Errorf("the keeper did not start: %w", err)
+		return event, k.notStarted(err)
 	}
 	return event, nil
+}
+
+// notStarted says that the keeper has not told of a start.
+func (k *containment) notStarted(err error) error {
+	if path := k.req.HelperPath; path != "" {
+		err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, path)
+	}
+	return fmt.Errorf("the keeper did not start: %w", err)
 }
 
 // firstEvent waits for what the keeper says first.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/corral-run/corral/internal/wire"
 )
 
 // TestCallsNothing: what runs after the fork calls nothing of Go's runtime but what
@@ -54,10 +56,17 @@ func TestCallsNothing(t *testing.T) {
 // harmless are the functions outside this package that may be called. Those that
 // panic or make a larger stack would end the process, and none of them is reached.
 var harmless = []string{
-	"syscall.RawSyscall6", "syscall.runtime_AfterFork", "vfork",
+	"syscall.RawSyscall6", "syscall.runtime_BeforeFork", "syscall.runtime_AfterFork", "vfork",
 	"syscall.Syscall6", // where there is a runtime
 	"runtime.memclrNoHeapPointers", "runtime.memmove", "runtime.duffzero", "runtime.duffcopy",
 	"runtime.morestack_noctxt",
+}
+
+// TestDetachSuffix: the guard knows the runs that are to outlive their owner.
+func TestDetachSuffix(t *testing.T) {
+	if name := "12" + detachSuffix; !wire.IsDetached(name) || !endsWith([]byte(name), detachSuffix) || endsWith([]byte("12.15-5s"), detachSuffix) {
+		t.Errorf("%q", detachSuffix)
+	}
 }
 
 // callGraph reads what the compiler lists of this package with -S.

@@ -47,6 +47,8 @@ type block struct {
 	more, hurried         bool
 	finishing, letGo      bool
 	ownerGone             bool
+	stopping, denied      bool  // the plan has begun; a member may not be signalled
+	walkDue               int64 // when a kill next looks further down, 0 for not yet known
 	nextStep              int
 	stepDue               int64 // when the next step is due, 0 for never
 	deadline              int64 // when to give up, 0 for never
@@ -117,7 +119,7 @@ const (
 	maxPID  = 1 << 22 // PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h)
 	maxPIDs = 1 << 16 // processes that a look takes in; there will be another look
 
-	maxDepth = 256 // of a tree, as far as it is signalled; the kill follows it down to the end
+	maxDepth = 2048 // of a tree, as far as it is signalled; the kill follows it down to the end
 )
 
 // reset empties the set. The kernel gives empty pages for those in the middle, so

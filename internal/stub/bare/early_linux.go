@@ -50,6 +50,7 @@ func init() {
 	for _, sig := range [...]syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
 		ignore(int(sig))
 	}
+	growStack() // so that it stays where it is
 	b.run()
 }
 

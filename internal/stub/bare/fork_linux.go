@@ -39,8 +39,8 @@ var zero byte // which the compiler does not know
 //go:norace
 //go:nocheckptr
 func fork(b *block) (pid int, errno syscall.Errno) {
-	growStack()
 	syscall.ForkLock.Lock()
+	growStack() // here, as the garbage collector may shrink it while the lock is waited for
 	pid, errno = forkLocked(b)
 	syscall.ForkLock.Unlock()
 	return pid, errno
@@ -85,6 +85,18 @@ func forkLocked(b *block) (int, syscall.Errno) {
 	return int(pid), errno
 }
 
+// noPreemption keeps the runtime from taking this thread away from its goroutine
+// until afterFork: beforeFork, without what it does to the stack.
+//
+//go:norace
+//go:nocheckptr
+//go:nosplit
+func noPreemption() {
+	beforeFork()
+	beforeFork()
+	afterFork()
+}
+
 // dropHeap gives back the memory that this process shares with the owner, except
 // for what it needs. Or the owner would have to copy what it writes to, and this
 // process would keep what the owner has long overwritten. The heap consists of
@@ -93,11 +105,11 @@ func forkLocked(b *block) (int, syscall.Errno) {
 //go:norace
 //go:nocheckptr
 func dropHeap() {
-	const arena, page = 64 << 20, 4 << 10
+	const arena, page = 64 << 20, 64 << 10 // or a divisor of the page
 	var here byte
 	sp := address(unsafe.Pointer(&here)) &^ (page - 1)
-	low, high := sp-2*stackRoom, sp+stackRoom // that is the stack
-	other := threadArea() &^ (page - 1)
+	low, high := sp-page, sp+2*page // that is the stack: at most 2*stackRoom below here
+	other := (threadArea() - 8) &^ (page - 1) // just below is what is loaded
 	first := sp &^ (arena - 1)
 	last := first + arena
 	switch {

@@ -30,8 +30,7 @@ func (b *block) guard() {
 		if b.clearEmpty() || b.clearByHelper() {
 			break
 		}
-		given.byte = '1'
-		call(syscall.SYS_PWRITE64, uintptr(b.killer), address(unsafe.Pointer(&given.byte)), 1, 0, 0)
+		b.killRuns()
 		b.sleep(pause)
 	}
 	exit(0)
@@ -123,6 +122,97 @@ func (b *block) clearEmpty() bool {
 	}
 	_, errno = call(syscall.SYS_UNLINKAT, uintptr(b.parent), b.homeName, atRemoveDir, 0, 0)
 	return errno == 0 || errno == syscall.ENOENT
+}
+
+// killRuns has the kernel kill all runs but those that are to outlive the owner. If
+// there is none of those, it takes no descriptor.
+//
+//go:norace
+//go:nocheckptr
+func (b *block) killRuns() {
+	detached, failed := b.eachRun(0)
+	if detached {
+		detached, failed = b.eachRun('1')
+	}
+	if !detached && !failed {
+		given.byte = '1'
+		call(syscall.SYS_PWRITE64, uintptr(b.killer), address(unsafe.Pointer(&given.byte)), 1, 0, 0)
+	}
+}
+
+// eachRun looks at the runs' directories, and writes what to cgroup.kill, unless it is
+// 0, in those of runs that are not to outlive the owner. It reports whether there are
+// others, and whether it could not look.
+//
+//go:norace
+//go:nocheckptr
+func (b *block) eachRun(what byte) (detached, failed bool) {
+	call(syscall.SYS_LSEEK, uintptr(b.home), 0, 0, 0, 0)
+	for {
+		n, errno := call(syscall.SYS_GETDENTS64, uintptr(b.home), address(unsafe.Pointer(&b.entries)), uintptr(len(b.entries)), 0, 0)
+		if errno != 0 || n == 0 {
+			return detached, errno != 0
+		}
+		for rest := b.entries[:n]; len(rest) > direntName; {
+			length := int(rest[16]) | int(rest[17])<<8
+			if length <= direntName || length > len(rest) {
+				break
+			}
+			name := rest[direntName:length]
+			size := 0
+			for size < len(name) && name[size] != 0 {
+				size++
+			}
+			switch {
+			case rest[18] != syscall.DT_DIR || name[0] == '.':
+			case endsWith(name[:size], detachSuffix):
+				detached = true
+			case what != 0:
+				b.writeKill(name[:size], what)
+			}
+			rest = rest[length:]
+		}
+	}
+}
+
+// detachSuffix ends the name of a run that is to outlive its owner: see detachPlan in
+// package wire.
+const detachSuffix = ".detach"
+
+// writeKill writes what to a run's cgroup.kill.
+//
+//go:norace
+//go:nocheckptr
+func (b *block) writeKill(run []byte, what byte) {
+	const file = "/cgroup.kill\x00"
+	path := b.text[:]
+	if len(run)+len(file) > len(path) {
+		return
+	}
+	for i, c := range run {
+		path[i] = c
+	}
+	writeText(path, len(run), file)
+	fd := openBelowAt(b.home, address(unsafe.Pointer(&b.text)), syscall.O_WRONLY)
+	if fd >= 0 {
+		given.byte = what
+		call(syscall.SYS_WRITE, uintptr(fd), address(unsafe.Pointer(&given.byte)), 1, 0, 0)
+		closeFD(fd)
+	}
+}
+
+//go:norace
+//go:nocheckptr
+func endsWith(name []byte, suffix string) bool {
+	if len(name) < len(suffix) {
+		return false
+	}
+	for i := range len(suffix) {
+		if name[len(name)-len(suffix)+i] != suffix[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // clearByHelper has a helper do it, and reports whether it says that it has.

@@ -48,6 +48,9 @@ func (b *block) run() {
 //go:norace
 //go:nocheckptr
 func (b *block) prepare() (errno syscall.Errno) {
+	if !b.leaveSession {
+		call(syscall.SYS_SETPGID, 0, 0, 0, 0, 0) // a kill of the owner's group must not reach this process
+	}
 	if !b.early {
 		setDefault(int(syscall.SIGCHLD)) // or children would be reaped by the kernel
 	}
@@ -218,8 +221,10 @@ func (b *block) over() bool {
 	switch {
 	case b.finishing:
 		return b.empty || b.keep || gaveUp
+	case b.stopping:
+		return b.empty || gaveUp
 	case b.ownerGone:
-		return b.mayLeave() || gaveUp
+		return b.mayLeave()
 	}
 	return false
 }
@@ -256,7 +261,8 @@ func (b *block) wait() {
 		if due == 0 {
 			continue
 		}
-		if left := int(max(0, due-now())); limit < 0 || left < limit {
+		const most = 1 << 30 // the kernel takes an int
+		if left := int(min(max(0, due-now()), most)); limit < 0 || left < limit {
 			limit = left
 		}
 	}
@@ -402,6 +408,7 @@ func (b *block) orphaned() {
 	b.ownerGone = true
 	b.findOut()
 	if !b.letGo && !b.mayLeave() {
+		b.stopping = true
 		b.takeSteps()
 	}
 }
@@ -417,11 +424,13 @@ func (b *block) takeSteps() {
 		if due.Signal == int(syscall.SIGKILL) {
 			break
 		}
-		if b.signalAll(due.Signal, int(syscall.SIGCONT)) {
+		b.denied = false
+		if b.signalAll(due.Signal, int(syscall.SIGCONT)) || !b.denied {
+			// That nobody was there to be signalled proves nothing: a member that
+			// forks and ends all the time may evade the signal.
 			b.stepDue = now() + due.Wait
 			return
 		}
-		// Nobody has got the signal, so there is nothing to wait for.
 	}
 	const patience = 5000 // stop.KillPatience
 	b.stepDue, b.killing, b.deadline = 0, true, now()+patience

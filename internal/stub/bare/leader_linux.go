@@ -31,10 +31,13 @@ func (b *block) startLeader() syscall.Errno {
 	}
 	self, _ := call(syscall.SYS_GETPID, 0, 0, 0, 0, 0)
 	if b.early {
-		b.mask = setMask(^uint64(0)) // a handler must not run in the child, in this memory
+		// In the child, in this memory, neither a handler must run nor the scheduler.
+		b.mask = setMask(^uint64(0))
+		noPreemption()
 	}
 	pid, errno := child(b.forkLeader(self, int(ends[1])))
 	if b.early {
+		afterFork()
 		setMask(b.mask)
 	}
 	closeFD(int(ends[1]))

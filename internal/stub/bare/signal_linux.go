@@ -104,7 +104,8 @@ func (b *block) openChild(parent *level, pid int) int {
 //go:norace
 //go:nocheckptr
 func (b *block) signalOne(pid, fd, first, second int) bool {
-	if send(pid, fd, first) != 0 {
+	if errno := send(pid, fd, first); errno != 0 {
+		b.denied = b.denied || errno == syscall.EPERM
 		return false
 	}
 	if second != 0 {
@@ -273,7 +274,7 @@ func writeNumber(path []byte, from, n int) (end int) {
 //go:norace
 //go:nocheckptr
 func (b *block) liftFileLimit() {
-	const enough = 1024
+	const enough = 2 * maxDepth // a pidfd for each level on the way down
 	var limit [2]uint64
 	if _, errno := call(syscall.SYS_PRLIMIT64, 0, syscall.RLIMIT_NOFILE, 0, address(unsafe.Pointer(&limit)), 0); errno != 0 || limit[0] >= enough {
 		return

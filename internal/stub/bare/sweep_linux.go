@@ -48,7 +48,8 @@ func (b *block) findOut() {
 //go:norace
 //go:nocheckptr
 func (b *block) observe() {
-	for {
+	const reapedAtATime = 256
+	for range reapedAtATime {
 		pid, status := b.peek(pAll, 0)
 		switch {
 		case pid == 0:
@@ -59,6 +60,7 @@ func (b *block) observe() {
 		}
 		b.reap(pid)
 	}
+	b.more = true // once the line has been read
 }
 
 // peek returns which child has ended, and how, and does not reap it. If none has,
@@ -122,9 +124,11 @@ const passesAtATime = 8
 //go:norace
 //go:nocheckptr
 func (b *block) sweep() int {
-	if b.stalled {
-		b.stalled = false
-		b.signalAll(int(syscall.SIGKILL), 0) // also those below one that may not be killed
+	if b.killing && (b.stalled || b.late()) {
+		// Also those below one that may not be killed.
+		began := now()
+		b.signalAll(int(syscall.SIGKILL), 0)
+		b.stalled, b.walkDue = false, now()+walkPause+4*(now()-began)
 	}
 	for range passesAtATime {
 		// Asked for anything but an end, the kernel says ECHILD if no child is left
@@ -156,6 +160,21 @@ func (b *block) sweep() int {
 	b.more = true
 	return 1
 }
+
+// late reports whether it is time for a kill to look further down, although more and
+// more is still happening.
+//
+//go:norace
+//go:nocheckptr
+func (b *block) late() bool {
+	if b.walkDue == 0 {
+		b.walkDue = now() + walkPause
+	}
+	return now() >= b.walkDue
+}
+
+// walkPause is how many milliseconds a kill goes by the children alone, at least.
+const walkPause = 100
 
 // kill kills the children that have been listed, the latest first, which are most
 // likely alive, if that is wanted. It returns how many of them are members.
