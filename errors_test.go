@@ -300,7 +300,7 @@ func sameError(t *testing.T, got, want error) {
 func TestErrorsDeadline(t *testing.T) {
 	for script, plan := range map[string]corral.StopPlan{obeys: {}, exits: corral.DefaultStopPlan()} {
 		run := func(build func(context.Context) *twin) (state string, err error) {
-			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond) // until it has come to its trap
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // until it has come to its trap, also in an emulated machine
 			defer cancel()
 			c := build(ctx)
 			c.plan(plan)
