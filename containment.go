@@ -40,12 +40,14 @@ const (
 	Group Containment = "group"
 )
 
-// HelperPath, if not empty, is the program from which the keeper and the guard are
-// started. It must import this package, of the same version. Set it before the
-// first run. PATH is not searched for it. If it is not there, Start returns an
-// error.
+// HelperPath, if not empty, is the program that is started where a keeper or guard
+// cannot be a fork of the owner. On Linux (amd64, arm64) that is where the owner has
+// more than 16 MiB of its own in memory, under pidns, and when a guard clears what an
+// owner has left; so a wrong one may be noticed late. It must import this package, of
+// the same version. Set it before the first run. PATH is not searched for it. If it
+// is not there, Start returns an error, also where it would not be needed.
 //
-// The default is the running program. That is right unless it is not a Go program,
+// The default is the running program. That is right unless that is not a Go program,
 // such as one that has loaded this package as a shared library.
 //
 // With the default, package init functions of the running program may run again:

@@ -37,10 +37,10 @@
 // error that wraps errors.ErrUnsupported.
 //
 // Guard and keeper are helper processes. On Linux (amd64, arm64) they are forks of
-// the owner that execute nothing, if the owner does not have much memory. Else they
-// are the running program once more, which recognises its role before main, by its
-// name and by a socket for standard input. A keeper is between the owner and the leader of one run, for as long as
-// the run lives. One guard serves all runs in control groups, from the first one
+// the owner that execute nothing, if the owner has at most 16 MiB of its own in
+// memory. Else, and under pidns, they are the running program once more, which takes
+// on its role before main. A keeper is between the owner and the leader of one run,
+// for as long as the run lives. One guard serves all runs in control groups, from the first one
 // until ten seconds after the last one. A member that kills the keeper loses the
 // leader, and may leave processes that had lost their parent before: see
 // [ErrKeeperLost] and [Cmd.AdoptOrphans].

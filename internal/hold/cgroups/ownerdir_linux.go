@@ -355,7 +355,10 @@ func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
 		err = o.hire(true)
 	}
 	if err == nil && !o.guardIsUp() {
-		err = fmt.Errorf("start the guard in %s: it was killed at its birth, or did not say in time that it is ready", path)
+		err = fmt.Errorf("start the guard in %s: it ended at once, or did not say in time that it is ready", path)
+		if o.helperPath != "" {
+			err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, o.helperPath)
+		}
 	}
 	if err != nil {
 		o.dismiss()
