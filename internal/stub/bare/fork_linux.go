@@ -108,7 +108,7 @@ func dropHeap() {
 	const arena, page = 64 << 20, 64 << 10 // or a divisor of the page
 	var here byte
 	sp := address(unsafe.Pointer(&here)) &^ (page - 1)
-	low, high := sp-page, sp+2*page // that is the stack: at most 2*stackRoom below here
+	low, high := sp-page, sp+2*page           // that is the stack: at most 2*stackRoom below here
 	other := (threadArea() - 8) &^ (page - 1) // just below is what is loaded
 	first := sp &^ (arena - 1)
 	last := first + arena
