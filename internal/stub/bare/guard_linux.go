@@ -189,8 +189,8 @@ func (b *block) writeKill(run []byte, what byte) {
 	if len(run)+len(file) > len(path) {
 		return
 	}
-	for i, c := range run {
-		path[i] = c
+	for i := range run { //lint:ignore S1001 the race detector has copy call it
+		path[i] = run[i]
 	}
 	writeText(path, len(run), file)
 	fd := openBelowAt(b.home, address(unsafe.Pointer(&b.text)), syscall.O_WRONLY)
