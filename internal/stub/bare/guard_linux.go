@@ -186,13 +186,10 @@ const detachSuffix = ".detach"
 func (b *block) writeKill(run []byte, what byte) {
 	const file = "/cgroup.kill\x00"
 	path := b.text[:]
-	if len(run)+len(file) > len(path) {
+	if len(run) == 0 || len(run)+len(file) > len(path) {
 		return
 	}
-	for i := range run { //lint:ignore S1001 the race detector has copy call it
-		path[i] = run[i]
-	}
-	writeText(path, len(run), file)
+	writeText(path, writeText(path, 0, unsafe.String(&run[0], len(run))), file)
 	fd := openBelowAt(b.home, address(unsafe.Pointer(&b.text)), syscall.O_WRONLY)
 	if fd >= 0 {
 		given.byte = what
