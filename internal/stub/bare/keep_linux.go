@@ -109,6 +109,9 @@ func (b *block) openEvents() syscall.Errno {
 		return errno
 	}
 	b.ownerFD = int(fd)
+	if parent, _ := call(syscall.SYS_GETPPID, 0, 0, 0, 0, 0); int(parent) != b.owner {
+		return syscall.ESRCH // and the PID may be another process's
+	}
 	if fd, errno = call(syscall.SYS_EPOLL_CREATE1, syscall.EPOLL_CLOEXEC, 0, 0, 0, 0); errno != 0 {
 		return errno
 	}
