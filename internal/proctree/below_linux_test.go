@@ -185,7 +185,7 @@ func TestTasksGone(t *testing.T) {
 // TestKnownRows: a row that is known is taken over if it is that of the process,
 // and read anew if not. Others are found beside it.
 func TestKnownRows(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "sleep 60 & echo; read x; sleep 60 & echo; read x; kill $(jobs -p)")
+	cmd := exec.Command("sh", "-c", "sleep 60 & first=$!; echo; read x; sleep 60 & echo; read x; kill $first $!")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
