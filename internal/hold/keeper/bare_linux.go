@@ -27,6 +27,7 @@ func (k *containment) startBare(spec *wire.Spec, files []*os.File) (event wire.E
 	if k.pidns != nil || !stub.Suits(spec.Attr, spec.Plan) || hasZero(spec) || stub.Possible() != nil {
 		return event, false, nil
 	}
+	moment := proctree.Now() // before the leader is born, or a tick may lie between
 	if stub.Usable() == nil {
 		done, err = k.fork(spec, files)
 	} else {
@@ -35,7 +36,6 @@ func (k *containment) startBare(spec *wire.Spec, files []*os.File) (event wire.E
 	if !done || err != nil {
 		return event, done, err
 	}
-	moment := proctree.Now()
 	if event, err = k.firstEvent(); err != nil {
 		if k.unfit() {
 			return event, false, nil
