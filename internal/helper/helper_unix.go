@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral/internal/disposition"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // become makes this process a helper in the role, or ends it.
@@ -62,7 +63,7 @@ func asked() bool {
 }
 
 // NamedByOwner is the last argument of a helper that is not the owner's program.
-const NamedByOwner = "HelperPath"
+const NamedByOwner = code.NamedByOwner
 
 // Program returns the program that helpers are started from, or why there is none.
 // It is helperPath if that is not empty, else the running program.

@@ -3,9 +3,11 @@
 // run, they share only this.
 package wire
 
+import "github.com/corral-run/corral/internal/wire/code"
+
 // The names of the roles that helpers have.
 const (
-	KeeperRole  = "corral-keeper"  // holds one run, between the owner and the leader
+	KeeperRole  = code.KeeperRole  // holds one run, between the owner and the leader
 	GuardRole   = "corral-guard"   // stops what an owner leaves in control groups
 	ConsoleRole = "corral-console" // attaches to a console, to send an event to it
 )

@@ -9,8 +9,8 @@ import (
 	"github.com/corral-run/corral/internal/stub"
 )
 
-// TestStartTime: the identity of a leader is what the kernel says, also if a clock
-// tick passes while it is born. Of so many starts, some have one.
+// TestStartTime: the identity of a leader is what the kernel says, whatever the
+// keeper is.
 func TestStartTime(t *testing.T) {
 	for _, how := range []string{"always", "early", "off"} {
 		t.Run(how, func(t *testing.T) {

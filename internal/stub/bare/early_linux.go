@@ -8,6 +8,7 @@ import (
 
 	"github.com/corral-run/corral/internal/stub/filelimit"
 	"github.com/corral-run/corral/internal/trust"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // An owner that has much memory cannot be forked quickly. It executes its program
@@ -58,8 +59,8 @@ func init() {
 // named its program. It asks the kernel for the arguments: package os does not have
 // them yet.
 func isEarly() (early, named bool) {
-	const begin = KeeperName + "\x00" + EarlyArgument + "\x00"
-	const rest = NamedByOwner + "\x00"
+	const begin = code.KeeperRole + "\x00" + EarlyArgument + "\x00"
+	const rest = code.NamedByOwner + "\x00"
 	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return false, false // an owner without /proc starts no such keeper

@@ -2,15 +2,9 @@ package bare
 
 import "syscall"
 
-// KeeperName is the name of a keeper, and NamedByOwner the argument of one that is
-// not the owner's program: see packages wire and helper.
-const (
-	KeeperName   = "corral-keeper"
-	NamedByOwner = "HelperPath"
-	// EarlyArgument is the first argument of a keeper that is the program once
-	// more, but begins before most packages are initialised.
-	EarlyArgument = "early"
-)
+// EarlyArgument is the first argument of a keeper that is the program once more, but
+// begins before most packages are initialised.
+const EarlyArgument = "early"
 
 // Unfit is the status of a stub that has not started anything, as it lacks what it
 // needs.

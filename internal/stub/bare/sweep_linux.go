@@ -50,7 +50,7 @@ func (b *block) findOut() {
 func (b *block) observe() {
 	const reapedAtATime = 256
 	for range reapedAtATime {
-		pid, status := b.peek(pAll, 0)
+		pid, status := b.peek()
 		switch {
 		case pid == 0:
 			return
@@ -68,10 +68,10 @@ func (b *block) observe() {
 //
 //go:norace
 //go:nocheckptr
-func (b *block) peek(kind, id int) (pid, status int) {
+func (b *block) peek() (pid, status int) {
 	var info [32]int32 // siginfo_t
 	const options = syscall.WEXITED | syscall.WNOHANG | syscall.WNOWAIT | syscall.WALL
-	if _, errno := call(syscall.SYS_WAITID, uintptr(kind), uintptr(id), address(unsafe.Pointer(&info)), options, address(unsafe.Pointer(&b.usage))); errno != 0 {
+	if _, errno := call(syscall.SYS_WAITID, pAll, 0, address(unsafe.Pointer(&info)), options, address(unsafe.Pointer(&b.usage))); errno != 0 {
 		return 0, 0
 	}
 	// The fields that waitid(2) fills follow the signal, an errno, the code, and

@@ -35,5 +35,12 @@ const (
 	Pong        // the answer to Ping
 )
 
+// KeeperRole is the name of the keeper's role, and NamedByOwner the last argument of
+// a helper that is not the owner's program.
+const (
+	KeeperRole   = "corral-keeper"
+	NamedByOwner = "HelperPath"
+)
+
 // GuardReady is what the guard sends when it has all that it needs.
 const GuardReady = 'r'
