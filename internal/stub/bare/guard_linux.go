@@ -107,17 +107,10 @@ func (b *block) clearEmpty() bool {
 		if errno != 0 || n == 0 {
 			break
 		}
-		// A struct linux_dirent64: 8 bytes each of inode and offset, 2 of length, 1
-		// of type, then the name.
-		for entry := b.text[:n]; len(entry) > 19; {
-			length := int(entry[16]) | int(entry[17])<<8
-			if entry[18] == syscall.DT_DIR && entry[19] != '.' {
-				call(syscall.SYS_UNLINKAT, uintptr(b.home), address(unsafe.Pointer(&entry[19])), atRemoveDir, 0, 0)
+		for name, kind, rest := entry(b.text[:n]); name != nil; name, kind, rest = entry(rest) {
+			if kind == syscall.DT_DIR && name[0] != '.' {
+				call(syscall.SYS_UNLINKAT, uintptr(b.home), address(unsafe.Pointer(&name[0])), atRemoveDir, 0, 0)
 			}
-			if length < 19 || length >= len(entry) {
-				break
-			}
-			entry = entry[length:]
 		}
 	}
 	_, errno = call(syscall.SYS_UNLINKAT, uintptr(b.parent), b.homeName, atRemoveDir, 0, 0)
@@ -153,24 +146,14 @@ func (b *block) eachRun(what byte) (detached, failed bool) {
 		if errno != 0 || n == 0 {
 			return detached, errno != 0
 		}
-		for rest := b.entries[:n]; len(rest) > direntName; {
-			length := int(rest[16]) | int(rest[17])<<8
-			if length <= direntName || length > len(rest) {
-				break
-			}
-			name := rest[direntName:length]
-			size := 0
-			for size < len(name) && name[size] != 0 {
-				size++
-			}
+		for name, kind, rest := entry(b.entries[:n]); name != nil; name, kind, rest = entry(rest) {
 			switch {
-			case rest[18] != syscall.DT_DIR || name[0] == '.':
-			case endsWith(name[:size], detachSuffix):
+			case kind != syscall.DT_DIR || name[0] == '.':
+			case endsWith(name, detachSuffix):
 				detached = true
 			case what != 0:
-				b.writeKill(name[:size], what)
+				b.writeKill(name, what)
 			}
-			rest = rest[length:]
 		}
 	}
 }
@@ -186,7 +169,7 @@ const detachSuffix = ".detach"
 func (b *block) writeKill(run []byte, what byte) {
 	const file = "/cgroup.kill\x00"
 	path := b.text[:]
-	if len(run) == 0 || len(run)+len(file) > len(path) {
+	if len(run)+len(file) > len(path) {
 		return
 	}
 	writeText(path, writeText(path, 0, unsafe.String(&run[0], len(run))), file)

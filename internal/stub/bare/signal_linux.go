@@ -146,24 +146,44 @@ func (b *block) listChildren(pid int) bool {
 		if errno != 0 || n == 0 {
 			break
 		}
-		for rest := b.entries[:n]; len(rest) > direntName; {
-			length := int(rest[16]) | int(rest[17])<<8
-			if thread := number(rest[direntName:]); thread > 0 {
+		for name, _, rest := entry(b.entries[:n]); name != nil; name, _, rest = entry(rest) {
+			if thread := number(name); thread > 0 {
 				b.readChildren(pid, thread)
 			}
-			if length < direntName || length >= len(rest) {
-				break
-			}
-			rest = rest[length:]
 		}
 	}
 	closeFD(tasks)
 	return b.listed > before
 }
 
-// direntName is where the name is in a struct linux_dirent64: behind 8 bytes each
-// of inode and offset, 2 of the length of all, and 1 of the type.
-const direntName = 19
+// entry returns the name and the type of the first entry that getdents64(2) has
+// listed, and the others. The name is nil at the end. A zero byte follows it.
+//
+//go:norace
+//go:nocheckptr
+func entry(list []byte) (name []byte, kind byte, rest []byte) {
+	// A struct linux_dirent64: 8 bytes each of inode and offset, 2 of the length of
+	// all, 1 of the type, then the name.
+	const lengthAt, typeAt, nameAt = 16, 18, 19
+	if len(list) <= nameAt {
+		return nil, 0, nil
+	}
+	length := int(list[lengthAt]) | int(list[lengthAt+1])<<8
+	if length <= nameAt || length > len(list) {
+		return nil, 0, nil
+	}
+	name = list[nameAt:length]
+	for i, c := range name {
+		if c == 0 {
+			name = name[:i]
+			break
+		}
+	}
+	if len(name) == 0 {
+		return nil, 0, nil
+	}
+	return name, list[typeAt], list[length:]
+}
 
 //go:norace
 //go:nocheckptr
