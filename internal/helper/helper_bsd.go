@@ -86,6 +86,3 @@ func protect() {}
 
 // SetDumpable does nothing: only Linux has the attribute.
 func SetDumpable(bool) {}
-
-// yieldProcessor does nothing: the scheduler switches threads in time.
-func yieldProcessor() {}

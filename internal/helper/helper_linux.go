@@ -88,9 +88,6 @@ func PeekLine(line int, limit time.Duration) (ready, eof bool) {
 	return n > 0, n == 0
 }
 
-// yieldProcessor lets another thread run, and keeps Go's processor.
-func yieldProcessor() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
-
 // LiftFileLimit raises, as far as it may, a limit of descriptors that somebody may
 // have set for this process (prlimit(2)). A limit of processor time cannot be
 // raised in time.

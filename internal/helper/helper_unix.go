@@ -13,13 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral/internal/disposition"
+	"github.com/corral-run/corral/internal/threads"
 	"github.com/corral-run/corral/internal/wire/code"
 )
 
@@ -190,26 +190,15 @@ func PrepareRuntime() {
 	time.AfterFunc(time.Hour, func() {}).Stop()
 	// Beside the main thread, to which this goroutine is locked, there is a thread
 	// for each of Go's processors, one may wait for timers, and one takes over when
-	// another blocks. The runtime makes them because for a moment all of so many
-	// processors are busy. LockOSThread would make one thread more, at a time of
-	// its own.
-	var met atomic.Int32
-	var done sync.WaitGroup
-	for range threads {
-		done.Go(func() {
-			for met.Add(1); met.Load() < threads; {
-				yieldProcessor()
-			}
-		})
-	}
-	done.Wait()
+	// another blocks.
+	threads.Reserve(spareThreads)
 	const processors = 2
 	runtime.GOMAXPROCS(processors)
 }
 
-// threads is how many threads a helper has beside the main one, and the GOMAXPROCS
-// that it starts with.
-const threads = 4
+// spareThreads is how many threads a helper has beside the main one, and the
+// GOMAXPROCS that it starts with.
+const spareThreads = 4
 
 // Environ is the owner's environment, which the dynamic linker may need, without
 // variables that change how Go's runtime behaves.
@@ -221,7 +210,7 @@ func Environ() []string {
 	})
 	// The garbage collector starts threads of its own, at a moment of its choosing:
 	// see PrepareRuntime. A helper allocates little.
-	return append(env, "GOMAXPROCS="+strconv.Itoa(threads), "GOGC=off", "GOMEMLIMIT=128MiB")
+	return append(env, "GOMAXPROCS="+strconv.Itoa(spareThreads), "GOGC=off", "GOMEMLIMIT=128MiB")
 }
 
 // SendFiles sends descriptors over a line, for ReceiveFiles.

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/corral-run/corral/internal/stub/filelimit"
+	"github.com/corral-run/corral/internal/threads"
 	"github.com/corral-run/corral/internal/trust"
 	"github.com/corral-run/corral/internal/wire/code"
 )
@@ -26,6 +27,12 @@ type early struct {
 	ignored     uint64  // signals that the owner ignores
 }
 
+// spareThreads is how many threads it has beside the main one and that of the
+// runtime's monitor. Whenever this process has waited for some 10 ms, the monitor
+// has another thread take over, which has nothing to do (retake in the runtime's
+// proc.go). The process would end if there were none, nor any left in the system.
+const spareThreads = 3
+
 func init() {
 	if !isLine(0) {
 		return
@@ -43,6 +50,7 @@ func init() {
 		syscall.Write(2, []byte(text))
 		syscall.Exit(1)
 	}
+	threads.Reserve(spareThreads)
 	b := receive(0)
 	if b == nil {
 		syscall.Exit(Unfit)

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package threads
+
+// yield does nothing: the scheduler switches threads in time.
+func yield() {}
