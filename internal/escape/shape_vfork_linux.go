@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
 	"golang.org/x/sys/unix"
@@ -40,8 +39,11 @@ func suspend(p *process) {
 	started := make(chan struct{})
 	go func() {
 		close(started)
+		// Not time.Sleep: the timer might belong to the P of the main thread, and
+		// whoever sees to such timers might sleep himself, for a minute (sysmon in
+		// the runtime's proc.go).
 		for !l.isMade() {
-			time.Sleep(time.Millisecond)
+			unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
 		}
 		if l.errno != 0 {
 			p.fail(os.NewSyscallError(l.call, l.errno))
