@@ -14,14 +14,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/corral-run/corral/internal/hold/cgroups"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/cgroup"
 	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/hold/cgroups"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
+	"github.com/corral-run/corral/internal/stub"
+	"github.com/corral-run/corral/internal/stub/bare"
+	"github.com/corral-run/corral/internal/wire"
 )
 
 // headlessRole is a leader whose first thread has ended, and which ignores what can
@@ -419,4 +423,71 @@ func TestGuardNoDescriptors(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestGuardOfDeadOwner: if the owner ends before its guard has got ready, as when
+// another one is being replaced, the guard does what it is for.
+func TestGuardOfDeadOwner(t *testing.T) {
+	need(t, corral.Cgroup)
+	if err := stub.Possible(); err != nil {
+		t.Skipf("SKIPPED: the guard is a program, which must know its owner: %v", err)
+	}
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for who, owner := range map[string]int{"ended": ended.Process.Pid, "another process has its PID": 1} {
+		t.Run(who, func(t *testing.T) {
+			nest := newNest(t, false)
+			home := newDir(t, filepath.Join(nest.Path(), wire.HomePrefix+"test"))
+			if locked, err := home.Lock(); !locked || err != nil {
+				t.Fatal(locked, err)
+			}
+			run := newDir(t, filepath.Join(home.Path(), "1."+stop.Plan{}.String()))
+			member := exec.Command("sleep", "60")
+			member.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: run.FD()}
+			if err := member.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ours, theirs, err := helper.Line(wire.GuardRole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ours.Close()
+			defer theirs.Close()
+			program, err := helper.Program("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			identity := stub.Identity(wire.GuardRole, int(theirs.Fd()))
+			identity.Owner = owner
+			pid, err := stub.StartGuard(&bare.GuardSpec{
+				Home: home.FD(), Base: filepath.Base(home.Path()), Identity: identity,
+				Helper: program, HelperEnv: helper.Environ(), HelperArgs: []string{wire.GuardRole, home.Path()},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var status unix.WaitStatus
+			if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || !status.Exited() || status.ExitStatus() != 0 {
+				t.Errorf("the guard: %v, %#x", err, status)
+				member.Process.Kill()
+			}
+			member.Wait()
+			if status := member.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+				t.Errorf("the member: %v", member.ProcessState)
+			}
+		})
+	}
+}
+
+// newDir makes a control group, which somebody else is to remove.
+func newDir(t *testing.T, path string) *cgroup.Dir {
+	t.Helper()
+	dir, err := cgroup.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	return dir
 }

@@ -36,14 +36,13 @@ func (b *block) guard() {
 	exit(0)
 }
 
-// prepareGuard makes this process a guard, and opens what it will take.
+// prepareGuard makes this process a guard, and opens what it will take. If the owner
+// has ended meanwhile, there is no line any more.
 //
 //go:norace
 //go:nocheckptr
 func (b *block) prepareGuard() (errno syscall.Errno) {
-	if errno = b.becomeHelperProcess(); errno != 0 {
-		return errno
-	}
+	b.becomeHelperProcess() // openEvents says it too if the owner is gone
 	call(syscall.SYS_SETSID, 0, 0, 0, 0, 0)
 	if b.tryBirth && !b.canBeBorn() {
 		return syscall.EPERM
@@ -55,8 +54,12 @@ func (b *block) prepareGuard() (errno syscall.Errno) {
 	if b.parent < 0 || b.populated < 0 || b.killer < 0 {
 		return syscall.ENOENT
 	}
-	b.chld, b.leaderFD = -1, -1
-	if errno = b.openEvents(); errno != 0 {
+	b.chld, b.leaderFD, b.ownerFD, b.events = -1, -1, -1, -1
+	switch errno = b.openEvents(); errno {
+	case 0:
+	case syscall.ESRCH:
+		b.drop(&b.line)
+	default:
 		return errno
 	}
 	b.changeDir()

@@ -81,7 +81,7 @@ func (b *block) prepare() (errno syscall.Errno) {
 }
 
 // becomeHelperProcess does what every helper does first: see become in package
-// helper.
+// helper. The owner may be gone already.
 //
 //go:norace
 //go:nocheckptr
@@ -91,10 +91,10 @@ func (b *block) becomeHelperProcess() syscall.Errno {
 	}
 	call(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	call(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGCONT), 0, 0, 0)
+	b.setTitle()
 	if parent, _ := call(syscall.SYS_GETPPID, 0, 0, 0, 0, 0); int(parent) != b.owner {
 		return syscall.ESRCH
 	}
-	b.setTitle()
 	return 0
 }
 
