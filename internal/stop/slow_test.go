@@ -15,6 +15,7 @@ import (
 	"github.com/corral-run/corral/internal/diff"
 	"github.com/corral-run/corral/internal/helper"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 // slowContainment takes its time for what it is asked, by the name of the call.
@@ -203,6 +204,7 @@ func (c *renaming) Members() ([]proctree.Process, error) {
 
 // TestNameAge: whose name has just been read is not read once more.
 func TestNameAge(t *testing.T) {
+	winetest.Need(t, "version 8.0 tells no command lines")
 	self, err := proctree.Brief(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
