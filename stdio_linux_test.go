@@ -271,12 +271,17 @@ func TestInputNotWanted(t *testing.T) {
 		defer silent.Close()
 		defer w.Close()
 		for _, tt := range []struct {
-			in   io.Reader
-			want error
-		}{{bytes.NewReader(big), nil}, {endless{}, nil}, {struct{ io.Reader }{silent}, corral.ErrWaitDelay}} {
+			in    io.Reader
+			delay time.Duration
+			want  error
+		}{
+			{bytes.NewReader(big), time.Minute, nil},
+			{endless{}, time.Minute, nil},
+			{struct{ io.Reader }{silent}, 50 * time.Millisecond, corral.ErrWaitDelay},
+		} {
 			cmd := contained(cont, "head", "-c", "1", "/dev/zero")
 			cmd.Stdin = tt.in
-			cmd.WaitDelay = 50 * time.Millisecond
+			cmd.WaitDelay = tt.delay
 			if out, err := cmd.Output(); err != tt.want || string(out) != "\x00" {
 				t.Errorf("%T: %q, %v; want %v", tt.in, out, err, tt.want)
 			}
