@@ -73,9 +73,8 @@ func TestBudget(t *testing.T) {
 		{string(corral.Group), 23, 62},  // fewer than os/exec, which opens the null device as something to be polled
 		{string(corral.Cgroup), 28, 64}, // five more than it might: what a command has done to the directory is looked for
 		// 8 whether ids and /proc are in order, 3 how much memory there is, 2 (and 4
-		// allocations) for a pidfd in cmd.Process, 4 if the kernel's clock ticks just
-		// then: the leader's start time is read.
-		{string(corral.Keeper), 46, 102},
+		// allocations) for a pidfd in cmd.Process.
+		{string(corral.Keeper), 42, 102},
 	} {
 		t.Run(tt.runs, func(t *testing.T) {
 			path, args := escape.Command("spender", tt.runs)
@@ -99,7 +98,16 @@ func TestBudget(t *testing.T) {
 			if err != nil || aerr != nil {
 				t.Fatal(err, aerr)
 			}
+			// If the kernel's clock ticks while a keeper's leader is born, its start time
+			// is read. So the least of some counts is what it takes.
+			const most = 5
 			calls, names, err := countCalls(path, args...)
+			for range most - 1 {
+				if err != nil || float64(calls)/counted <= tt.calls {
+					break
+				}
+				calls, names, err = countCalls(path, args...)
+			}
 			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EIO) || errors.Is(err, unix.ENOSYS) {
 				t.Skipf("SKIPPED: system calls cannot be traced here: %v", err)
 			}

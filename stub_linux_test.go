@@ -43,9 +43,6 @@ func TestForkedLikeExec(t *testing.T) {
 		"signals ignored":            `trap "" HUP USR1 PIPE; `,
 		"a hard limit of open files": "ulimit -n 200; ",
 	} {
-		if testing.Short() && script != "" { // a shell for each attribute takes minutes in the virtual machine
-			continue
-		}
 		for _, how := range hows {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				path, args := escape.Command(likeExecRole) // its time begins now

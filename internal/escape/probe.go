@@ -194,28 +194,21 @@ func (p *Probe) await(ctx context.Context, survivors []string) error {
 	left = slices.DeleteFunc(left, func(m Member) bool { return slices.Contains(survivors, m.Role) })
 	if len(left) > 0 {
 		errs = append(errs, fmt.Errorf("escape: %s: %d still alive: %v", p.child.Name, len(left), left))
-	} else if fault := p.faultOfWine(survivors); fault != "" {
-		p.t.Log("NOTE: " + fault)
+	} else if forgotten := p.forgotten(survivors); len(forgotten) > 0 {
+		p.t.Logf("NOTE: Wine has ended these, and the system still has them: %q", forgotten)
 	} else if len(survivors) == 0 && !p.isGone() {
 		errs = append(errs, fmt.Errorf("escape: %s: a process that was not reported still holds the oracle", p.child.Name))
 	}
 	return errors.Join(errs...)
 }
 
-// faultOfWine returns why the oracle is held although nobody is left, if that is
-// Wine's fault.
-func (p *Probe) faultOfWine(survivors []string) string {
-	if len(survivors) > 0 || p.isGone() || !winetest.Detected() {
-		return ""
+// forgotten returns the processes that hold the oracle by Wine's fault, if that is
+// why it is held.
+func (p *Probe) forgotten(survivors []string) []string {
+	if len(survivors) > 0 || p.isGone() {
+		return nil
 	}
-	if forgotten := winetest.Forgotten(); len(forgotten) > 0 {
-		return fmt.Sprintf("Wine has ended these, and the system still has them: %q", forgotten)
-	}
-	left := slices.DeleteFunc(winetest.Running(mark), func(line string) bool { return strings.Contains(line, mark+"bystander ") })
-	if len(left) == 0 { // it was killed while it was created, and its server keeps what it was to inherit
-		return "Wine holds the oracle for a process that the system does not have"
-	}
-	return ""
+	return winetest.Forgotten()
 }
 
 func (p *Probe) isGone() bool {

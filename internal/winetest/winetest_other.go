@@ -7,6 +7,3 @@ func Detected() bool { return false }
 
 // Forgotten returns nothing: this is not Wine.
 func Forgotten() []string { return nil }
-
-// Running returns nothing: this is not Wine.
-func Running(string) []string { return nil }

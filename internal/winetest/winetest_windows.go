@@ -37,45 +37,26 @@ func Forgotten() []string {
 
 // stuck returns the command lines of the processes of that name with one thread, if
 // the system has more of that name than Wine has.
-func stuck(name string) (lines []string) {
-	all := running(name)
-	if len(all) <= known(name) {
-		return nil
-	}
-	for line, threads := range all {
-		if threads == 1 {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
-// Running returns the command lines of those processes of this program that the
-// system has, whatever Wine has, and that have the text in them.
-func Running(text string) (lines []string) {
-	for line := range running(strings.ToLower(filepath.Base(os.Args[0]))) {
-		if strings.Contains(line, text) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
-// running returns how many threads each process of that name has that the system
-// has. The keys are PID and command line.
-func running(name string) map[string]int {
-	all := make(map[string]int)
+func stuck(name string) []string {
+	var lines []string
+	count := 0
 	processes, _ := filepath.Glob(`Z:\proc\[0-9]*\cmdline`)
 	for _, path := range processes {
 		b, err := os.ReadFile(path)
 		if err != nil || !strings.Contains(strings.ToLower(string(b)), name) {
 			continue
 		}
-		threads, _ := os.ReadDir(filepath.Join(filepath.Dir(path), "task"))
-		line := bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte{' '})
-		all[filepath.Base(filepath.Dir(path))+" "+string(line)] = len(threads)
+		count++
+		threads, err := os.ReadDir(filepath.Join(filepath.Dir(path), "task"))
+		if err == nil && len(threads) == 1 {
+			line := bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte{' '})
+			lines = append(lines, filepath.Base(filepath.Dir(path))+" "+string(line))
+		}
 	}
-	return all
+	if count <= known(name) {
+		return nil
+	}
+	return lines
 }
 
 // known returns how many processes of that name Wine has.
