@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -157,9 +158,11 @@ func (c *containment) birth(cmd *exec.Cmd) error {
 // os/exec, that looks like a start.
 //
 // The one cheap question is setpgid(2), which fails with EACCES for a child that
-// has executed a program. One that has not will not any more.
+// has executed a program, whatever the group. It asks for a group that no process
+// can have, so that it never moves the child.
 func stillborn(pid int) bool {
-	return unix.Setpgid(pid, 0) != unix.EACCES && neverExecuted(pid)
+	const noGroup = math.MaxInt32 // the kernel's limit of PIDs is 1<<22
+	return unix.Setpgid(pid, noGroup) != unix.EACCES && neverExecuted(pid)
 }
 
 // neverExecuted asks /proc: setpgid has other reasons to fail, such as that the
