@@ -159,7 +159,9 @@ func (c *containment) birth(cmd *exec.Cmd) error {
 //
 // The one cheap question is setpgid(2), which fails with EACCES for a child that
 // has executed a program, whatever the group. It asks for a group that no process
-// can have, so that it never moves the child.
+// can have: a child that is about to execute its program must not be moved. Such
+// children exist. Some kernels, such as Debian's 6.1.0-56, close the descriptor
+// that tells os/exec of a start before the rest of execve(2) is done.
 func stillborn(pid int) bool {
 	const noGroup = math.MaxInt32 // the kernel's limit of PIDs is 1<<22
 	return unix.Setpgid(pid, noGroup) != unix.EACCES && neverExecuted(pid)
