@@ -174,18 +174,22 @@ func startWithStoppedGuard(t *testing.T) (*running, *escape.Probe, proctree.ID) 
 // ownGuard is the one of this process.
 func ownGuard(t *testing.T) proctree.ID {
 	t.Helper()
-	pids, err := proctree.ChildPIDs(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
+	id, found := findGuard()
+	if !found {
+		t.Fatal("no guard")
 	}
+	return id
+}
+
+func findGuard() (id proctree.ID, found bool) {
+	pids, _ := proctree.ChildPIDs(os.Getpid())
 	for _, pid := range pids {
 		row, err := proctree.Lookup(pid)
 		if err == nil && row.Alive() && len(row.Args) > 0 && row.Args[0] == "corral-guard" {
-			return row.ID
+			return row.ID, true
 		}
 	}
-	t.Fatal("no guard")
-	return proctree.ID{}
+	return id, false
 }
 
 // TestGuardNotReplaced: there is one again as soon as there can be, and the report

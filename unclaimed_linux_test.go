@@ -170,6 +170,14 @@ func TestReleaseWhileWaiting(t *testing.T) {
 				return bytes.Contains(stacks, []byte("corral.(*run).wait("))
 			})
 			cmd.Process.Release()
+			if cont == corral.Cgroup { // then the wait begins once more
+				guard := ownGuard(t)
+				send(t, guard, syscall.SIGKILL)
+				eventually(t, "the guard is not replaced", func() bool {
+					now, found := findGuard()
+					return found && now != guard
+				})
+			}
 			in.Close()
 			err = <-waited
 			var exit *corral.ExitError

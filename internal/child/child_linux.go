@@ -12,26 +12,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AwaitExit returns when p, a child of this process, has ended, and leaves it to be
-// reaped. It blocks a thread in poll(2), as os.Process.Wait does in waitid(2). To
+// AwaitExit returns when p, a child of this process with that PID, has ended, and
+// leaves it to be reaped. Nobody may reap it meanwhile but by p, which may be
+// released. It blocks a thread in poll(2), as os.Process.Wait does in waitid(2). To
 // wake a goroutine through the runtime's poller instead would take a tenth of the
 // time of a short command.
-func AwaitExit(ctx context.Context, p *os.Process) error {
-	_, err := awaitExitAnd(ctx, p, -1, -1)
+func AwaitExit(ctx context.Context, p *os.Process, pid int) error {
+	_, err := awaitExitAnd(ctx, p, pid, -1, -1)
 	return err
 }
 
 // AwaitExitOrHangUp is AwaitExit, but also returns, with other set, when the other
 // end of line is closed, unless line is nil, or when timeout milliseconds have
 // passed, unless that is negative. Without pidfds it waits for p only.
-func AwaitExitOrHangUp(ctx context.Context, p *os.Process, line *os.File, timeout int) (other bool, err error) {
+func AwaitExitOrHangUp(ctx context.Context, p *os.Process, pid int, line *os.File, timeout int) (other bool, err error) {
 	if line == nil {
-		return awaitExitAnd(ctx, p, -1, timeout)
+		return awaitExitAnd(ctx, p, pid, -1, timeout)
 	}
 	conn, err := line.SyscallConn()
 	if err == nil {
 		// The number stays the file's until Control returns.
-		cerr := conn.Control(func(fd uintptr) { other, err = awaitExitAnd(ctx, p, int32(fd), timeout) })
+		cerr := conn.Control(func(fd uintptr) { other, err = awaitExitAnd(ctx, p, pid, int32(fd), timeout) })
 		if cerr != nil {
 			return true, nil // somebody has closed it
 		}
@@ -44,9 +45,9 @@ func AwaitExitOrHangUp(ctx context.Context, p *os.Process, line *os.File, timeou
 // by then.
 const headStart = 10
 
-func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (other bool, err error) {
+func awaitExitAnd(ctx context.Context, p *os.Process, pid int, line int32, timeout int) (other bool, err error) {
 	var failed error
-	err = osproc.WithHandle(p, func(pidfd uintptr) {
+	await := func(pidfd uintptr) {
 		// poll(2) passes over negative numbers, and reports POLLHUP unasked.
 		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: line}}
 		n := 0
@@ -61,21 +62,30 @@ func awaitExitAnd(ctx context.Context, p *os.Process, line int32, timeout int) (
 			failed = context.Cause(ctx)
 			other = failed == nil
 		}
-	})
+	}
+	err = osproc.WithHandle(p, await)
 	switch {
-	case errors.Is(err, osproc.ErrNoHandle):
-		return false, awaitExitByPID(ctx, p)
+	case err == nil:
+		return other, failed
 	case errors.Is(err, os.ErrProcessDone):
 		return false, nil // the caller has waited for it by os.Process.Wait
+	case errors.Is(err, osproc.ErrNoHandle):
+		return false, awaitExitByPID(ctx, pid)
 	}
-	return other, errors.Join(err, failed)
+	// It has been released. The PID is its own until somebody reaps it.
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false, awaitExitByPID(ctx, pid)
+	}
+	defer unix.Close(pidfd)
+	await(uintptr(pidfd))
+	return other, failed
 }
 
 // awaitExitByPID is AwaitExit for kernels without pidfds. If ctx is done first,
-// a goroutine stays until p has ended.
-func awaitExitByPID(ctx context.Context, p *os.Process) error {
+// a goroutine stays until the process has ended.
+func awaitExitByPID(ctx context.Context, pid int) error {
 	ended := make(chan error, 1)
-	pid := osproc.PIDOf(p)
 	go func() {
 		for {
 			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)

@@ -44,7 +44,7 @@ func TestAwaitExitDoesNotReap(t *testing.T) {
 			t.Errorf("%s: it is reaped alive", script)
 		}
 		line.Close()
-		if err := AwaitExit(context.Background(), p); err != nil {
+		if err := AwaitExit(context.Background(), p, p.Pid); err != nil {
 			t.Errorf("%s: %v", script, err)
 		}
 		for range 2 { // a look changes nothing
@@ -56,7 +56,7 @@ func TestAwaitExitDoesNotReap(t *testing.T) {
 		if state, err := p.Wait(); err != nil || state.ExitCode() != want.code {
 			t.Errorf("%s: %v, %v", script, state, err)
 		}
-		if err := AwaitExit(context.Background(), p); err != nil {
+		if err := AwaitExit(context.Background(), p, p.Pid); err != nil {
 			t.Errorf("%s, waited for: %v", script, err)
 		}
 	}
@@ -66,7 +66,7 @@ func TestAwaitExitDoesNotReap(t *testing.T) {
 func TestReap(t *testing.T) {
 	p, line := start(t, "read x")
 	line.Close()
-	if err := AwaitExit(context.Background(), p); err != nil {
+	if err := AwaitExit(context.Background(), p, p.Pid); err != nil {
 		t.Fatal(err)
 	}
 	if !Reap(p.Pid) {
@@ -84,19 +84,19 @@ func TestAwaitExitCut(t *testing.T) {
 	p, line := start(t, "read x")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(io.EOF)
-	if err := AwaitExit(ctx, p); !errors.Is(err, io.EOF) {
+	if err := AwaitExit(ctx, p, p.Pid); !errors.Is(err, io.EOF) {
 		t.Errorf("cancelled: %v", err)
 	}
 	for _, after := range []time.Duration{headStart / 2, 2 * headStart} {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		time.AfterFunc(after*time.Millisecond, func() { cancel(io.EOF) })
-		if err := AwaitExit(ctx, p); !errors.Is(err, io.EOF) {
+		if err := AwaitExit(ctx, p, p.Pid); !errors.Is(err, io.EOF) {
 			t.Errorf("cancelled after %d ms: %v", after, err)
 		}
 	}
 	for _, timeout := range []int{0, 1, headStart, 2 * headStart} {
 		began := time.Now()
-		other, err := AwaitExitOrHangUp(context.Background(), p, nil, timeout)
+		other, err := AwaitExitOrHangUp(context.Background(), p, p.Pid, nil, timeout)
 		if took := time.Since(began); !other || err != nil || took < time.Duration(timeout)*time.Millisecond {
 			t.Errorf("out of time: %v, %v after %v", other, err, took)
 		}
@@ -107,12 +107,41 @@ func TestAwaitExitCut(t *testing.T) {
 	}
 	defer ours.Close()
 	theirs.Close()
-	if other, err := AwaitExitOrHangUp(context.Background(), p, ours, -1); !other || err != nil {
+	if other, err := AwaitExitOrHangUp(context.Background(), p, p.Pid, ours, -1); !other || err != nil {
 		t.Errorf("hung up: %v, %v", other, err)
 	}
 	line.Close()
-	if other, err := AwaitExitOrHangUp(context.Background(), p, nil, -1); other || err != nil {
+	if other, err := AwaitExitOrHangUp(context.Background(), p, p.Pid, nil, -1); other || err != nil {
 		t.Errorf("ended: %v, %v", other, err)
 	}
 	p.Wait()
+}
+
+// TestAwaitExitReleased: to release the process before or during the wait changes
+// nothing: somebody else may have it, too.
+func TestAwaitExitReleased(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		p, line := start(t, "read x; exit 3")
+		pid := p.Pid
+		if before {
+			p.Release()
+		} else {
+			time.AfterFunc(2*headStart*time.Millisecond, func() { p.Release() })
+		}
+		began := time.Now()
+		if other, err := AwaitExitOrHangUp(context.Background(), p, pid, nil, 4*headStart); !other || err != nil || time.Since(began) < 4*headStart*time.Millisecond {
+			t.Errorf("before %v, alive: %v, %v after %v", before, other, err, time.Since(began))
+		}
+		line.Close()
+		if err := AwaitExit(context.Background(), p, pid); err != nil {
+			t.Errorf("before %v: %v", before, err)
+		}
+		if got, status, _, err := Peek(pid); got != pid || err != nil || status.ExitStatus() != 3 {
+			t.Errorf("before %v: %d, status %#x, %v", before, got, status, err)
+		}
+		Reap(pid)
+		if err := AwaitExit(context.Background(), p, pid); err != nil {
+			t.Errorf("before %v, reaped: %v", before, err)
+		}
+	}
 }

@@ -7,14 +7,13 @@ import (
 	"errors"
 	"os"
 
-	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// AwaitExit returns when p, a child of this process, has ended, and leaves it
-// to be reaped.
-func AwaitExit(ctx context.Context, p *os.Process) error {
-	id, err := proctree.Identify(osproc.PIDOf(p))
+// AwaitExit returns when a child of this process with that PID has ended, and
+// leaves it to be reaped. Nobody may reap it meanwhile.
+func AwaitExit(ctx context.Context, _ *os.Process, pid int) error {
+	id, err := proctree.Identify(pid)
 	if err == nil {
 		var h *proctree.Handle
 		if h, err = proctree.Open(id); err == nil {

@@ -196,7 +196,7 @@ func neverExecuted(pid int) bool {
 func (c *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	for {
 		line, again := c.owner.guardLine()
-		other, err := child.AwaitExitOrHangUp(ctx, c.leader, line, again)
+		other, err := child.AwaitExitOrHangUp(ctx, c.leader, c.id.PID, line, again)
 		if other {
 			c.guardLost(c.owner.replace(line))
 			continue

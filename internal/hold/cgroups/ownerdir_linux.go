@@ -519,7 +519,7 @@ func endGuard(guard *os.Process, line *os.File) {
 	for range patience {
 		guard.Signal(syscall.SIGCONT)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		err := child.AwaitExit(ctx, guard)
+		err := child.AwaitExit(ctx, guard, guard.Pid)
 		cancel()
 		if err == nil {
 			break

@@ -13,8 +13,10 @@ import (
 
 	"github.com/corral-run/corral/internal/child"
 	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/pgroup"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/procgroup"
 	"golang.org/x/sys/unix"
 )
@@ -70,7 +72,7 @@ func (g *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 }
 
 func (g *containment) Exited(ctx context.Context) (pinned bool, err error) {
-	err = child.AwaitExit(ctx, g.leader)
+	err = child.AwaitExit(ctx, g.leader, g.id.PID)
 	if err == nil {
 		g.ended.Store(true)
 	}
@@ -89,7 +91,7 @@ func (g *containment) signalOne(sig os.Signal) error {
 		err = os.ErrProcessDone
 	}
 	if stray, _ := g.strayLeader(); stray != nil {
-		serr := g.leader.Signal(sig)
+		serr := g.signalLeader(sig)
 		if errors.Is(err, os.ErrProcessDone) {
 			err = serr
 		}
@@ -97,10 +99,22 @@ func (g *containment) signalOne(sig os.Signal) error {
 	return err
 }
 
+// signalLeader signals the leader, also if the caller has released its Process.
+func (g *containment) signalLeader(sig os.Signal) error {
+	err := g.leader.Signal(sig)
+	if err != nil && osproc.Released(g.leader) {
+		err = reach.SignalProcess(g.id, sig)
+	}
+	if errors.Is(err, proctree.ErrGone) {
+		err = os.ErrProcessDone
+	}
+	return err
+}
+
 func (g *containment) Kill() error {
 	err := g.group.Kill()
 	if stray, _ := g.strayLeader(); stray != nil {
-		if serr := g.leader.Kill(); !errors.Is(serr, os.ErrProcessDone) {
+		if serr := g.signalLeader(os.Kill); !errors.Is(serr, os.ErrProcessDone) {
 			err = errors.Join(err, serr)
 		}
 	}
@@ -129,7 +143,7 @@ func (g *containment) AwaitEmpty(ctx context.Context) error {
 	if stray, err := g.strayLeader(); err != nil || stray == nil {
 		return err
 	}
-	return child.AwaitExit(ctx, g.leader)
+	return child.AwaitExit(ctx, g.leader, g.id.PID)
 }
 
 func (g *containment) Facts() hold.Facts { return hold.Facts{} }

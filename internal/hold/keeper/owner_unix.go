@@ -130,7 +130,7 @@ func (k *containment) Prepare(*exec.Cmd) error { return nil }
 func (k *containment) awaitKeeper(limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	return child.AwaitExit(ctx, k.proc) == nil
+	return child.AwaitExit(ctx, k.proc, k.proc.Pid) == nil
 }
 
 func (k *containment) Exited(ctx context.Context) (pinned bool, err error) {
