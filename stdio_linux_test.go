@@ -408,6 +408,12 @@ func TestNullDevice(t *testing.T) {
 		if err := ours.Start(); err != nil {
 			t.Fatal(err)
 		}
+		// A child in a user namespace hides its descriptors until it has executed, and
+		// Start may return a little before that: see cgroups.stillborn.
+		eventually(t, "the command is not executed", func() bool {
+			row, err := proctree.Lookup(ours.Process.Pid)
+			return err == nil && row.Name == "sleep"
+		})
 		got := streams(t, ours.Process.Pid)
 		ours.Kill()
 		ours.Wait()

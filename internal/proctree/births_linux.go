@@ -20,6 +20,10 @@ func Births() int {
 		return 0
 	}
 	defer proc.close()
+	return proc.births()
+}
+
+func (proc *procfs) births() int {
 	fd, err := unix.Openat(proc.fd, "loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0
@@ -41,4 +45,43 @@ func Births() int {
 		return 0
 	}
 	return max(0, last) // gVisor says 0
+}
+
+// bornBetween returns the numbers that have been given out between two results of
+// births, in their order, or reports that these are too many, or not known.
+func (proc *procfs) bornBetween(before, now int) (pids []int, ok bool) {
+	const most = 1 << 15
+	end := now
+	if now < before { // the numbers have begun again with the low ones
+		end = proc.largestPID()
+	}
+	if end-before > most || now < before && (now > most || end < before) {
+		return nil, false
+	}
+	for pid := before + 1; pid <= end; pid++ {
+		pids = append(pids, pid)
+	}
+	for pid := 1; now < before && pid <= now; pid++ {
+		pids = append(pids, pid)
+	}
+	return pids, true
+}
+
+// largestPID returns the largest PID that there can be, or 0.
+func (proc *procfs) largestPID() int {
+	fd, err := unix.Openat(proc.fd, "sys/kernel/pid_max", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	var b [32]byte
+	n, err := unix.Pread(fd, b[:], 0)
+	if err != nil {
+		return 0
+	}
+	most, err := strconv.Atoi(string(bytes.TrimSpace(b[:n])))
+	if err != nil {
+		return 0
+	}
+	return most - 1
 }

@@ -100,6 +100,10 @@ func lookUp(pid int, row func(*procfs, int) (Process, error)) (Process, error) {
 		return Process{}, err
 	}
 	defer proc.close()
+	return proc.lookUp(pid, row)
+}
+
+func (proc *procfs) lookUp(pid int, row func(*procfs, int) (Process, error)) (Process, error) {
 	// A thread's number can be opened too, though it is not listed.
 	status, err := proc.read(pid, "status")
 	if err != nil {
@@ -117,8 +121,8 @@ func lookUp(pid int, row func(*procfs, int) (Process, error)) (Process, error) {
 
 // group reads /proc once for the PIDs and then asks for each. A member that ends in
 // between may have started another one, which is not among them: if nobody else is
-// found then, another look is needed. As in descendants, a zombie counts only if
-// the look before did not have it.
+// found then, it asks for those that have been born since. Where the births are not
+// known, another look is needed.
 func group(pgid int) ([]Process, error) {
 	const most = 20 // on a machine where something ends all the time
 	began := time.Now()
@@ -127,51 +131,104 @@ func group(pgid int) ([]Process, error) {
 		return nil, err
 	}
 	defer proc.close()
-	zombies := make(map[int]bool)
+	look := groupLook{proc: proc, pgid: pgid, zombies: make(map[int]bool)}
 	for i := 1; i < most && time.Since(began) < longWalk; i++ {
-		found, moved, err := proc.group(pgid, zombies)
-		if err != nil || !moved {
-			return found, err
+		if moved, err := look.again(); err != nil || !moved {
+			return look.members, err
 		}
 	}
-	found, _, err := proc.group(pgid, zombies)
-	return found, err
+	_, err = look.again()
+	return look.members, err
 }
 
-// group looks once, at the youngest first, as those may be about to end. moved says
+// groupLook looks for the members of a process group.
+type groupLook struct {
+	proc    *procfs
+	pgid    int
+	zombies map[int]bool // those of the looks before
+
+	// By the last look:
+	members []Process
+	alive   bool // one of them is
+	moved   bool // a member may have been missed
+}
+
+// again looks once, at the youngest first, as those may be about to end. moved says
 // that it may have missed a member, and that none of those that it found is alive.
-func (proc *procfs) group(pgid int, zombies map[int]bool) (members []Process, moved bool, err error) {
-	pids, err := proc.pids()
+func (g *groupLook) again() (moved bool, err error) {
+	g.members, g.alive, g.moved = nil, false, false
+	births := g.proc.births()
+	pids, err := g.proc.pids()
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	alive := false
 	for _, pid := range slices.Backward(pids) {
-		// One cheap system call spares all others for most processes. If it fails
-		// for another reason than that the process is gone, /proc decides.
-		of, err := unix.Getpgid(pid)
-		if err == unix.ESRCH {
-			moved = true
-		}
-		if err == unix.ESRCH || err == nil && of != pgid {
-			continue
-		}
-		p, err := proc.stat(pid)
-		switch {
-		case err == nil:
-			members = append(members, p)
-			if p.Alive() {
-				alive = true
-			} else if !zombies[pid] {
-				zombies[pid], moved = true, true
-			}
-		case errors.Is(err, ErrGone):
-			moved = true
-		case !errors.Is(err, os.ErrPermission):
-			return nil, false, err
+		if err := g.ask(pid, false); err != nil {
+			return false, err
 		}
 	}
-	return members, moved && !alive, nil
+	if births == 0 || g.alive {
+		return g.moved && !g.alive, nil
+	}
+	return g.follow(births)
+}
+
+// follow asks for those that have been born since, until nobody is born meanwhile.
+// Whoever lives then has been asked for: by its number in /proc if it was born
+// before, else by its number among those that have been given out since.
+func (g *groupLook) follow(births int) (moved bool, err error) {
+	const mostRounds = 1000
+	for range mostRounds {
+		now := g.proc.births()
+		if now == births {
+			return false, nil
+		}
+		born, ok := g.proc.bornBetween(births, now)
+		if !ok {
+			return true, nil
+		}
+		for _, pid := range born {
+			if err := g.ask(pid, true); err != nil || g.alive {
+				return false, err
+			}
+		}
+		births = now
+	}
+	return true, nil
+}
+
+// ask asks whether the process is a member. The number may be a thread's, which is
+// none.
+func (g *groupLook) ask(pid int, thread bool) error {
+	// One cheap system call spares all others for most processes. If it fails for
+	// another reason than that the process is gone, /proc decides.
+	of, err := unix.Getpgid(pid)
+	if err == unix.ESRCH {
+		g.moved = true
+	}
+	if err == unix.ESRCH || err == nil && of != g.pgid {
+		return nil
+	}
+	var p Process
+	if thread {
+		p, err = g.proc.lookUp(pid, (*procfs).stat)
+	} else {
+		p, err = g.proc.stat(pid)
+	}
+	switch {
+	case err == nil:
+		g.members = append(g.members, p)
+		if p.Alive() {
+			g.alive = true
+		} else if !g.zombies[pid] {
+			g.zombies[pid], g.moved = true, true // as in descendants
+		}
+	case errors.Is(err, ErrGone):
+		g.moved = true
+	case !errors.Is(err, os.ErrPermission):
+		return err
+	}
+	return nil
 }
 
 func identify(pid int) (ID, error) {

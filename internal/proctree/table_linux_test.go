@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -122,15 +123,61 @@ func TestGroup(t *testing.T) {
 // TestGroupOnTheMove: a group is not empty because each of its members ends
 // before it is looked at, having started the next one.
 func TestGroupOnTheMove(t *testing.T) {
+	for name, script := range map[string]string{
+		// Each link is a program, which takes a millisecond.
+		"programs": `link='[ "$1" = 0 ] || sh -c "$0" "$0" $(($1 - 1)) &'; exec sh -c "$link" "$link" 500`,
+		// It is a mere fork, which is faster than a look through all of /proc.
+		"forks": `link() { [ "$1" = 0 ] || link $(($1 - 1)) & }; link 2000`,
+	} {
+		t.Run(name, func(t *testing.T) { watchChain(t, script) })
+	}
+	t.Run("round", func(t *testing.T) {
+		// In the middle of the chain the PIDs begin with the low ones again, which are
+		// read first.
+		most, err := os.ReadFile("/proc/sys/kernel/pid_max")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(string(most)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const crowd = 500
+		next := func(pid int) {
+			if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", strconv.AppendInt(nil, int64(pid), 10), 0); err != nil {
+				t.Skip("SKIPPED, needs root, to choose the next PID: ", err)
+			}
+		}
+		next(n - 3*crowd)
+		others := exec.Command("sh", "-c", fmt.Sprintf(`i=0; while [ $i -lt %d ]; do sleep 60 & i=$((i + 1)); done; echo; wait`, crowd))
+		others.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		all, err := others.StdoutPipe()
+		if err == nil {
+			err = others.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			syscall.Kill(-others.Process.Pid, syscall.SIGKILL)
+			others.Wait()
+		}()
+		if _, err := all.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		next(n - crowd)
+		watchChain(t, `link() { [ "$1" = 0 ] || link $(($1 - 1)) & }; link 1000`)
+	})
+}
+
+// watchChain looks for the group of a script's processes until it is empty.
+func watchChain(t *testing.T, script string) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	// Each link is a program, which takes a millisecond. A chain of mere forks is
-	// faster than looks are.
-	const link = `[ "$1" = 0 ] || sh -c "$0" "$0" $(($1 - 1)) &`
-	chain := exec.Command("sh", "-c", link, link, "500")
+	chain := exec.Command("sh", "-c", script)
 	chain.Stdout = w
 	chain.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = chain.Start()
