@@ -47,24 +47,34 @@ func (proc *procfs) births() int {
 	return max(0, last) // gVisor says 0
 }
 
-// bornBetween returns the numbers that have been given out between two results of
-// births, in their order, or reports that these are too many, or not known.
-func (proc *procfs) bornBetween(before, now int) (pids []int, ok bool) {
-	const most = 1 << 15
-	end := now
-	if now < before { // the numbers have begun again with the low ones
-		end = proc.largestPID()
+// givenOut returns the numbers that have been given out between two results of
+// births, after some from before, in their order; or reports that these are too many,
+// or not known.
+func (proc *procfs) givenOut(before, now, some int) (pids []int, ok bool) {
+	const (
+		most = 1 << 15
+		low  = 300 // where the numbers begin again, at the latest: RESERVED_PIDS in the kernel's pid.c
+	)
+	largest := 0
+	if now < before || before < low+some {
+		if largest = proc.largestPID(); largest < max(before, now) {
+			return nil, false
+		}
 	}
-	if end-before > most || now < before && (now > most || end < before) {
-		return nil, false
+	add := func(first, last int) {
+		for pid := max(1, first); pid <= last && len(pids) <= most; pid++ {
+			pids = append(pids, pid)
+		}
 	}
-	for pid := before + 1; pid <= end; pid++ {
-		pids = append(pids, pid)
+	if before < low+some {
+		add(largest-some, largest)
 	}
-	for pid := 1; now < before && pid <= now; pid++ {
-		pids = append(pids, pid)
+	if now < before {
+		add(before-some+1, largest)
+		before = some
 	}
-	return pids, true
+	add(before-some+1, now)
+	return pids, len(pids) <= most
 }
 
 // largestPID returns the largest PID that there can be, or 0.

@@ -173,24 +173,28 @@ func (g *groupLook) again() (moved bool, err error) {
 	return g.follow(births)
 }
 
-// follow asks for those that have been born since, until nobody is born meanwhile.
-// Whoever lives then has been asked for: by its number in /proc if it was born
-// before, else by its number among those that have been given out since.
+// follow asks for those that have been born lately, until nobody is born meanwhile.
+// Whoever lives then has been asked for while it or its parent lived: by its number
+// in /proc, or by its number among the latest. A number is given out a little before
+// its process can be found: so the latest include some from before the look.
 func (g *groupLook) follow(births int) (moved bool, err error) {
-	const mostRounds = 1000
+	const (
+		mostRounds = 1000
+		underWay   = 64 // births at one time
+	)
 	for range mostRounds {
 		now := g.proc.births()
-		if now == births {
-			return false, nil
-		}
-		born, ok := g.proc.bornBetween(births, now)
-		if !ok {
+		latest, ok := g.proc.givenOut(births, now, underWay)
+		if now == 0 || !ok {
 			return true, nil
 		}
-		for _, pid := range born {
+		for _, pid := range latest {
 			if err := g.ask(pid, true); err != nil || g.alive {
 				return false, err
 			}
+		}
+		if g.proc.births() == now {
+			return false, nil
 		}
 		births = now
 	}
