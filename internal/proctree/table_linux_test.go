@@ -228,8 +228,8 @@ func TestBorn(t *testing.T) {
 			t.Fatalf("got %v, %v; the table has %v, %v", got, err, want, ierr)
 		}
 	}
-	if unseen < many/4 { // a fork takes a millisecond, a tick is ten
-		t.Errorf("%d of %d were known without a look", unseen, many)
+	if unseen == 0 { // a fork takes a millisecond, a tick is ten; how many there are depends on the machine
+		t.Errorf("none of %d was known without a look", many)
 	}
 }
 
