@@ -1,6 +1,7 @@
 package corral_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -16,11 +17,15 @@ import (
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
+	"golang.org/x/sys/unix"
 )
 
 const forgetfulRole = "forgetful"
 
-func init() { escape.Register(forgetfulRole, forgetful) }
+func init() {
+	escape.Register(forgetfulRole, forgetful)
+	escape.Register("leave-group", leaveGroup)
+}
 
 // unclaimed are what a program may do that does not call Wait. The command has
 // ended when they are called.
@@ -149,6 +154,66 @@ func TestLateWait(t *testing.T) {
 	})
 }
 
+// leaveGroup is a leader that goes to the process group in its argument, says so, and
+// lives until it is stopped, or for a minute.
+func leaveGroup(args []string) {
+	pgid, err := strconv.Atoi(args[0])
+	if err == nil {
+		err = unix.Setpgid(0, pgid)
+	}
+	fmt.Println("here", err)
+	time.Sleep(time.Minute)
+}
+
+// TestReleaseStrayLeader: a leader that has left its process group is stopped, also
+// if its Process has been released while somebody waits.
+func TestReleaseStrayLeader(t *testing.T) {
+	other := exec.Command("sleep", "60")
+	other.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		other.Process.Kill()
+		other.Wait()
+	}()
+	path, args := escape.Command("leave-group", strconv.Itoa(other.Process.Pid))
+	cmd := command(corral.Group, path, args...)
+	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 10 * time.Second}}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "here <nil>\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	waited := make(chan error)
+	go func() { waited <- cmd.Wait() }()
+	awaitWait(t)
+	cmd.Process.Release()
+	if err := cmd.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-waited
+	if rep := cmd.Report(); rep.Signal != "SIGTERM" || rep.Forced {
+		t.Errorf("%+v", rep)
+	}
+}
+
+// awaitWait waits until a goroutine is in Wait. No other test runs beside those that
+// use it, which could be in Wait.
+func awaitWait(t *testing.T) {
+	t.Helper()
+	eventually(t, "Wait is not called", func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return bytes.Contains(stacks, []byte("corral.(*run).wait("))
+	})
+}
+
 // TestReleaseWhileWaiting: it does not disturb who waits, as under os/exec.
 func TestReleaseWhileWaiting(t *testing.T) {
 	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
@@ -163,12 +228,7 @@ func TestReleaseWhileWaiting(t *testing.T) {
 			}
 			waited := make(chan error)
 			go func() { waited <- cmd.Wait() }()
-			// No other test runs beside this one, which could be in Wait.
-			eventually(t, "Wait is not called", func() bool {
-				stacks := make([]byte, 1<<20)
-				stacks = stacks[:runtime.Stack(stacks, true)]
-				return bytes.Contains(stacks, []byte("corral.(*run).wait("))
-			})
+			awaitWait(t)
 			cmd.Process.Release()
 			if cont == corral.Cgroup { // then the wait begins once more
 				guard := ownGuard(t)

@@ -66,12 +66,13 @@ func (proc *procfs) givenOut(before, now, some int) (pids []int, ok bool) {
 			pids = append(pids, pid)
 		}
 	}
-	if before < low+some {
-		add(largest-some, largest)
-	}
-	if now < before {
+	if now < before { // they have begun again meanwhile
 		add(before-some+1, largest)
-		before = some
+		add(1, now)
+		return pids, len(pids) <= most
+	}
+	if before < low+some { // or just before
+		add(largest-some+1, largest)
 	}
 	add(before-some+1, now)
 	return pids, len(pids) <= most

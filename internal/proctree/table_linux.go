@@ -163,7 +163,7 @@ func (g *groupLook) again() (moved bool, err error) {
 		return false, err
 	}
 	for _, pid := range slices.Backward(pids) {
-		if err := g.ask(pid, false); err != nil {
+		if err := g.ask(pid, true); err != nil {
 			return false, err
 		}
 	}
@@ -186,10 +186,10 @@ func (g *groupLook) follow(births int) (moved bool, err error) {
 		now := g.proc.births()
 		latest, ok := g.proc.givenOut(births, now, underWay)
 		if now == 0 || !ok {
-			return true, nil
+			return g.moved, nil // as where births are not known
 		}
 		for _, pid := range latest {
-			if err := g.ask(pid, true); err != nil || g.alive {
+			if err := g.ask(pid, false); err != nil || g.alive {
 				return false, err
 			}
 		}
@@ -201,9 +201,9 @@ func (g *groupLook) follow(births int) (moved bool, err error) {
 	return true, nil
 }
 
-// ask asks whether the process is a member. The number may be a thread's, which is
-// none.
-func (g *groupLook) ask(pid int, thread bool) error {
+// ask asks whether the process is a member. Unless it is listed in /proc, the number
+// may be a thread's, which is none.
+func (g *groupLook) ask(pid int, listed bool) error {
 	// One cheap system call spares all others for most processes. If it fails for
 	// another reason than that the process is gone, /proc decides.
 	of, err := unix.Getpgid(pid)
@@ -214,10 +214,10 @@ func (g *groupLook) ask(pid int, thread bool) error {
 		return nil
 	}
 	var p Process
-	if thread {
-		p, err = g.proc.lookUp(pid, (*procfs).stat)
-	} else {
+	if listed {
 		p, err = g.proc.stat(pid)
+	} else {
+		p, err = g.proc.lookUp(pid, (*procfs).stat)
 	}
 	switch {
 	case err == nil:
@@ -225,7 +225,7 @@ func (g *groupLook) ask(pid int, thread bool) error {
 		if p.Alive() {
 			g.alive = true
 		} else if !g.zombies[pid] {
-			g.zombies[pid], g.moved = true, true // as in descendants
+			g.zombies[pid], g.moved = true, true // it has ended since the look before
 		}
 	case errors.Is(err, ErrGone):
 		g.moved = true

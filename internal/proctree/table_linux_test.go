@@ -150,7 +150,7 @@ func TestGroupOnTheMove(t *testing.T) {
 		}
 		next(n - 3*crowd)
 		others := exec.Command("sh", "-c", fmt.Sprintf(`i=0; while [ $i -lt %d ]; do sleep 60 & i=$((i + 1)); done; echo; wait`, crowd))
-		others.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		others.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		all, err := others.StdoutPipe()
 		if err == nil {
 			err = others.Start()
@@ -212,7 +212,12 @@ func watchChain(t *testing.T, script string) {
 func TestBorn(t *testing.T) {
 	const many = 200
 	unseen := 0
-	for range many {
+	// A fork takes a millisecond, and a tick is ten. On a slow machine it takes more of
+	// them until there are enough that need no look.
+	for tries := 0; tries < many || unseen < many/4; tries++ {
+		if tries == 50*many {
+			t.Fatalf("%d of %d were known without a look", unseen, tries)
+		}
 		before := Now()
 		cmd := exec.Command("true")
 		if err := cmd.Start(); err != nil {
@@ -227,9 +232,6 @@ func TestBorn(t *testing.T) {
 		if got != want || err != nil || ierr != nil {
 			t.Fatalf("got %v, %v; the table has %v, %v", got, err, want, ierr)
 		}
-	}
-	if unseen == 0 { // a fork takes a millisecond, a tick is ten; how many there are depends on the machine
-		t.Errorf("none of %d was known without a look", many)
 	}
 }
 
