@@ -578,7 +578,7 @@ func TestStartErrors(t *testing.T) {
 			if err := tt.cmd.Start(); err == nil {
 				t.Error("a second Start succeeded")
 			}
-			if after := descriptors(t); after != before {
+			if after := descriptors(t); after > before { // less, if another test's guard has gone to rest
 				t.Errorf("%d descriptors before, %d after", before, after)
 			}
 		})
