@@ -37,12 +37,21 @@ type caller struct {
 	name      string
 	uid       int
 	delegated bool
+	flags     []string // of the test binaries
 }
 
 var callers = []caller{
-	{"root", 0, true},
-	{"nobody-delegated", nobody, true},
-	{"nobody", nobody, false},
+	{"root", 0, true, nil},
+	{"nobody-delegated", nobody, true, nil},
+	{"nobody", nobody, false, []string{"-test.skip=" + namesContainment()}},
+}
+
+// namesContainment matches the tests that are made for each containment, and say so
+// in their names, at any level. What they find out does not depend on what the caller
+// gets by default, which is all that a delegated cgroup changes for the others.
+func namesContainment() string {
+	name := "^(cgroup|keeper|pidns|group)$"
+	return strings.Join([]string{"./" + name, "././" + name, "./././" + name}, "|")
 }
 
 func main() {
@@ -98,7 +107,7 @@ func run() error {
 			fmt.Fprintf(w, "== %s as %s\n", pkg, c.name)
 			began := time.Now()
 			result := "ok"
-			if err := c.test(pkg, flags, w); err != nil {
+			if err := c.test(pkg, slices.Concat(flags, c.flags), w); err != nil {
 				result = "FAILED: " + err.Error()
 				failed = append(failed, fmt.Errorf("%s as %s (%w)", pkg, c.name, err))
 			}
