@@ -52,7 +52,7 @@ func initSignals() []os.Signal {
 // hooks and its engine, and none of them means that the grace period is over.
 func (i *initFlags) relay(cmd *corral.Cmd, signals chan os.Signal) {
 	stopping := false
-	suspend := suspender(cmd, signals)
+	suspend := suspender(cmd)
 	for s := range signals {
 		sig := s.(syscall.Signal)
 		to, rewritten := i.rewrite[sig]

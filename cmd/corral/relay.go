@@ -101,7 +101,7 @@ func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 		asked = true
 		stop()
 	}
-	suspend := suspender(cmd, signals)
+	suspend := suspender(cmd)
 	for sig := range signals {
 		switch reactionTo(sig) {
 		case terminate:

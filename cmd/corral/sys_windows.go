@@ -70,12 +70,12 @@ func delivered(leader int) bool { return false }
 // jobs, and programs that have changed its modes do not outlive the command.
 type terminal struct{}
 
-func findTerminal() *terminal                        { return nil }
-func (*terminal) hungUp() bool                       { return false }
-func (*terminal) restore(bool)                       {}
-func (*terminal) signalForeground(syscall.Signal)    {}
-func signalKeys(*os.File) map[byte]syscall.Signal    { return nil }
-func suspender(*corral.Cmd, chan<- os.Signal) func() { return func() {} }
+func findTerminal() *terminal                     { return nil }
+func (*terminal) hungUp() bool                    { return false }
+func (*terminal) restore(bool)                    {}
+func (*terminal) signalForeground(syscall.Signal) {}
+func signalKeys(*os.File) map[byte]syscall.Signal { return nil }
+func suspender(*corral.Cmd) func()                { return func() {} }
 
 func exitStatus(p *os.ProcessState) int { return p.ExitCode() }
 

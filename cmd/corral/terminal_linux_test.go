@@ -387,13 +387,15 @@ func editor() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTSTP)
 	in := bufio.NewReader(os.Stdin)
-	fmt.Println("editing")
-	<-stop
-	fmt.Println("asked to stop")
-	in.ReadString('\n')
-	fmt.Println("in order")
-	unix.Kill(os.Getpid(), syscall.SIGSTOP)
-	in.ReadString('\n')
+	for range 2 {
+		fmt.Println("editing")
+		<-stop
+		fmt.Println("asked to stop")
+		in.ReadString('\n')
+		fmt.Println("in order")
+		unix.Kill(os.Getpid(), syscall.SIGSTOP)
+		in.ReadString('\n')
+	}
 	fmt.Println("done")
 }
 
@@ -402,16 +404,18 @@ func TestCtrlZAnsweredLate(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		s := bash(t)
 		s.types(corral + " editor\n")
-		s.expect("editing")
-		s.types("\x1a")
-		s.expect("asked to stop")
-		s.types("\n") // which the shell would get if it had the terminal
-		s.expect("in order")
-		s.expect("Stopped")
-		s.expect("ready> ")
-		s.types("fg\n")
-		s.expect("editor")
-		s.types("\n")
+		for range 2 {
+			s.expect("editing")
+			s.types("\x1a")
+			s.expect("asked to stop")
+			s.types("\n") // which the shell would get if it had the terminal
+			s.expect("in order")
+			s.expect("Stopped")
+			s.expect("ready> ")
+			s.types("fg\n")
+			s.expect("editor")
+			s.types("\n")
+		}
 		s.expect("done")
 		s.expect("ready> ")
 	}, "pidns")
@@ -564,12 +568,14 @@ func TestSignalsToCorral(t *testing.T) {
 		pid := events.ready()
 		s.types("kill -WINCH $!\n")
 		events.expect("got WINCH")
-		s.types("kill -TSTP $!\n")
-		comesTo(t, pid, proctree.Stopped)
-		s.types("until jobs | grep Stopped; do :; done\n")
-		s.expect("Stopped  ")
-		s.types("kill -CONT $!\n")
-		comesTo(t, pid, proctree.Sleeping)
+		for range 2 {
+			s.types("kill -TSTP $!\n")
+			comesTo(t, pid, proctree.Stopped)
+			s.types("until jobs | grep Stopped; do :; done\n")
+			s.expect("Stopped  ")
+			s.types("kill -CONT $!\n")
+			comesTo(t, pid, proctree.Sleeping)
+		}
 		s.types("kill -USR1 $!; wait $!; echo status $?\n")
 		events.expect("got USR1")
 		s.expect("status 7")

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/corral-run/corral"
-	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -146,19 +145,19 @@ func delivered(leader int) bool {
 // first gets the time to put it in order; it may not stop at all.
 //
 // Whoever continues the job (fg) continues the command along with corral.
-func suspender(cmd *corral.Cmd, signals chan<- os.Signal) func() {
+func suspender(cmd *corral.Cmd) func() {
 	var busy sync.Mutex
 	return func() {
 		if busy.TryLock() {
 			go func() {
 				defer busy.Unlock()
-				suspend(cmd, signals)
+				suspend(cmd)
 			}()
 		}
 	}
 }
 
-func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
+func suspend(cmd *corral.Cmd) {
 	id, err := proctree.Identify(cmd.Process.Pid)
 	if err != nil {
 		return // it has ended this moment
@@ -173,14 +172,12 @@ func suspend(cmd *corral.Cmd, signals chan<- os.Signal) {
 	continued := make(chan os.Signal, 1)
 	signal.Notify(continued, syscall.SIGCONT)
 	defer signal.Stop(continued)
-	signal.Reset(syscall.SIGTSTP)
-	disposition.Default(syscall.SIGTSTP)
-	unix.Kill(unix.Getpid(), syscall.SIGTSTP)
+	back := stopSelf()
 	select {
 	case <-continued:
 	case <-time.After(time.Second): // the kernel does not stop an orphaned group
 	}
-	signal.Notify(signals, syscall.SIGTSTP)
+	back()
 	if sent {
 		cmd.Signal(syscall.SIGCONT)
 	}

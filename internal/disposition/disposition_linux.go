@@ -11,30 +11,42 @@ import (
 
 const sigDfl, sigIgn = 0, 1 // SIG_DFL, SIG_IGN
 
-// set is for the kernel's struct sigaction, which begins with the handler.
-func set(sig syscall.Signal, handler uintptr) {
-	action := [8]uintptr{handler}
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+// action has room for the kernel's struct sigaction, which begins with the handler.
+type action [8]uintptr
+
+// set sets what the kernel does with sig, and returns what it did before.
+func set(sig syscall.Signal, a action) (before action) {
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(&before)), 8, 0, 0)
+	return before
 }
 
 // Ignore ignores sig without telling the runtime, which gives the default back to
 // programs that are started from here. (os/signal.Notify would do as well, but
 // takes its time.)
-func Ignore(sig syscall.Signal) { set(sig, sigIgn) }
+func Ignore(sig syscall.Signal) { set(sig, action{sigIgn}) }
 
 // Ignored reports whether this process ignores sig, and so would a program started
 // from it. A signal for which the runtime has had a handler from the start is not
 // ignored, whatever it was before. The runtime has one for each signal whose
 // default is to end the process, but for SIGHUP and SIGINT.
 func Ignored(sig syscall.Signal) bool {
-	var now [8]uintptr // as above
+	var now action
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
 	return errno == 0 && now[0] == sigIgn
 }
 
 // Default makes the kernel do its default for sig. Unlike after signal.Reset, the
 // runtime, which prints a trace for some signals, has no part in it.
-func Default(sig syscall.Signal) { set(sig, sigDfl) }
+func Default(sig syscall.Signal) { set(sig, action{sigDfl}) }
+
+// StopSelf stops this process as Ctrl-Z does by default: not if its process group is
+// orphaned. The runtime takes its handler for set from the first os/signal.Notify on;
+// so back, to be called when the process goes on, sets it again.
+func StopSelf() (back func()) {
+	before := set(syscall.SIGTSTP, action{sigDfl})
+	unix.Kill(os.Getpid(), syscall.SIGTSTP)
+	return func() { set(syscall.SIGTSTP, before) }
+}
 
 // EndLike ends the process the way status says that another one has ended, so that
 // whoever waits for this one learns it. It dumps no second core.
