@@ -110,8 +110,8 @@ type Cmd struct {
 	// process outside the run. Output written until then is delivered. Wait returns
 	// ErrWaitDelay if there is no other error, and the Report names the holders. In
 	// the same way it bounds the wait for a Stdin whose Read does not return,
-	// unless Stdin is a lifeline or there is a PTY. For these waits, zero means one
-	// second.
+	// unless Stdin is a lifeline, there is a PTY, or the stop plan has closed the
+	// input. For these waits, zero means one second.
 	WaitDelay time.Duration
 
 	// Timeout, if not zero, is the time from Start after which the stop plan

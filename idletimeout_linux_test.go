@@ -16,7 +16,7 @@ import (
 )
 
 // idleFor is long enough for a command to be started and to write its first line.
-const idleFor = 500 * time.Millisecond
+const idleFor = time.Second
 
 // TestIdleTimeout: who writes nothing for so long is stopped, with all of the run, and
 // has its output delivered. Output on either stream counts, and on a terminal.
@@ -54,7 +54,7 @@ func TestIdleTimeout(t *testing.T) {
 						t.Errorf("Run: %v", err)
 					}
 					rep := cmd.Report()
-					if rep.Ending != corral.Idle || rep.Cause != "corral: no output for 500ms" || rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
+					if rep.Ending != corral.Idle || rep.Cause != "corral: no output for 1s" || rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
 						t.Errorf("%+v", rep)
 					}
 					if !strings.HasPrefix(out.String(), "here") || rep.Elapsed < idleFor {
@@ -73,6 +73,7 @@ func TestIdleTimeout(t *testing.T) {
 // the test has seen that it would be too late by the time of its start.
 func TestIdleTimeoutBusy(t *testing.T) {
 	const limit = 2 * time.Second
+	t.Parallel()
 	cmd := corral.Command("sh", "-c", "while read x; do echo $x; done; exit 3")
 	cmd.IdleTimeout = limit
 	var out bytes.Buffer
@@ -130,10 +131,13 @@ func TestIdleTimeoutRefused(t *testing.T) {
 // TestIdleTimeoutOutput: Output and CombinedOutput copy what they return.
 func TestIdleTimeoutOutput(t *testing.T) {
 	for name, run := range map[string]func(*corral.Cmd) ([]byte, error){"Output": (*corral.Cmd).Output, "CombinedOutput": (*corral.Cmd).CombinedOutput} {
-		cmd := corral.Command("sh", "-c", "echo here; exec sleep 60")
-		cmd.IdleTimeout = idleFor
-		if out, err := run(cmd); string(out) != "here\n" || !errors.As(err, new(*corral.IdleError)) {
-			t.Errorf("%s: %q, %v", name, out, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := corral.Command("sh", "-c", "echo here; exec sleep 60")
+			cmd.IdleTimeout = idleFor
+			if out, err := run(cmd); string(out) != "here\n" || !errors.As(err, new(*corral.IdleError)) {
+				t.Errorf("%q, %v", out, err)
+			}
+		})
 	}
 }
