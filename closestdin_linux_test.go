@@ -57,7 +57,7 @@ var inputs = map[string]func(t *testing.T, cmd *corral.Cmd) *corral.Cmd{
 	},
 	"terminal": func(t *testing.T, cmd *corral.Cmd) *corral.Cmd {
 		needPTY(t)
-		cmd.Stdin, cmd.PTY = openPipe(t), new(corral.PTY)
+		cmd.Stdin, cmd.PTY, cmd.WaitDelay = openPipe(t), new(corral.PTY), 50*time.Millisecond
 		return cmd
 	},
 	"ended": func(t *testing.T, cmd *corral.Cmd) *corral.Cmd {
