@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 )
 
@@ -31,13 +32,13 @@ func (s *stdio) connectInput(c *Cmd, inner *exec.Cmd) error {
 	from := c.Stdin
 	switch {
 	case c.Stdin == nil:
-		s.input.nothing = errNoInput
+		s.input = input{nothing: errNoInput}
 		return nil
-	case isFile && s.lifeline == nil && s.input.pipe != nil: // of StdinPipe
+	case isFile && s.lifeline == nil && s.input.pipe != nil && slices.Contains(s.child, io.Closer(file)): // of StdinPipe
 		inner.Stdin = file
 		return nil
 	case isFile && s.lifeline == nil && !c.StopPlan.closesStdin():
-		s.input.nothing, inner.Stdin = errOwnInput, file
+		s.input, inner.Stdin = input{nothing: errOwnInput}, file
 		return nil
 	case isFile && s.lifeline == nil:
 		reader, err := readInput(file)
