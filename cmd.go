@@ -79,7 +79,7 @@ type Cmd struct {
 	//
 	// Process.Release after Start, if nobody has called Wait, lets the run go, as
 	// it does under os/exec: all members are left alone, also when the owner ends.
-	// Timeout, the context and Lifelines then have no effect. The Report says
+	// Timeout, IdleTimeout, the context and Lifelines then have no effect. The Report says
 	// Released. Wait (with EINVAL), Stop and Signal return errors.
 	//
 	// Corral has to notice the release. That takes less than a millisecond if
@@ -110,13 +110,26 @@ type Cmd struct {
 	// process outside the run. Output written until then is delivered. Wait returns
 	// ErrWaitDelay if there is no other error, and the Report names the holders. In
 	// the same way it bounds the wait for a Stdin whose Read does not return,
-	// unless Stdin is a lifeline or there is a PTY. For these waits, zero means one
-	// second.
+	// unless Stdin is a lifeline, there is a PTY, or the stop plan has closed the
+	// input. For these waits, zero means one second.
 	WaitDelay time.Duration
 
 	// Timeout, if not zero, is the time from Start after which the stop plan
 	// runs. Wait's error is then a context.DeadlineExceeded.
 	Timeout time.Duration
+
+	// IdleTimeout, if not zero, is how long the command may write nothing to Stdout
+	// and Stderr before the stop plan runs. Wait's error then holds an *IdleError,
+	// which is a context.DeadlineExceeded too. The time begins anew with Start, with
+	// all that is read, when a writer that took its time has taken it, and when the
+	// owner itself was stopped meanwhile (Ctrl-Z).
+	//
+	// Only what Corral copies can be seen. Start returns an error if Stdout or
+	// Stderr is an *os.File, which the command has itself, unless there is an
+	// OutputLimit, for which that is copied too; if it is a pipe of StdoutPipe or
+	// StderrPipe, or the caller reads the PTY; or if both are nil. If one of them is
+	// nil, what goes there does not count.
+	IdleTimeout time.Duration
 
 	// StopPlan is how the run is stopped. Nil means DefaultStopPlan(): SIGTERM, and
 	// five seconds to obey. An empty plan that is not nil kills at once:
@@ -257,6 +270,7 @@ func (c *Cmd) start(inline bool) error {
 	err := c.check()
 	if err == nil {
 		c.run = newRun(c)
+		c.stdio.idle = c.run.idle
 		if err = c.run.prepare(); err == nil {
 			err = c.run.start(inline)
 		}
@@ -293,6 +307,8 @@ func (c *Cmd) check() error {
 		return c.ctx.Err()
 	case c.Timeout < 0:
 		return fmt.Errorf("corral: negative Timeout %v", c.Timeout)
+	case c.IdleTimeout < 0:
+		return fmt.Errorf("corral: negative IdleTimeout %v", c.IdleTimeout)
 	case c.OutputLimit < 0:
 		return fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
 	case c.Leftovers < KillLeftovers || c.Leftovers > DetachLeftovers:
@@ -302,6 +318,11 @@ func (c *Cmd) check() error {
 		// os.StartProcess does this if there are no attributes; Corral adds some.
 		if _, err := os.Stat(c.Dir); err != nil {
 			return &fs.PathError{Op: "chdir", Path: c.Dir, Err: errors.Unwrap(err)}
+		}
+	}
+	if c.IdleTimeout > 0 {
+		if err := c.checkIdle(); err != nil {
+			return err
 		}
 	}
 	return c.StopPlan.check()
@@ -328,8 +349,8 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // what is left has been kept or given up; and until output has been copied. Then it
 // fills ProcessState and the Report.
 //
-// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of three
-// fields is set that have errors of their own: Timeout, Lifelines or
+// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of four
+// fields is set that have errors of their own: Timeout, IdleTimeout, Lifelines or
 // FailOnLeftovers. One more thing differs: with a WaitDelay of zero, what is left
 // to be copied gets one second, so Wait may return ErrWaitDelay where exec.Cmd.Wait
 // would wait. The error is the first of these:
@@ -343,10 +364,10 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // The Report has all of it, whatever the error is: the Ending and its Cause,
 // Survivors, Unknown, KeeperLost.
 //
-// With one of the three fields, the error may hold several: use errors.As and
+// With one of the four fields, the error may hold several: use errors.As and
 // errors.Is. They are *ExitError; the context's error and cause if the context
-// ended the run; context.DeadlineExceeded if Timeout did; *LifelineError;
-// *SurvivorError; ErrKeeperLost; *LeftoverError; or, if there is none of those, the
+// ended the run; context.DeadlineExceeded if Timeout did; *IdleError;
+// *LifelineError; *SurvivorError; ErrKeeperLost; *LeftoverError; or, if there is none of those, the
 // error of copying. An error that comes alone still comes as itself. If the command
 // itself cannot be made to end, where exec.Cmd.Wait would wait, the error also
 // holds all.
@@ -411,7 +432,8 @@ func (c *Cmd) collect(set func(io.Writer)) ([]byte, error) {
 }
 
 // StdinPipe returns a pipe connected to the command's standard input. Wait closes
-// it. Close it sooner if the command reads to end-of-file.
+// it, and so does a step of the stop plan with CloseStdin. Close it sooner if the
+// command reads to end-of-file.
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.Stdin != nil {
 		return nil, errors.New("exec: Stdin already set")
@@ -422,6 +444,7 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	}
 	c.Stdin = r
 	c.stdio.add(r, w)
+	c.stdio.input.pipe = w
 	return w, nil
 }
 

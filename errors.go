@@ -143,7 +143,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 
 // joinsErrors reports whether a field is set that has an error of its own.
 func (c *Cmd) joinsErrors() bool {
-	return c.Timeout > 0 || len(c.Lifelines) > 0 || c.Leftovers == FailOnLeftovers
+	return c.Timeout > 0 || c.IdleTimeout > 0 || len(c.Lifelines) > 0 || c.Leftovers == FailOnLeftovers
 }
 
 // joinedError is the error of Wait with all there is to say. The copying's is left

@@ -18,6 +18,7 @@ type output struct {
 	from    io.Reader // pipe, or the terminal that it is the owner's end of
 	to      io.Writer
 	limited *headtail.Writer // to, if there is an OutputLimit
+	idle    *idle            // who is told of what is read, nil for nobody
 	expired atomic.Bool      // finish has set a deadline: what the pipe holds now is all
 	kept    atomic.Bool      // likewise, and who has been kept is to go on writing
 }
@@ -36,7 +37,9 @@ func newOutput(pipe *os.File, from io.Reader, to io.Writer, limit int64) *output
 }
 
 func (o *output) copy() error {
-	_, err := io.Copy(o.to, o.from)
+	from, done := o.idle.watch(o.from)
+	_, err := io.Copy(o.to, from)
+	done()
 	if o.expired.Load() {
 		var pe *fs.PathError
 		switch {

@@ -22,6 +22,7 @@ type Ending string
 const (
 	Exited    Ending = "exited"    // the leader ended by itself
 	TimedOut  Ending = "timed_out" // Cmd.Timeout passed
+	Idle      Ending = "idle"      // Cmd.IdleTimeout passed without output
 	Cancelled Ending = "cancelled" // the context was done
 	Stopped   Ending = "stopped"   // Cmd.Stop or Cmd.StopWith was called
 
@@ -74,7 +75,8 @@ type Leftover struct {
 	Process
 	Fate Fate `json:"fate"`
 	// Signal is the signal of the stop plan's step in which it ended, such as
-	// "SIGTERM"; empty for the other fates.
+	// "SIGTERM", or "stdin" if that step closed standard input; empty for the other
+	// fates.
 	Signal string `json:"signal,omitempty"`
 	// Reason says why it survived.
 	Reason string `json:"reason,omitempty"`
@@ -108,7 +110,8 @@ type Report struct {
 	Forced bool `json:"forced"`
 	// SignalError says why a step of the stop plan could reach no member, so that
 	// the run was not asked to end. On Windows, no member had a console; elsewhere,
-	// none may be signalled.
+	// none may be signalled. Or the step was to close standard input, and there was
+	// nothing to close.
 	SignalError string `json:"signal_error,omitempty"`
 	// Containment is what held the run. Declined lists the stronger ones that were
 	// not available here.

@@ -54,6 +54,7 @@ type run struct {
 	ctxStop     func() bool   // takes the context's watch back
 	ctxHandled  chan struct{} // closed when the context's end has been seen to
 	timeout     *time.Timer
+	idle        *idle // nil without an IdleTimeout
 	forceTimers []*time.Timer
 
 	mu          sync.Mutex
@@ -92,6 +93,9 @@ func newRun(c *Cmd) *run {
 	}
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
+	}
+	if c.IdleTimeout > 0 {
+		r.idle = &idle{limit: c.IdleTimeout}
 	}
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
@@ -263,6 +267,7 @@ func (r *run) wait() error {
 	if r.timeout != nil {
 		r.timeout.Stop()
 	}
+	r.idle.stop()
 	if r.ctxStop != nil && !r.ctxStop() {
 		<-r.ctxHandled
 	}
@@ -289,6 +294,7 @@ func (r *run) wait() error {
 func (r *run) close() {
 	r.closeOnce.Do(func() {
 		r.giveUp()
+		r.idle.stop()
 		r.watching.Wait()
 		closeLifelines(r.lines)
 		r.closeContainment()

@@ -31,6 +31,8 @@ type stdio struct {
 	other   holders.End // the command's of pty
 
 	lifeline *inputLine // the caller's Stdin, if that is one
+	input    input      // what of standard input can be closed
+	idle     *idle      // who is told of output, nil for nobody
 
 	inDone  chan error // one value for each of inputs
 	outDone chan error // one value for each of outputs
@@ -46,34 +48,10 @@ func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
 	if c.PTY != nil {
 		return s.connectPTY(c, inner)
 	}
-	in, isFile := c.Stdin.(*os.File)
-	switch {
-	case c.Stdin == nil:
-	case isFile && s.lifeline == nil:
-		inner.Stdin = in
-	default:
-		r, w, err := os.Pipe()
-		if err != nil {
-			return err
-		}
-		s.add(r, w)
-		inner.Stdin = r
-		s.inputs = append(s.inputs, func() error {
-			if s.lifeline != nil {
-				s.lifeline.pass(w, w.Close)
-				return nil
-			}
-			_, err := io.Copy(w, c.Stdin)
-			if commandStoppedReading(err) {
-				err = nil
-			}
-			if cerr := w.Close(); err == nil {
-				err = cerr
-			}
-			return err
-		})
+	err := s.connectInput(c, inner)
+	if err != nil {
+		return err
 	}
-	var err error
 	if inner.Stdout, err = s.writer(c.Stdout, c.OutputLimit); err != nil {
 		return err
 	}
@@ -142,7 +120,7 @@ func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 	switch {
 	case s.lifeline != nil:
 		s.inputs = append(s.inputs, func() error {
-			s.lifeline.pass(t, t.CloseWrite)
+			s.lifeline.pass(writerFunc(t.typeInput), t.closeInput)
 			return nil
 		})
 	case c.Stdin != nil:
@@ -187,10 +165,13 @@ func (s *stdio) hand(w, r *os.File) {
 	s.handed = append(s.handed, r)
 }
 
-// adopt finds the pipes that the caller reads among those that os/exec has made.
-// os/exec records both ends of a pipe together.
-func (s *stdio) adopt(outputs ...io.Writer) {
+// adopt finds the pipes that the caller writes and reads among those that os/exec has
+// made. os/exec records both ends of a pipe together.
+func (s *stdio) adopt(in io.Reader, outputs ...io.Writer) {
 	for i, child := range s.child {
+		if r, ok := in.(*os.File); ok && child == io.Closer(r) && i < len(s.parent) {
+			s.input.pipe, _ = s.parent[i].(*os.File)
+		}
 		for _, out := range outputs {
 			w, ok := out.(*os.File)
 			if !ok || child != io.Closer(w) || i >= len(s.parent) {
@@ -235,6 +216,7 @@ func (s *stdio) copy() {
 		go func() { s.inDone <- f() }()
 	}
 	for _, o := range s.outputs {
+		o.idle = s.idle
 		go func() {
 			s.outDone <- o.copy()
 			if o.kept.Load() {
@@ -273,8 +255,8 @@ func (s *stdio) cutHeld(delay time.Duration) {
 // finish waits for the copying to end, at most delay for somebody to let go of a
 // pipe, and closes what is left. It waits for a writer that is slow to take what
 // was read. It leaves behind a reader that comes up with no more input: that is an
-// ErrWaitDelay, as in os/exec, unless the reader is a lifeline or there is a PTY,
-// whose input may well outlast the command.
+// ErrWaitDelay, as in os/exec, unless the reader is a lifeline, there is a PTY,
+// whose input may well outlast the command, or the stop plan has closed the input.
 //
 // With keep, processes that still write go on doing so: see outlive.
 func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
@@ -287,6 +269,7 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 	if s.lifeline != nil {
 		s.lifeline.from.stop()
 	}
+	s.input.stopReading()
 	if s.timer != nil && !s.timer.Stop() {
 		<-s.cutDone
 		delay = 0
@@ -316,7 +299,7 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 			out--
 			errs = append(errs, err)
 		case <-expired:
-			if in > 0 && s.lifeline == nil && s.pty == nil {
+			if in > 0 && s.lifeline == nil && s.pty == nil && !s.input.isClosed() {
 				errs = append(errs, ErrWaitDelay)
 			}
 			expired, in = nil, 0

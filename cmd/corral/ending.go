@@ -62,9 +62,9 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = 0
 	}
 	switch {
-	case r.Ending == corral.TimedOut && r.Forced:
+	case ranOut(r) && r.Forced:
 		status = statusSignal + int(syscall.SIGKILL)
-	case r.Ending == corral.TimedOut:
+	case ranOut(r):
 		status = statusTimeout
 	case len(r.Survivors()) > 0, r.Unknown != "":
 		status = unlessFailed(status, statusOwn)
@@ -88,6 +88,9 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 	}
 	return status
 }
+
+// ranOut reports whether the run took too long, in all or without output.
+func ranOut(r *corral.Report) bool { return r.Ending == corral.TimedOut || r.Ending == corral.Idle }
 
 // unknownLine is the line about a report that does not know whether anything is
 // left.

@@ -52,7 +52,7 @@ counts more. COMMAND does not see these variables.`
   corral init --grace 25s --exit-zero-on 143 -- java -jar app.jar
   corral init --rewrite RTMIN+3:TERM --wait-all -- start-daemons`
 	c.Annotations = map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
-124	it ran out of time (137 if it had to be killed)
+124	it ran out of time, or wrote nothing for too long (137 if it had to be killed)
 125	bad arguments or variables, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
@@ -90,13 +90,15 @@ func (i *initFlags) takeEnvironment(flags *pflag.FlagSet) error {
 		return errors.New("--wait-all and --leftovers contradict each other")
 	}
 	var errs []error
+	given := make(map[string]bool)
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Name == "help" {
 			return
 		}
-		name := "CORRAL_INIT_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
+		name := initVariable(f.Name)
 		i.hidden = append(i.hidden, name)
-		if value := os.Getenv(name); value != "" && !f.Changed && !(f.Name == "wait-all" && policy) {
+		if value := os.Getenv(name); value != "" && !f.Changed && !(f.Name == "wait-all" && policy) && !slices.ContainsFunc(saysOtherwise[f.Name], flags.Changed) {
+			given[f.Name] = true
 			err := f.Value.Set(value)
 			if err != nil && f.Value.Type() == "bool" {
 				err = errors.New("use 1 or 0")
@@ -109,7 +111,12 @@ func (i *initFlags) takeEnvironment(flags *pflag.FlagSet) error {
 	if len(errs) > 0 {
 		return errs[0]
 	}
-	return nil
+	return checkStop(func(flag string) bool { return given[flag] }, initVariable)
+}
+
+// initVariable is the environment variable of a flag.
+func initVariable(flag string) string {
+	return "CORRAL_INIT_" + strings.ReplaceAll(strings.ToUpper(flag), "-", "_")
 }
 
 // apply sets what the flags of an init stand for, and hides their variables.

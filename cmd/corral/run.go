@@ -24,6 +24,8 @@ import (
 // line of define and, where the library has to know of it, a line of apply.
 type runFlags struct {
 	timeout     duration
+	idleTimeout duration
+	stop        planValue
 	signal      signalValue
 	grace       duration
 	leftovers   corral.LeftoverPolicy
@@ -52,6 +54,8 @@ func (o *runFlags) define(c *cobra.Command) {
 	require := &choice[corral.Containment]{kind: "MECHANISM", to: &o.require, options: containmentOptions(false)}
 
 	add(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never", nil)
+	add(&o.idleTimeout, "idle-timeout", "", "stop the run after this DURATION without output; 0: never", nil)
+	add(&o.stop, "stop", "", "stop by this PLAN: steps with commas, each a signal or stdin (close it) with the DURATION it may take, such as stdin:5s,TERM:5s; then what is left is killed", planNames)
 	add(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once", signalNames)
 	add(&o.grace, "grace", "k", "kill what is left this DURATION after the signal", nil)
 	add(leftovers, "leftovers", "", "what to do with processes that the command leaves behind: POLICY is kill (stop them), keep, fail (stop them, and exit with 123 instead of 0), wait (for their end), or detach (keep them even if corral gets SIGKILL)", leftovers.names)
@@ -71,12 +75,14 @@ func (o *runFlags) define(c *cobra.Command) {
 // apply sets the fields of cmd that the flags stand for. Its streams, its terminal
 // and its log are the job's affair.
 func (o *runFlags) apply(cmd *corral.Cmd) {
-	cmd.Timeout = time.Duration(o.timeout)
+	cmd.Timeout, cmd.IdleTimeout = time.Duration(o.timeout), time.Duration(o.idleTimeout)
 	signal := o.signal.Signal
 	if !o.signal.given {
 		signal = 0
 	}
-	cmd.StopPlan = stopPlan(signal, time.Duration(o.grace))
+	if cmd.StopPlan = o.stop.plan; cmd.StopPlan == nil {
+		cmd.StopPlan = stopPlan(signal, time.Duration(o.grace))
+	}
 	cmd.Leftovers = o.leftovers
 	cmd.Containment = o.containment
 	cmd.Require = o.require
@@ -154,6 +160,9 @@ command and its arguments.
 With --pty the command has a terminal of its own. corral types its standard input
 on it, and writes what it shows to standard output.
 
+With --idle-timeout, and with --output-limit, what COMMAND writes goes through
+corral. With a stdin step in --stop, so does what it reads.
+
 DURATION is a number of seconds (10, 2.5), or one with units (500ms, 5m, 1m30s,
 2d). SIGNAL is a name or a number (TERM, SIGTERM, 15). SIZE is a number of bytes,
 or one with a unit (64K, 1M, 2G).`,
@@ -161,7 +170,7 @@ or one with a unit (64K, 1M, 2G).`,
   corral --timeout 10m --report run.json make check
   corral --leftovers fail -- ./integration-tests`,
 		Annotations: map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
-124	it ran out of time (137 if it had to be killed)
+124	it ran out of time, or wrote nothing for too long (137 if it had to be killed)
 125	bad arguments, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
@@ -172,6 +181,9 @@ other	the exit status of the command
 		Args:                  needCommand,
 		ValidArgsFunction:     completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkStop(c.Flags().Changed, asFlag); err != nil {
+				return err
+			}
 			if o.init != nil {
 				if err := o.init.takeEnvironment(c.Flags()); err != nil {
 					return err

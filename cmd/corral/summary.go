@@ -17,8 +17,11 @@ import (
 // besides the command; empty if there is nothing to say.
 func summary(r *corral.Report, timeout time.Duration) string {
 	var parts []string
-	if r.Ending == corral.TimedOut {
+	if ranOut(r) {
 		part := fmt.Sprintf("timed out after %v", timeout)
+		if r.Ending == corral.Idle {
+			part = strings.TrimPrefix(r.Cause, "corral: ")
+		}
 		if r.Forced {
 			part += " and had to be killed"
 		}

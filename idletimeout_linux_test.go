@@ -1,0 +1,152 @@
+package corral_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/corral-run/corral"
+)
+
+// idleFor is long enough for a command to be started and to write its first line.
+const idleFor = time.Second
+
+// TestIdleTimeout: who writes nothing for so long is stopped, with all of the run, and
+// has its output delivered. Output on either stream counts, and on a terminal.
+func TestIdleTimeout(t *testing.T) {
+	file, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	outputs := map[string]func(*corral.Cmd, io.Writer){
+		"Stdout":   func(c *corral.Cmd, w io.Writer) { c.Stdout = w },
+		"Stderr":   func(c *corral.Cmd, w io.Writer) { c.Stderr = w },
+		"both":     func(c *corral.Cmd, w io.Writer) { c.Stdout, c.Stderr = w, w },
+		"terminal": func(c *corral.Cmd, w io.Writer) { c.Stdout, c.PTY = w, new(corral.PTY) },
+		"limited": func(c *corral.Cmd, w io.Writer) {
+			c.Stdout, c.Stderr, c.OutputLimit = w, file, 1000
+		},
+	}
+	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
+		type started struct {
+			cmd *corral.Cmd
+			out bytes.Buffer
+		}
+		runs := make(map[string]*started) // all at the same time, as each takes a while
+		for name, set := range outputs {
+			if name == "terminal" && !exists("/dev/pts/ptmx") {
+				t.Log("SKIPPED: no pseudo-terminals here")
+				continue
+			}
+			r := &started{cmd: contained(cont, "sh", "-c", "sleep 60 & echo here; echo here >&2; wait")}
+			r.cmd.IdleTimeout = idleFor
+			set(r.cmd, &r.out)
+			if err := r.cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			runs[name] = r
+		}
+		for name, r := range runs {
+			t.Run(name, func(t *testing.T) { checkIdle(t, r.cmd, r.cmd.Wait(), r.out.String()) })
+		}
+	})
+}
+
+// checkIdle checks that a run has ended because it wrote nothing more.
+func checkIdle(t *testing.T, cmd *corral.Cmd, err error, out string) {
+	var idle *corral.IdleError
+	if !errors.As(err, &idle) || idle.IdleTimeout != idleFor || !errors.Is(err, context.DeadlineExceeded) || !isExit(err, -1) {
+		t.Errorf("Wait: %v", err)
+	}
+	rep := cmd.Report()
+	if rep.Ending != corral.Idle || rep.Cause != "corral: no output for 1s" || rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
+		t.Errorf("%+v", rep)
+	}
+	if !strings.HasPrefix(out, "here") || rep.Elapsed < idleFor {
+		t.Errorf("output %q, after %v", out, rep.Elapsed)
+	}
+	if text, err := json.Marshal(rep); err != nil || !strings.Contains(string(text), `"ending":"idle"`) {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+// TestIdleTimeoutBusy: each output gives the whole time anew. The command writes when
+// the test has seen that it would be too late by the time of its start.
+func TestIdleTimeoutBusy(t *testing.T) {
+	const limit = 2 * time.Second
+	t.Parallel()
+	cmd := corral.Command("sh", "-c", "while read x; do echo $x; done; exit 3")
+	cmd.IdleTimeout = limit
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for time.Since(began) < limit+limit/4 {
+		io.WriteString(stdin, "x\n")
+		time.Sleep(limit / 20)
+	}
+	stdin.Close()
+	if err := cmd.Wait(); !isExit(err, 3) || cmd.Report().Ending != corral.Exited {
+		t.Errorf("Wait: %v, %+v", err, cmd.Report())
+	}
+}
+
+// TestIdleTimeoutRefused: what cannot be seen is an error before the start.
+func TestIdleTimeoutRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(*corral.Cmd)
+		want string
+	}{
+		{"negative", func(c *corral.Cmd) { c.IdleTimeout = -1 }, "negative IdleTimeout"},
+		{"no output", func(c *corral.Cmd) {}, "Stdout and Stderr are nil"},
+		{"a file", func(c *corral.Cmd) { c.Stdout = os.Stdout }, "Stdout is a file"},
+		{"one of two", func(c *corral.Cmd) { c.Stdout, c.Stderr = new(bytes.Buffer), os.Stderr }, "Stderr is a file"},
+		{"a pipe", func(c *corral.Cmd) { c.StdoutPipe() }, "Stdout is a pipe that the caller reads"},
+		{"a pipe with a limit", func(c *corral.Cmd) { c.StderrPipe(); c.OutputLimit = 5 }, "Stderr is a pipe that the caller reads"},
+		{"a terminal to read", func(c *corral.Cmd) { c.PTY = new(corral.PTY) }, "set Stdout; what the caller reads from the PTY"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := corral.Command("sleep", "60")
+			cmd.IdleTimeout = time.Minute
+			tt.set(cmd)
+			err := cmd.Start()
+			if err == nil {
+				cmd.Process.Signal(syscall.SIGKILL)
+				cmd.Wait()
+				t.Fatal("it has been started")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v; want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestIdleTimeoutOutput: Output and CombinedOutput copy what they return.
+func TestIdleTimeoutOutput(t *testing.T) {
+	for name, run := range map[string]func(*corral.Cmd) ([]byte, error){"Output": (*corral.Cmd).Output, "CombinedOutput": (*corral.Cmd).CombinedOutput} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := corral.Command("sh", "-c", "echo here; exec sleep 60")
+			cmd.IdleTimeout = idleFor
+			if out, err := run(cmd); string(out) != "here\n" || !errors.As(err, new(*corral.IdleError)) {
+				t.Errorf("%q, %v", out, err)
+			}
+		})
+	}
+}
