@@ -20,3 +20,11 @@ func wakeAtParentsDeath() {
 }
 
 const tiocgsid = unix.TIOCGSID
+
+// canGiveUp reports whether fd is a pseudo-terminal. Of others, TIOCNOTTY of a session
+// leader cuts the line (disassociate_ctty in the kernel's tty_jobctrl.c).
+func canGiveUp(fd int) bool {
+	var st unix.Stat_t
+	const first, last = 136, 143 // UNIX98_PTY_SLAVE_MAJOR, and UNIX98_PTY_MAJOR_COUNT of them
+	return unix.Fstat(fd, &st) == nil && unix.Major(uint64(st.Rdev)) >= first && unix.Major(uint64(st.Rdev)) <= last
+}

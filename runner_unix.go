@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,9 +45,6 @@ type runner struct {
 // beRunner runs the command and ends as it has ended. The arguments are a spec, a
 // path, and the command's arguments.
 func beRunner(parent int, args []string) {
-	if len(args) < 3 {
-		runnerFails(errors.New("its arguments are not a runner's"))
-	}
 	spec, err := wire.ParseRunnerSpec(args[0])
 	if err != nil {
 		runnerFails(err)
@@ -64,7 +62,9 @@ func beRunner(parent int, args []string) {
 	}
 	r.ownEnvironment()
 	r.watchParent(parent)
-	r.mirror()
+	if err := r.mirror(); err != nil {
+		runnerFails(err)
+	}
 	r.listen()
 	if err := r.cmd.Start(); err != nil {
 		runnerFails(err)
@@ -147,7 +147,7 @@ func (r *runner) watchParent(parent int) {
 // A group that this process leads has nobody else in it, so signals to the group
 // come here, and are passed on to the leader's. A session's leader is hung up with
 // its terminal. That is to be the command, so this process gives the terminal up.
-func (r *runner) mirror() {
+func (r *runner) mirror() error {
 	pid := os.Getpid()
 	attr := r.cmd.SysProcAttr
 	sid, err := unix.Getsid(0)
@@ -155,21 +155,25 @@ func (r *runner) mirror() {
 	case err == nil && sid == pid:
 		attr.Setsid = true
 		if fd := terminalOf(sid, r.cmd.ExtraFiles); fd >= 0 {
+			if !canGiveUp(fd) {
+				return errors.New("the command's controlling terminal is not a pseudo-terminal, and cannot be handed on")
+			}
 			attr.Setctty, attr.Ctty = true, fd
-			giveUpTerminal(fd)
+			return giveUpTerminal(fd)
 		}
 	case unix.Getpgrp() == pid:
 		attr.Setpgid = true
 		tty, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
 		if err != nil {
-			return
+			return nil
 		}
 		if group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP); err == nil && group == pid {
 			attr.Foreground, attr.Ctty, r.tty = true, int(tty.Fd()), tty
-			return
+			return nil
 		}
 		tty.Close()
 	}
+	return nil
 }
 
 // terminalOf returns the number of a descriptor that is the terminal of the session,
@@ -187,14 +191,23 @@ func terminalOf(sid int, extra []*os.File) int {
 }
 
 // giveUpTerminal makes fd nobody's controlling terminal. The kernel hangs up the
-// foreground group, which this process is alone in.
-func giveUpTerminal(fd int) {
-	ignored := signal.Ignored(unix.SIGHUP)
-	disposition.Ignore(unix.SIGHUP)
-	unix.IoctlSetInt(fd, unix.TIOCNOTTY, 0)
-	if !ignored {
-		signal.Reset(unix.SIGHUP)
+// foreground group, which this process is alone in, and continues it.
+func giveUpTerminal(fd int) error {
+	hangUp := make(chan os.Signal, 2)
+	signal.Notify(hangUp, unix.SIGHUP, unix.SIGCONT)
+	defer signal.Stop(hangUp)
+	if err := unix.IoctlSetInt(fd, unix.TIOCNOTTY, 0); err != nil {
+		return os.NewSyscallError("ioctl TIOCNOTTY", err)
 	}
+	late := time.After(time.Second) // another process may have been put in the foreground
+	for range 2 {
+		select {
+		case <-hangUp:
+		case <-late:
+			return nil
+		}
+	}
+	return nil
 }
 
 // listen receives signals from now on, but for those that the command is to find
