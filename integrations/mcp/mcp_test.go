@@ -34,7 +34,21 @@ func TestMain(m *testing.M) {
 	case "host":
 		host()
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "mcp-")
+	if err != nil {
+		panic(err)
+	}
+	for name, from := range map[string]string{"corral": "../../cmd/corral", "mcphost": "./mcphost"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), ".")
+		build.Dir = from
+		if out, err := build.CombinedOutput(); err != nil {
+			panic(string(out))
+		}
+	}
+	os.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // role is what this process is, empty for the test. It is an argument, because
@@ -66,6 +80,9 @@ func serve() {
 		held.Close()
 	}
 	server := mcp.NewServer(&mcp.Implementation{Name: "server", Version: "1"}, nil)
+	mcp.AddTool(server, &mcp.Tool{Name: "nothing"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+		return &mcp.CallToolResult{}, nil, nil
+	})
 	err = server.Run(context.Background(), &mcp.StdioTransport{})
 	if stubborn {
 		time.Sleep(time.Minute)
@@ -81,7 +98,7 @@ func serve() {
 func host() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := connect(ctx, "server", os.Getenv("MCP_CONTAIN") == "true"); err != nil {
+	if _, err := connect(ctx, "server", os.Getenv("MCP_HOW")); err != nil {
 		panic(err)
 	}
 	fmt.Println("connected")
@@ -90,14 +107,17 @@ func host() {
 }
 
 // connect starts a server and returns the session with it, when it has answered.
-func connect(ctx context.Context, role string, contain bool) (*mcp.ClientSession, error) {
+func connect(ctx context.Context, role, how string) (*mcp.ClientSession, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(exe, role)
+	if how == byCommand { // as the configuration of a host has it
+		cmd = exec.Command("corral", "-q", "--lifeline", "stdin", "--", exe, role)
+	}
 	cmd.Stderr = os.Stderr
-	if contain {
+	if how == contained {
 		if err := corral.Contain(cmd, corral.ContainOptions{}); err != nil {
 			return nil, err
 		}
@@ -165,54 +185,60 @@ func (l left) comesTo(isLeft bool) {
 	}
 }
 
-// both runs a test with corral.Contain, and the control.
-func both(t *testing.T, test func(t *testing.T, contain bool)) {
-	for name, contain := range map[string]bool{"contained": true, "control": false} {
-		t.Run(name, func(t *testing.T) { test(t, contain) })
+// How a server is started.
+const (
+	control   = "control" // without corral
+	contained = "contained"
+	byCommand = "by the command"
+)
+
+func forEach(t *testing.T, test func(t *testing.T, how string)) {
+	for _, how := range []string{control, contained, byCommand} {
+		t.Run(how, func(t *testing.T) { test(t, how) })
 	}
 }
 
 // TestClosed: the client closes the session, and the server ends by itself.
 func TestClosed(t *testing.T) {
-	both(t, func(t *testing.T, contain bool) {
+	forEach(t, func(t *testing.T, how string) {
 		l := watch(t)
-		session, err := connect(t.Context(), "server", contain)
+		session, err := connect(t.Context(), "server", how)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := session.Close(); err != nil {
 			t.Error(err)
 		}
-		l.comesTo(!contain)
+		l.comesTo(how == control)
 	})
 }
 
 // TestKilled: the server does not end when its input does, nor by SIGTERM, so the
-// client kills it.
+// client kills it. The command corral gets SIGTERM, and then SIGKILL, too.
 func TestKilled(t *testing.T) {
-	both(t, func(t *testing.T, contain bool) {
+	forEach(t, func(t *testing.T, how string) {
 		l := watch(t)
-		session, err := connect(t.Context(), "stubborn server", contain)
+		session, err := connect(t.Context(), "stubborn server", how)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := session.Close(); err == nil || err.Error() != "signal: killed" {
 			t.Errorf("Close: %v", err)
 		}
-		l.comesTo(!contain)
+		l.comesTo(how == control)
 	})
 }
 
 // TestHostKilled: the client gets SIGKILL.
 func TestHostKilled(t *testing.T) {
-	both(t, func(t *testing.T, contain bool) {
+	forEach(t, func(t *testing.T, how string) {
 		l := watch(t)
 		exe, err := os.Executable()
 		if err != nil {
 			t.Fatal(err)
 		}
 		cmd := exec.Command(exe, "host")
-		cmd.Env = append(os.Environ(), fmt.Sprintf("MCP_CONTAIN=%t", contain))
+		cmd.Env = append(os.Environ(), "MCP_HOW="+how)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -227,6 +253,21 @@ func TestHostKilled(t *testing.T) {
 		if err != nil || line != "connected\n" {
 			t.Fatalf("%q, %v", line, err)
 		}
-		l.comesTo(!contain)
+		l.comesTo(how == control)
 	})
+}
+
+// TestHost: the example of a host lists the server's tools, and leaves nothing.
+func TestHost(t *testing.T) {
+	l := watch(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := exec.Command("mcphost", exe, "server")
+	host.Stderr = os.Stderr
+	if out, err := host.Output(); err != nil || string(out) != "nothing\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	l.comesTo(false)
 }
