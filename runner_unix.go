@@ -32,6 +32,10 @@ const (
 	runnerFindsNothing = 127
 )
 
+// sigRTMin is Linux's first signal that is for programs, SIGRTMIN of glibc. Go's
+// runtime does not pass it on.
+const sigRTMin = syscall.Signal(34)
+
 // runner is the process's state.
 type runner struct {
 	spec    *wire.RunnerSpec
@@ -214,6 +218,16 @@ func giveUpTerminal(fd int) error {
 // ignored.
 func (r *runner) listen() {
 	signal.Notify(r.signals)
+	if caught, err := disposition.Catch(sigRTMin); err == nil && caught != nil {
+		go func() {
+			for number := make([]byte, 1); ; {
+				if _, err := caught.Read(number); err != nil {
+					return
+				}
+				r.signals <- syscall.Signal(number[0])
+			}
+		}()
+	}
 	for _, sig := range r.spec.Ignored {
 		signal.Ignore(sig)
 	}
