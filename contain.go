@@ -58,17 +58,23 @@ type ContainOptions struct {
 //
 // What differs from a command without Contain:
 //
-//   - Process.Pid is the runner's. The command has another one.
+//   - Process.Pid is the runner's. The command has another one, and another parent.
+//   - A member that kills the runner, which is its parent under cgroup, ends the run.
 //   - SIGKILL and SIGSTOP cannot be passed on: the latter stops the runner alone. Nor
-//     can SIGCHLD, SIGURG, and 32 to 34, of which the last three end the runner and so
-//     the run.
-//   - SysProcAttr.Ptrace is an error.
+//     can SIGCHLD, SIGURG and SIGPROF, of which Go's runtime makes use, nor 32 and 33,
+//     which end the runner and so the run, as 34 does except on Linux (amd64, arm64).
+//     In the first milliseconds, while the runner starts, a signal does what it does
+//     to a Go program by default.
+//   - SysProcAttr.Ptrace is an error. Whether a core was dumped is not said, and the
+//     times of ProcessState are the command's and the runner's.
 //   - There is no Report. A program that wants one uses Wrap.
 //
 // On Windows and where there is no containment but a process group, Contain returns
 // an errors.ErrUnsupported.
 func Contain(cmd *exec.Cmd, opts ContainOptions) error {
 	switch {
+	case errNoRunner != nil:
+		return errNoRunner
 	case cmd.Process != nil:
 		return errors.New("corral: Contain: the command has been started")
 	case cmd.Err != nil:

@@ -370,13 +370,10 @@ func TestContainGroup(t *testing.T) {
 			defer group.Wait()
 			defer group.Process.Kill()
 			c := startTold(t, cont, &syscall.SysProcAttr{Setpgid: true, Pgid: group.Process.Pid})
-			runner, err := unix.Getsid(c.Process.Pid)
-			for ; err == nil && runner != c.Process.Pid; runner, err = unix.Getsid(c.Process.Pid) {
-				time.Sleep(time.Millisecond) // it leaves a moment after the command has begun
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			eventually(t, "the runner stays in the caller's group", func() bool {
+				sid, err := unix.Getsid(c.Process.Pid)
+				return err == nil && sid == c.Process.Pid
+			})
 			for range 20 {
 				if err := syscall.Kill(-group.Process.Pid, syscall.SIGCONT); err != nil {
 					t.Fatal(err)
@@ -417,7 +414,7 @@ func TestContainAttributes(t *testing.T) {
 			name   string
 			attr   *syscall.SysProcAttr
 			script string
-			right  func(out string, pid int) bool
+			right  func(out string, pid int) bool // nil: the output is the same
 		}{
 			{"none", nil, ids, func(out string, pid int) bool {
 				sid, _ := unix.Getsid(0)
@@ -428,9 +425,9 @@ func TestContainAttributes(t *testing.T) {
 				f := strings.Fields(out)
 				return leads(out, pid) && f[0] == f[2]
 			}},
-			{"Credential", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1234, Gid: 2345, Groups: []uint32{17}}}, "id -u; id -g; id -G", is("1234\n2345\n2345 17\n")},
-			{"Cloneflags", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUTS}, "hostname contained; hostname", is("contained\n")},
-			{"AmbientCaps", &syscall.SysProcAttr{AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE}, Credential: &syscall.Credential{Uid: 1234, Gid: 2345}}, "grep CapAmb /proc/self/status", is("CapAmb:\t0000000000000000\n")},
+			{"Credential", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1234, Gid: 2345, Groups: []uint32{17}}}, "id -u; id -g; id -G", nil},
+			{"Cloneflags", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUTS}, "hostname contained; hostname", nil},
+			{"AmbientCaps", &syscall.SysProcAttr{AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE}, Credential: &syscall.Credential{Uid: 1234, Gid: 2345}}, "grep CapAmb /proc/self/status", nil},
 		} {
 			t.Run(string(cont)+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
@@ -441,9 +438,11 @@ func TestContainAttributes(t *testing.T) {
 				plain := exec.Command("sh", "-c", tt.script)
 				plain.SysProcAttr = tt.attr
 				want, wantErr := plain.Output()
+				t.Logf("os/exec: %q, %v", want, wantErr)
 				cmd := shell(t, cont, tt.attr, tt.script)
 				out, err := cmd.Output()
-				if fmt.Sprint(err) != fmt.Sprint(wantErr) || !tt.right(string(out), cmd.Process.Pid) && !bytes.Equal(out, want) {
+				if fmt.Sprint(err) != fmt.Sprint(wantErr) ||
+					tt.right == nil && !bytes.Equal(out, want) || tt.right != nil && !tt.right(string(out), cmd.Process.Pid) {
 					t.Errorf("%q, %v; os/exec: %q, %v", out, err, want, wantErr)
 				}
 			})
@@ -451,8 +450,32 @@ func TestContainAttributes(t *testing.T) {
 	}
 }
 
-func is(want string) func(string, int) bool {
-	return func(out string, _ int) bool { return out == want }
+// TestContainChroot: the command has another root, and a directory there.
+func TestContainChroot(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs root")
+	}
+	command := func() *exec.Cmd {
+		return &exec.Cmd{
+			Path: "/bin/sh", Args: []string{"sh", "-c", "pwd; ls -d /usr"}, Dir: "/bin",
+			SysProcAttr: &syscall.SysProcAttr{Chroot: "/usr"},
+		}
+	}
+	want, err := command().CombinedOutput()
+	if want, _, _ := strings.Cut(string(want), "\n"); want != "/bin" {
+		t.Skipf("SKIPPED: /usr is no root here: %q, %v", want, err)
+	}
+	for _, cont := range containers {
+		t.Run(string(cont), func(t *testing.T) {
+			need(t, cont)
+			cmd := command()
+			contain(t, cont, cmd)
+			out, runErr := cmd.CombinedOutput()
+			if !bytes.Equal(out, want) || fmt.Sprint(runErr) != fmt.Sprint(err) {
+				t.Errorf("%q, %v; os/exec: %q, %v", out, runErr, want, err)
+			}
+		})
+	}
 }
 
 // TestContainRefuses: what cannot be had is an error of Contain, which leaves the

@@ -9,6 +9,7 @@ import (
 	"runtime"
 )
 
-func contain(*exec.Cmd, ContainOptions) error {
-	return fmt.Errorf("corral: Contain on %s: %w", runtime.GOOS, errors.ErrUnsupported)
-}
+// errNoRunner says that there is no runner here.
+var errNoRunner = fmt.Errorf("corral: Contain is not available on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+
+func contain(*exec.Cmd, ContainOptions) error { return errNoRunner }

@@ -21,6 +21,9 @@ import (
 	"github.com/corral-run/corral/internal/wire"
 )
 
+// errNoRunner is why there is no runner here.
+var errNoRunner error
+
 // contain rewrites cmd. What the caller may still change after this is left where
 // the caller looks for it: streams, descriptors, environment, directory, session
 // and group. The runner sees them as its own. The rest is in its arguments.
