@@ -226,6 +226,32 @@ func TestContainHostKilled(t *testing.T) {
 	}
 }
 
+// TestContainKill: Process.Kill kills all at once, whatever the StopPlan is.
+func TestContainKill(t *testing.T) {
+	for _, cont := range containers {
+		t.Run(string(cont), func(t *testing.T) {
+			t.Parallel()
+			need(t, cont)
+			probe := escape.NewProbe(t, child("ignore-term"))
+			path, args, files := probe.Command()
+			cmd := exec.Command(path, args...)
+			escape.Attach(cmd, files)
+			plan := corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
+			if err := corral.Contain(cmd, corral.ContainOptions{StopPlan: plan, Containment: cont, Require: cont}); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			probe.Started()
+			probe.Ready(t.Context())
+			cmd.Process.Kill()
+			cmd.Wait()
+			gone(t, probe, nil)
+		})
+	}
+}
+
 // told is a contained command that says which signals it gets.
 type told struct {
 	*testing.T
@@ -642,6 +668,7 @@ func TestContainFiles(t *testing.T) {
 			if err != nil || !bytes.Equal(out, want) {
 				t.Errorf("the command has %q, %v; os/exec: %q", out, err, want)
 			}
+			r.SetReadDeadline(time.Now().Add(10 * time.Second))
 			if _, err := r.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("the extra file: %v", err)
 			}

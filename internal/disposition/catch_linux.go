@@ -41,6 +41,8 @@ func Catch(sig syscall.Signal) (*os.File, error) {
 }
 
 // caughtPipe is what the handler writes to.
+//
+//lint:ignore U1000 the handler is written in assembly
 var caughtPipe int32
 
 // caughtAddress is where the handler is, and restorerAddress where it returns to.
