@@ -58,6 +58,8 @@ type ContainOptions struct {
 //
 // What differs from a command without Contain:
 //
+//   - Path, Args and String are the runner's, with the command's behind. A caller that
+//     logs them or takes a checksum of the file at Path finds those.
 //   - Process.Pid is the runner's. The command has another one, and another parent.
 //   - A member that kills the runner, which is its parent under cgroup, ends the run.
 //   - SIGKILL and SIGSTOP cannot be passed on: the latter stops the runner alone. Nor

@@ -464,7 +464,9 @@ func TestContainAttributes(t *testing.T) {
 				plain := exec.Command("sh", "-c", tt.script)
 				plain.SysProcAttr = tt.attr
 				want, wantErr := plain.Output()
-				t.Logf("os/exec: %q, %v", want, wantErr)
+				if exit := (*exec.ExitError)(nil); wantErr != nil && !errors.As(wantErr, &exit) {
+					t.Skip("SKIPPED: os/exec: ", wantErr)
+				}
 				cmd := shell(t, cont, tt.attr, tt.script)
 				out, err := cmd.Output()
 				if fmt.Sprint(err) != fmt.Sprint(wantErr) ||
