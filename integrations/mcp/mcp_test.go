@@ -117,7 +117,13 @@ func connect(ctx context.Context, role, how string) (*mcp.ClientSession, error) 
 		cmd = exec.Command("corral", "-q", "--lifeline", "stdin", "--", exe, role)
 	}
 	cmd.Stderr = os.Stderr
-	if how == contained {
+	if how == byHelper {
+		if corral.HelperPath, err = exec.LookPath("corral"); err != nil {
+			return nil, err
+		}
+		defer func() { corral.HelperPath = "" }()
+	}
+	if how == contained || how == byHelper {
 		if err := corral.Contain(cmd, corral.ContainOptions{}); err != nil {
 			return nil, err
 		}
@@ -189,11 +195,12 @@ func (l left) comesTo(isLeft bool) {
 const (
 	control   = "control" // without corral
 	contained = "contained"
+	byHelper  = "contained, HelperPath"
 	byCommand = "by the command"
 )
 
 func forEach(t *testing.T, test func(t *testing.T, how string)) {
-	for _, how := range []string{control, contained, byCommand} {
+	for _, how := range []string{control, contained, byHelper, byCommand} {
 		t.Run(how, func(t *testing.T) { test(t, how) })
 	}
 }
