@@ -198,6 +198,8 @@ type Cmd struct {
 	startCalled int32     // by sync/atomic, as in os/exec: a Cmd that has not been started may be copied
 	stdio       stdio
 	run         *run
+
+	killAtOwnersDeath bool // see Contain
 }
 
 // Command returns a Cmd for the named program, which it looks up in PATH as

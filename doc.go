@@ -45,6 +45,9 @@
 // leader, and may leave processes that had lost their parent before: see
 // [ErrKeeperLost] and [Cmd.AdoptOrphans].
 //
+// For functions of other packages that want an *exec.Cmd, and start and kill it
+// themselves, there is [Contain].
+//
 // To let a command outlive the owner, use [DetachLeftovers] or, as under os/exec,
 // Process.Release: see [Cmd.Process].
 //

@@ -111,7 +111,7 @@ func (r *run) prepare() (err error) {
 		return err
 	}
 	r.cont, err = choose(c.Containment, c.Require, hold.Request{
-		Attr: c.SysProcAttr, Plan: r.plan.internal(), Log: r.log, HelperPath: HelperPath,
+		Attr: c.SysProcAttr, Plan: c.planForOwnersDeath(r.plan).internal(), Log: r.log, HelperPath: HelperPath,
 		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers, WaitForLeftovers: c.Leftovers == WaitForLeftovers,
 	})
 	if err != nil {
