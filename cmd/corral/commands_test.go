@@ -75,8 +75,8 @@ func TestRootFor(t *testing.T) {
 // over it should be a decision: each run pays it.
 func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
-		"--containment group -- true": 90,
-		"run -t 5 true":               175,
+		"--containment group -- true": 95,
+		"run -t 5 true":               185,
 		"timeout 5 true":              135,
 	} {
 		args := strings.Fields(line)
