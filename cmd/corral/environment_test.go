@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/corral-run/corral"
 )
 
 // TestVariables: docs/cli.md has a table of the variables of all flags of `corral`
@@ -58,6 +60,7 @@ func TestVariables(t *testing.T) {
 func TestTakeEnvironment(t *testing.T) {
 	values := map[string]string{"DURATION": "7s", "SIGNAL": "INT", "POLICY": "fail", "MECHANISM": "group", "LIFELINE": "parent,pid:7",
 		"SIZE": "64K", "FILE": "report.json", "SHELL": "bash", "bool": "1", "STATUSES": "7", "SIG:SIG": "INT:TERM"}
+	options := containmentNames()
 	for prefix, c := range map[string]interface{ Flags() *pflag.FlagSet }{runPrefix: bareRoot(), initPrefix: newInit()} {
 		count := 0
 		c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -67,6 +70,9 @@ func TestTakeEnvironment(t *testing.T) {
 			}
 			count++
 			value := values[f.Value.Type()]
+			if f.Name == "containment" {
+				value = options[len(options)-1] // one that there is here
+			}
 			if value == "" {
 				value = f.Value.String() // of a type that this test does not know
 			}
@@ -96,6 +102,11 @@ func TestTakeEnvironment(t *testing.T) {
 			t.Errorf("%s...: %d variables", prefix, count)
 		}
 	}
+}
+
+// containmentNames are the containments that can be wanted here.
+func containmentNames() []string {
+	return (&choice[corral.Containment]{options: containmentOptions(true)}).names()
 }
 
 // TestNoVariables: without any, the command has the environment as it is, and no

@@ -17,9 +17,9 @@ func wordHint(c *cobra.Command, word string) string {
 	case set && name != "" && !strings.ContainsAny(name, "/ "):
 		return fmt.Sprintf(" (a variable is set by env: env %s ...)", word)
 	case strings.ContainsAny(word, " \t|&;<>()`"):
-		return " (this is one word: leave out the quotes, or use sh -c)"
+		return " (this is one word: leave out the quotes, or put -c before it)"
 	case slices.Contains(builtins, word):
-		return " (only a shell has that: use sh -c)"
+		return " (only a shell has that: use -c and quotes)"
 	case !c.HasParent() && c.ArgsLenAtDash() < 0:
 		return commandHint(c, word)
 	}
