@@ -190,8 +190,8 @@ other	the exit status of the command
 			}
 			err = o.run(c.ErrOrStderr(), args)
 			var e *exitError
-			if errors.As(err, &e) && e.status == statusNotFound && e.err != nil && !o.shell.command {
-				e.err = fmt.Errorf("%w%s", e.err, wordHint(c, args[0]))
+			if errors.As(err, &e) && e.err != nil && !o.shell.command {
+				e.err = fmt.Errorf("%w%s", e.err, startHint(c, e, args[0]))
 			}
 			return err
 		},
