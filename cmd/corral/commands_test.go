@@ -51,7 +51,7 @@ func TestRootFor(t *testing.T) {
 		"__complete ", "__complete --", "__complete timeout --", "__complete run ", "__complete ki", "__completeNoDesc ", "__complete --version ",
 		"__complete", "help help", "help report merge", "completion bash", "--leftovers",
 	})
-	words := []string{"", "help", "true", "kil", "versoin", "--", "-q", "-qt 5", "--report", "--report=x", "--version", "--version=false", "--help", "-h", "--frob", "--grace 5"}
+	words := []string{"", "help", "true", "kil", "versoin", "--", "-q", "-qt 5", "--report", "--report=x", "--version", "--version=false", "--help", "-h", "--frob", "--grace 5", "-c", "-ec", "-qc"}
 	for _, c := range newRoot().Commands() {
 		words = append(words, c.Name())
 	}
