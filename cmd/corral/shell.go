@@ -85,7 +85,7 @@ func (s *shellFlags) find() (string, error) {
 	case isSelf(path):
 		return "", &exitError{statusOwn, fmt.Errorf("%s: that is corral itself, which is no shell; name one, such as /bin/bash", named)}
 	case noDashC(path):
-		return "", &exitError{statusOwn, fmt.Errorf("%s: it has no -c; write corral -- %s /c ...", named, shell)}
+		return "", &exitError{statusOwn, fmt.Errorf("%s: it has no -c; write corral -- %s /c COMMAND", named, shell)}
 	}
 	return shell, nil
 }
