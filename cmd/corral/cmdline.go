@@ -21,7 +21,7 @@ import (
 //
 // It returns the arguments in a form in which cobra finds the command in them.
 func checkCommandLine(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
-	args = splitShortFlags(root.Flags(), args)
+	args = splitShortFlags(root.Flags(), asCommandLine(root, nil, args))
 	root.InitDefaultHelpCmd() // else it would not be found
 	c, rest, err := root.Find(args)
 	if err == nil && c != root { // whose flags may come first
@@ -161,6 +161,9 @@ func unknownFlag(c *cobra.Command, word string) error {
 		if _, known := valueFlag(c.Root().Flags(), word); known {
 			return flagOfAnother(c, word)
 		}
+		if options, _, _ := shellWord(word); options != nil && flags.Lookup(commandFlag) != nil {
+			return fmt.Errorf("unknown flag: %s; an option of a shell needs -c, or the shell: corral -- sh %s", word, word)
+		}
 		return fmt.Errorf("unknown flag: %s", word)
 	}
 	name, _, _ = strings.Cut(name, "=")
@@ -175,6 +178,9 @@ func unknownFlag(c *cobra.Command, word string) error {
 
 // flagOfAnother is the error about a flag that corral has, but not its command c.
 func flagOfAnother(c *cobra.Command, word string) error {
+	if c.Name() == "help" {
+		return &exitError{statusOwn, fmt.Errorf("%s is a flag of corral, which 'corral --help' explains", word)}
+	}
 	return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
 }
 

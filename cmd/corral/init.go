@@ -27,8 +27,6 @@ type initFlags struct {
 	waitAll bool
 	zeroOn  statuses
 	rewrite rewrites
-
-	hidden []string // variables that are not the command's
 }
 
 func newInit() *cobra.Command {
@@ -71,6 +69,9 @@ func (i *initFlags) define(flags *pflag.FlagSet) {
 
 // initArguments turns `corral COMMAND`, run as PID 1, into `corral init COMMAND`.
 func initArguments(root *cobra.Command, args []string) []string {
+	if slices.ContainsFunc(args, mayHaveC) {
+		args = asCommandLine(root, newInit().Flags(), args)
+	}
 	args = splitShortFlags(root.Flags(), args)
 	about := len(args) == 0 || slices.Contains([]string{"-h", "--help", "--version"}, args[0])
 	if c, _, err := root.Find(args); about || err != nil || c != root {
@@ -80,54 +81,22 @@ func initArguments(root *cobra.Command, args []string) []string {
 	return append([]string{"init"}, args...)
 }
 
-// takeEnvironment takes flags that were not given from the environment.
-func (i *initFlags) takeEnvironment(flags *pflag.FlagSet) error {
+// check says what keeps corral from being an init.
+func (i *initFlags) check(flags *pflag.FlagSet) error {
 	if err := checkInit(); err != nil {
 		return &exitError{statusOwn, err}
 	}
-	policy := flags.Changed("leftovers")
-	if i.waitAll && policy {
+	if i.waitAll && flags.Changed("leftovers") {
 		return errors.New("--wait-all and --leftovers contradict each other")
 	}
-	var errs []error
-	given := make(map[string]bool)
-	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" {
-			return
-		}
-		name := initVariable(f.Name)
-		i.hidden = append(i.hidden, name)
-		if value := os.Getenv(name); value != "" && !f.Changed && !(f.Name == "wait-all" && policy) && !slices.ContainsFunc(saysOtherwise[f.Name], flags.Changed) {
-			given[f.Name] = true
-			err := f.Value.Set(value)
-			if err != nil && f.Value.Type() == "bool" {
-				err = errors.New("use 1 or 0")
-			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s=%s: %w", name, value, err))
-			}
-		}
-	})
-	if len(errs) > 0 {
-		return errs[0]
-	}
-	return checkStop(func(flag string) bool { return given[flag] }, initVariable)
+	return nil
 }
 
-// initVariable is the environment variable of a flag.
-func initVariable(flag string) string {
-	return "CORRAL_INIT_" + strings.ReplaceAll(strings.ToUpper(flag), "-", "_")
-}
-
-// apply sets what the flags of an init stand for, and hides their variables.
+// apply sets what the flags of an init stand for.
 func (i *initFlags) apply(cmd *corral.Cmd) {
 	if i.waitAll {
 		cmd.Leftovers = corral.WaitForLeftovers
 	}
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(i.hidden, name)
-	})
 	if cmd.PTY == nil {
 		cmd.SysProcAttr = takeTerminal()
 	}

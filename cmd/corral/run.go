@@ -37,6 +37,8 @@ type runFlags struct {
 	report      fileName
 	quiet       bool
 	verbose     bool
+	shell       shellFlags
+	variables   []string   // of the flags, which the command does not get
 	init        *initFlags // of `corral init`, nil for the others
 }
 
@@ -53,6 +55,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	containment := &choice[corral.Containment]{kind: "MECHANISM", to: &o.containment, current: "auto", options: containmentOptions(true)}
 	require := &choice[corral.Containment]{kind: "MECHANISM", to: &o.require, options: containmentOptions(false)}
 
+	o.shell.define(c)
 	add(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never", nil)
 	add(&o.idleTimeout, "idle-timeout", "", "stop the run after this DURATION without output; 0: never", nil)
 	add(&o.stop, "stop", "", "stop by this PLAN: steps with commas, each a signal or stdin (close it) with the DURATION it may take, such as stdin:5s,TERM:5s; then what is left is killed", planNames)
@@ -90,6 +93,7 @@ func (o *runFlags) apply(cmd *corral.Cmd) {
 		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
 	}
 	cmd.AdoptOrphans = adoptOrphans
+	cmd.Env = withoutVariables(o.variables)
 	if o.init != nil {
 		o.init.apply(cmd)
 	}
@@ -157,6 +161,13 @@ Ctrl-C, all of them are stopped.
 Flags end at the first word that is not a flag, or at --; what follows is the
 command and its arguments.
 
+With -c, what follows is a command line, as for sh -c: so corral can be what others
+call a shell, as npm's script-shell or SHELL in a Makefile.
+
+Every flag of a run but -c has an environment variable, for where only a program
+can be named: CORRAL_TIMEOUT=10m is --timeout 10m. A flag on the command line
+counts more. COMMAND does not see these variables.
+
 With --pty the command has a terminal of its own. corral types its standard input
 on it, and writes what it shows to standard output.
 
@@ -168,7 +179,8 @@ DURATION is a number of seconds (10, 2.5), or one with units (500ms, 5m, 1m30s,
 or one with a unit (64K, 1M, 2G).`,
 		Example: `  corral -- npm test
   corral --timeout 10m --report run.json make check
-  corral --leftovers fail -- ./integration-tests`,
+  corral --leftovers fail -- ./integration-tests
+  corral -c 'server & client --once'`,
 		Annotations: map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
 124	it ran out of time, or wrote nothing for too long (137 if it had to be killed)
 125	bad arguments, or corral itself failed
@@ -181,21 +193,14 @@ other	the exit status of the command
 		Args:                  needCommand,
 		ValidArgsFunction:     completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkStop(c.Flags().Changed, asFlag); err != nil {
+			args, err := o.prepare(c, args)
+			if err != nil {
 				return err
 			}
-			if o.init != nil {
-				if err := o.init.takeEnvironment(c.Flags()); err != nil {
-					return err
-				}
-			}
-			if o.quiet && o.verbose {
-				return errors.New("--quiet and --verbose contradict each other")
-			}
-			err := o.run(c.ErrOrStderr(), args)
+			err = o.run(c.ErrOrStderr(), args)
 			var e *exitError
-			if errors.As(err, &e) && e.status == statusNotFound && e.err != nil {
-				e.err = fmt.Errorf("%w%s", e.err, wordHint(c, args[0]))
+			if errors.As(err, &e) && e.err != nil && !o.shell.command {
+				e.err = fmt.Errorf("%w%s", e.err, startHint(c, e, args[0]))
 			}
 			return err
 		},
@@ -205,14 +210,51 @@ other	the exit status of the command
 }
 
 // needCommand refuses arguments in which there is no command.
-func needCommand(_ *cobra.Command, args []string) error {
+func needCommand(c *cobra.Command, args []string) error {
+	commandLine, _ := c.Flags().GetBool(commandFlag)
 	switch {
+	case commandLine && len(args) == 0:
+		return errors.New("-c needs a command line, in one word")
+	case commandLine: // the shell says what it thinks of it
+		return nil
 	case len(args) == 0:
 		return errors.New("no command given")
 	case args[0] == "":
 		return errors.New("the command is an empty word")
 	}
 	return nil
+}
+
+// prepare reads the rest of the flags, from the environment, and returns the words
+// of the command.
+func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
+	flags, prefix := c.Flags(), runPrefix
+	if o.init != nil {
+		if err := o.init.check(flags); err != nil {
+			return nil, err
+		}
+		prefix = initPrefix
+	}
+	if flags.Changed(shellFlag) && !o.shell.command {
+		return nil, errors.New("--shell needs -c")
+	}
+	err := checkStop(flags, asFlag)
+	if err != nil {
+		return nil, err
+	}
+	if o.variables, err = takeEnvironment(flags, prefix); err != nil {
+		return nil, err
+	}
+	if err := checkStop(flags, func(f *pflag.Flag) string { return variable(prefix, f) }); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.quiet && o.verbose:
+		return nil, errors.New("--quiet and --verbose contradict each other")
+	case o.shell.command:
+		return o.shell.words(args)
+	}
+	return args, nil
 }
 
 // run runs the command in args to its end, and returns its exit status, or ends

@@ -20,6 +20,9 @@ import (
 // shells do: a file that is neither a program nor says in a #! line what runs it is
 // a script for the shell.
 func startCommand(args []string, build func([]string) *corral.Cmd) (*corral.Cmd, error) {
+	if err := refuseOwnScript(args[0]); err != nil {
+		return nil, err
+	}
 	cmd := build(args)
 	err := cmd.Start()
 	if errors.Is(err, errNotExecutable) && scriptShell != "" && isText(cmd.Path) {
@@ -47,7 +50,10 @@ func isText(path string) bool {
 func startError(name string, err error) error {
 	var lookup *exec.Error
 	var start *fs.PathError
+	var known *exitError
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.As(err, &lookup):
 		err = lookup.Err
 	case errors.As(err, &start) && start.Op == "fork/exec":

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/pflag"
+
 	"github.com/corral-run/corral"
 )
 
@@ -70,23 +72,17 @@ func parsePlan(s string) (corral.StopPlan, error) {
 // planNames are beginnings of a plan, for completion.
 func planNames() []string { return []string{"stdin:5s,TERM:5s", "INT:5s,TERM:5s", "TERM:5s", "KILL"} }
 
-// saysOtherwise lists the flags that say in another form what a flag says.
-var saysOtherwise = map[string][]string{
-	"stop":   {"signal", "grace"},
-	"signal": {"stop"},
-	"grace":  {"stop"},
-}
-
 // checkStop refuses a stop plan in both of its forms. written is a flag as the user has
 // written it.
-func checkStop(given func(flag string) bool, written func(flag string) string) error {
-	for _, short := range saysOtherwise["stop"] {
-		if given("stop") && given(short) {
-			return fmt.Errorf("%s and %s cannot be given together: put the signal and its time into the plan, such as TERM:5s", written("stop"), written(short))
+func checkStop(flags *pflag.FlagSet, written func(f *pflag.Flag) string) error {
+	const plan = "stop"
+	for _, short := range rivals[plan] {
+		if flags.Changed(plan) && flags.Changed(short) {
+			return fmt.Errorf("%s and %s cannot be given together: put the signal and its time into the plan, such as TERM:5s", written(flags.Lookup(plan)), written(flags.Lookup(short)))
 		}
 	}
 	return nil
 }
 
-// asFlag is a flag's name on the command line.
-func asFlag(name string) string { return "--" + name }
+// asFlag is a flag as it is written on the command line.
+func asFlag(f *pflag.Flag) string { return "--" + f.Name }

@@ -22,6 +22,15 @@ const (
 	defaultPath = "/bin:/usr/bin"
 )
 
+// defaultShell is the shell of -c: that of system(3).
+const defaultShell = scriptShell
+
+// noDashC reports whether a shell cannot be given a command line by -c.
+func noDashC(string) bool { return false }
+
+// sameVariable reports whether two names are of one variable of the environment.
+func sameVariable(a, b string) bool { return a == b }
+
 // maybeClosedStreams names the standard streams that may have been closed when
 // corral was started: Go's runtime opens the null device for reading and writing
 // then. Many programs give their children such a one, so this is never certain.

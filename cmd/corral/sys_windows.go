@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/stop"
@@ -25,6 +27,18 @@ var resume os.Signal // nothing is ever stopped here
 
 // There is no execvp(3) here.
 const scriptShell, defaultPath = "", ""
+
+// defaultShell is the shell of -c: that of Git, for one.
+const defaultShell = "sh"
+
+// noDashC reports whether a shell cannot be given a command line by -c.
+func noDashC(path string) bool { return strings.EqualFold(filepath.Base(path), "cmd.exe") }
+
+// sameVariable: names are the same in any case here.
+func sameVariable(a, b string) bool { return strings.EqualFold(a, b) }
+
+// interpreterLine: a #! line means nothing here.
+func interpreterLine(string) []string { return nil }
 
 func signalName(sig syscall.Signal) string { return stop.Names[sig] }
 
