@@ -75,9 +75,9 @@ func TestRootFor(t *testing.T) {
 // over it should be a decision: each run pays it.
 func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
-		"--containment group -- true": 95,
-		"run -t 5 true":               185,
-		"timeout 5 true":              135,
+		"--containment group -- true": 105,
+		"run -t 5 true":               200,
+		"timeout 5 true":              150,
 	} {
 		args := strings.Fields(line)
 		got := testing.AllocsPerRun(10, func() {
