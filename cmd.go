@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral/internal/headtail"
+	"github.com/corral-run/corral/internal/observer"
 )
 
 // These are os/exec's own, so that a file that imported os/exec needs no
@@ -265,11 +266,16 @@ func (c *Cmd) Start() error { return c.start(false) }
 
 // start starts the command. If inline, the calling goroutine will call Wait next,
 // so no other one has to look after the run.
-func (c *Cmd) start(inline bool) error {
+func (c *Cmd) start(inline bool) (err error) {
 	if atomic.SwapInt32(&c.startCalled, 1) != 0 {
 		return errors.New("exec: already started")
 	}
-	err := c.check()
+	watcher := observer.Of(c.ctx)
+	err = watcher.Starting()
+	defer func() { watcher.Started(err, inline) }()
+	if err == nil {
+		err = c.check()
+	}
 	if err == nil {
 		c.run = newRun(c)
 		c.stdio.idle = c.run.idle
@@ -387,6 +393,8 @@ func (c *Cmd) Wait() error {
 	if c.ProcessState != nil || !c.run.claimWait() {
 		return errors.New("exec: Wait was already called")
 	}
+	c.run.observer.Waiting()
+	defer c.run.observer.Ended()
 	return c.run.wait()
 }
 

@@ -54,6 +54,9 @@ func (r *run) applyPolicy() {
 	r.mu.Unlock()
 	if !stopping {
 		left, err := r.left()
+		if len(left) > 0 && !r.cmd.Leftovers.keeps() {
+			left, err = r.observed(left)
+		}
 		switch {
 		case err != nil && r.cmd.Leftovers.keeps():
 			r.log.Warn("corral: cannot list the members", "error", err)
@@ -84,9 +87,29 @@ func (r *run) applyPolicy() {
 	}
 }
 
+// observed shows what is left to who observes the run, if anybody does, and to whom
+// only what does not end by itself soon matters.
+func (r *run) observed(left []proctree.Process) ([]proctree.Process, error) {
+	patience := r.observer.Patience()
+	if patience <= 0 {
+		return left, nil
+	}
+	ctx, cancel := context.WithTimeout(r.giveUpCtx, patience)
+	defer cancel()
+	r.awaitEmpty(ctx)
+	left, err := r.left()
+	if len(left) > 0 {
+		r.observer.Left(stop.WithDetails(left))
+	}
+	return left, err
+}
+
 // awaitLeftovers waits until nothing is left or a stop has begun.
-func (r *run) awaitLeftovers() {
-	ctx, cancel := context.WithCancel(r.giveUpCtx)
+func (r *run) awaitLeftovers() { r.awaitEmpty(r.giveUpCtx) }
+
+// awaitEmpty is awaitLeftovers until ctx is done.
+func (r *run) awaitEmpty(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {

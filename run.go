@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/observer"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
@@ -35,6 +36,8 @@ type run struct {
 	leader  proctree.ID
 	process *os.Process // the caller's, of the leader
 	started time.Time
+
+	observer observer.Observer // nobody, but for package corraltest
 
 	inline     bool        // Cmd.Run has been called
 	ownThread  bool        // the thread that started the leader is kept until it has ended
@@ -89,7 +92,7 @@ type run struct {
 func newRun(c *Cmd) *run {
 	r := &run{
 		cmd: c, inner: c.inner(), plan: c.StopPlan, log: c.logger(),
-		over: make(chan struct{}), stopping: make(chan struct{}),
+		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx),
 	}
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
