@@ -210,6 +210,7 @@ func (k *containment) killRemaining() {
 			if rows, err = proctree.BelowID(k.id); errors.Is(err, proctree.ErrGone) {
 				err = nil
 			}
+			rows = k.Without(rows)
 		}
 		return append(rows, k.remaining()...), err
 	}
@@ -234,7 +235,7 @@ func (k *containment) killRemaining() {
 // if it is.
 func (k *containment) remaining() []proctree.Process {
 	ids := []proctree.ID{k.id}
-	for _, p := range k.lastSeen() {
+	for _, p := range k.Without(k.lastSeen()) {
 		ids = append(ids, p.ID)
 	}
 	return live(ids)

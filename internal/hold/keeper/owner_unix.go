@@ -18,6 +18,7 @@ import (
 	"github.com/corral-run/corral/internal/errjoin"
 	"github.com/corral-run/corral/internal/helper"
 	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
@@ -45,6 +46,8 @@ type containment struct {
 	killed  atomic.Bool   // the run has been killed
 
 	tookOver atomic.Bool // the owner has killed the keeper
+
+	spared kept.Set
 
 	ended   chan struct{} // closed when the leader has ended, or the keeper
 	emptied chan struct{} // closed when no known member is left
@@ -111,6 +114,9 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err := keeperAllowed(); err != nil {
 		return nil, err
 	}
+	if req.Spares && !canSpare {
+		return nil, errors.New("no process can be kept or detached: on this system the keeper lets go of all or of none")
+	}
 	if req.Attr != nil && req.Attr.Ptrace {
 		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
 	}
@@ -166,6 +172,7 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 	if err != nil {
 		return nil, err
 	}
+	rows = k.Without(rows)
 	k.mu.Lock()
 	lost := k.lost
 	if !lost {
