@@ -136,8 +136,8 @@ type Cmd struct {
 	// Keep, if not nil, says which members may go on living when the rest is
 	// stopped. It is asked once for each one but the leader: when the leader has
 	// ended, or before the stop plan runs. A process for which it returns true is
-	// kept, with all that is below it, for which it is not asked, and all that it
-	// starts later, also when the owner ends, however it ends. The Report lists
+	// kept, with all that is below it or in a session that it leads, for which it is
+	// not asked, and all that it starts later, also when the owner ends, however it ends. The Report lists
 	// them.
 	//
 	// Who is asked about is told by what the kernel knows: see Process.Executable.

@@ -33,7 +33,8 @@ func (SparesNobody) Spare(proctree.ID) error                            { return
 func (SparesNobody) Without(rows []proctree.Process) []proctree.Process { return rows }
 
 // Sort asks of each member but the leader whether it is to be let go of, and lets go
-// of those, with all that is below them. It asks once for each process, from the top
+// of those, with all that is below them, or in a session that one of them leads
+// (setsid(2)): who is in it was started by its leader. It asks once for each process, from the top
 // down, and not for one below a process that it has let go of. It asks for no helper
 // of another run: that one ends with its owner.
 //
@@ -82,8 +83,7 @@ func (s *sorting) pass(rows []proctree.Process, ask func(proctree.Process) bool)
 			continue
 		}
 		s.asked[row.ID], s.grown = true, true
-		parent, below := s.kept[row.PPID]
-		if below && proctree.Same(parent) || ask(row) {
+		if s.under(row.PPID) || s.under(row.SID) || ask(row) {
 			s.kept[row.PID] = row.ID
 			fresh = append(fresh, row)
 		}
@@ -91,7 +91,14 @@ func (s *sorting) pass(rows []proctree.Process, ask func(proctree.Process) bool)
 	return fresh
 }
 
-// topDown returns the rows so that parents come first.
+// under reports whether a process of that PID, a parent or the leader of a session,
+// has been let go of.
+func (s *sorting) under(pid int) bool {
+	id, kept := s.kept[pid]
+	return kept && proctree.Same(id)
+}
+
+// topDown returns the rows so that parents, and the leaders of sessions, come first.
 func topDown(rows []proctree.Process) (sorted []proctree.Process) {
 	rows = slices.Clone(rows)
 	slices.SortFunc(rows, func(a, b proctree.Process) int { return a.PID - b.PID })
@@ -103,7 +110,7 @@ func topDown(rows []proctree.Process) (sorted []proctree.Process) {
 	for len(rows) > 0 {
 		before := len(sorted)
 		rows = slices.DeleteFunc(rows, func(row proctree.Process) bool {
-			now := !known[row.PPID] || placed[row.PPID]
+			now := (!known[row.PPID] || placed[row.PPID]) && (row.SID == row.PID || !known[row.SID] || placed[row.SID])
 			if now {
 				sorted = append(sorted, row)
 			}

@@ -187,10 +187,14 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 }
 
 func (k *containment) Members() ([]proctree.Process, error) {
-	return reach.Look(func() ([]proctree.Process, bool, error) {
+	rows, err := reach.Look(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
 		return rows, isClosed(k.emptied) || k.isLost(), err
 	})
+	if err != nil && k.emptiesSoon() {
+		return nil, nil
+	}
+	return rows, err
 }
 
 func (k *containment) Facts() hold.Facts {

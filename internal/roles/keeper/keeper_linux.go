@@ -26,6 +26,7 @@ type keeper struct {
 	keeperState
 	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
+	sparedChildren map[int]bool // those that have been let go of
 	killed         map[proctree.ID]bool
 	looked         time.Time     // when a look further down was taken, or the killing began
 	most           int           // children at a time since then
@@ -41,6 +42,7 @@ type keeper struct {
 
 func (k *keeper) becomeReaper(spec *wire.Spec) error {
 	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
+	k.sparedChildren = make(map[int]bool)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.IsInit { // which gets orphans anyway
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
@@ -403,6 +405,7 @@ func (k *keeper) reap(pid int) bool {
 		return false
 	}
 	delete(k.killedChildren, pid)
+	delete(k.sparedChildren, pid)
 	return true
 }
 

@@ -87,12 +87,16 @@ func (k *keeper) strangers() (left int, fresh bool, err error) {
 		if pid == k.leader.PID && k.ended != nil {
 			continue
 		}
+		if k.sparedChildren[pid] {
+			continue
+		}
 		// A child keeps its PID until this process reaps it.
 		row, err := proctree.Brief(pid)
 		if errors.Is(err, proctree.ErrGone) || err == nil && !row.Alive() {
 			continue
 		}
 		if err == nil && len(k.spared.Members([]proctree.Process{row})) == 0 {
+			k.sparedChildren[pid] = true
 			continue
 		}
 		left++
