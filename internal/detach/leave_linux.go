@@ -22,8 +22,12 @@ import (
 // The calling process stays for that long, as a subreaper (prctl(2)): so all that the
 // command starts stays below it, and is known by that. It must have no other
 // children, and should lead a session of its own.
-func Run(cmd *exec.Cmd, ready func(error)) (status syscall.WaitStatus) {
-	doors, err := leave()
+func Run(cmd *exec.Cmd, ready func(error)) (status int) {
+	var doors []net.Conn
+	err := cmd.Err // before anything is left
+	if err == nil {
+		doors, err = leave()
+	}
 	if err == nil {
 		err = begin(cmd)
 	}
@@ -36,13 +40,15 @@ func Run(cmd *exec.Cmd, ready func(error)) (status syscall.WaitStatus) {
 	}
 	ready(err)
 	if err != nil {
-		return 0
+		return 1
 	}
 	for {
 		var ended syscall.WaitStatus
 		switch pid, err := syscall.Wait4(-1, &ended, 0, nil); {
+		case pid == cmd.Process.Pid && ended.Signaled():
+			status = 128 + int(ended.Signal())
 		case pid == cmd.Process.Pid:
-			status = ended
+			status = ended.ExitStatus()
 		case err == syscall.ECHILD:
 			return status
 		}
