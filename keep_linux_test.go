@@ -281,6 +281,23 @@ func TestKeepAndFail(t *testing.T) {
 	})
 }
 
+// TestKeepAndWait: WaitForLeftovers does not wait for those kept.
+func TestKeepAndWait(t *testing.T) {
+	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
+		t.Parallel()
+		s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+"echo single $!\nsleep .3"+quiet+"echo plain $!\necho ready", func(cmd *corral.Cmd) {
+			cmd.Keep, cmd.Leftovers = keepPrograms([]string{"kept-sleep"}), corral.WaitForLeftovers
+		})
+		if err := s.Wait(); err != nil {
+			t.Error(err)
+		}
+		expectAlive(t, s.pids, "single")
+		if rep := s.Report(); len(rep.Leftovers) != 1 || rep.Leftovers[0].Fate != corral.Kept || rep.Ending != corral.Exited || rep.Forced {
+			t.Errorf("%+v", rep)
+		}
+	})
+}
+
 // TestKeepExec: what counts is the program at the moment of the question.
 func TestKeepExec(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ type keepPatterns []string
 
 func (k *keepPatterns) Set(s string) error {
 	if _, err := corral.KeepPrograms(s); err != nil {
-		return fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "corral: KeepPrograms: "))
+		return errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("corral: KeepPrograms: %q: ", s)))
 	}
 	*k = append(*k, s)
 	return nil
@@ -49,14 +50,14 @@ func (o *runFlags) defineKeep(add func(value pflag.Value, name, short, usage str
 // keepHint says how not to stop well-known daemons that have been stopped as
 // leftovers.
 func keepHint(r *corral.Report) string {
-	if r.Ending != corral.Exited {
+	var names []string
+	for _, l := range r.Leftovers {
+		if name := daemons.Name(l.Command); name != "" && (l.Fate == corral.Signalled || l.Fate == corral.Forced) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if r.Ending != corral.Exited || len(names) == 0 {
 		return ""
 	}
-	stopped := slices.ContainsFunc(r.Leftovers, func(l corral.Leftover) bool {
-		return (l.Fate == corral.Signalled || l.Fate == corral.Forced) && daemons.Looks(l.Command)
-	})
-	if !stopped {
-		return ""
-	}
-	return " (--keep " + daemons.Word + " keeps such)"
+	return fmt.Sprintf(" (--keep %s keeps %s)", daemons.Word, strings.Join(names, ", "))
 }

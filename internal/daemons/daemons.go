@@ -54,7 +54,7 @@ func Matcher(patterns []string) (func(id proctree.ID, executable string) bool, e
 		_, err := path.Match(p, "")
 		switch {
 		case p == "":
-			return nil, fmt.Errorf("an empty pattern matches no program")
+			return nil, fmt.Errorf("%q: an empty pattern matches no program", p)
 		case err != nil:
 			return nil, fmt.Errorf("%q: %w", p, err)
 		case strings.Contains(p, "/") && p[0] != '/':
@@ -77,17 +77,21 @@ func Matcher(patterns []string) (func(id proctree.ID, executable string) bool, e
 	}, nil
 }
 
-// Looks reports whether a command line looks like that of one of Known. It is for a
-// hint: a process may call itself what it likes.
-func Looks(command []string) bool {
+// Name names the well-known daemon that a command line looks like, or returns "". It
+// is for a hint: a process may call itself what it likes.
+func Name(command []string) string {
 	if len(command) == 0 {
-		return false
+		return ""
 	}
 	name := path.Base(strings.TrimSuffix(command[0], ":")) // "ssh: host [mux]", "tmux: server"
-	return slices.ContainsFunc(Known, func(d Daemon) bool {
+	known := slices.ContainsFunc(Known, func(d Daemon) bool {
 		if name == "git" {
 			return len(command) > 1 && slices.Contains([]string{"gc", "maintenance", "repack", "pack-objects"}, command[1])
 		}
 		return slices.Contains(d.Programs, name)
 	})
+	if !known {
+		return ""
+	}
+	return name
 }

@@ -42,6 +42,7 @@ func (SparesNobody) Without(rows []proctree.Process) []proctree.Process { return
 // for no longer than patience. The next call of ask is not made once over says so.
 // Whoever has been let go of by then is in the result, also if there is an error.
 func Sort(c Containment, leader proctree.ID, patience time.Duration, over func() bool, ask func(proctree.Process) bool) (spared []proctree.Process, err error) {
+	settle(c, over)
 	defer c.Still()()
 	var errs []error
 	s := sorting{asked: make(map[proctree.ID]bool), kept: make(map[int]proctree.ID)}
@@ -66,6 +67,18 @@ func Sort(c Containment, leader proctree.ID, patience time.Duration, over func()
 		}
 	}
 	return spared, errors.Join(errs...)
+}
+
+// settle waits for members that have just been forked, most likely to execute a
+// program: by that they are told. A process older than that is told by what it is.
+func settle(c Containment, over func() bool) {
+	const young, pause = 100 * time.Millisecond, 2 * time.Millisecond
+	for began := time.Now(); time.Since(began) < young && !over(); time.Sleep(pause) {
+		rows, err := c.Members()
+		if err != nil || !slices.ContainsFunc(rows, func(p proctree.Process) bool { return proctree.AboutToExecute(p.ID, young) }) {
+			return
+		}
+	}
 }
 
 // sorting is what Sort has found out so far.

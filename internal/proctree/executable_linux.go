@@ -1,8 +1,10 @@
 package proctree
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,4 +34,25 @@ func Executable(id ID) string {
 		return ""
 	}
 	return path
+}
+
+// AboutToExecute reports whether a process has been forked no longer ago than young,
+// and has executed nothing since: then its executable is still that of its parent,
+// but may be another one in a moment.
+func AboutToExecute(id ID, young time.Duration) bool {
+	const tick = time.Second / 100 // USER_HZ, in which the kernel counts for users
+	if now := startNow(); now < id.Start || time.Duration(now-id.Start)*tick >= young {
+		return false
+	}
+	b, err := ReadFile(id.PID, "stat")
+	if err != nil {
+		return false
+	}
+	const flagsAt, forkedNoExec = 6, 0x40 // after the name in parentheses; PF_FORKNOEXEC in the kernel's sched.h
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(fields) <= flagsAt {
+		return false
+	}
+	flags, err := strconv.ParseUint(string(fields[flagsAt]), 10, 64)
+	return err == nil && flags&forkedNoExec != 0
 }
