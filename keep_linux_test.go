@@ -402,12 +402,13 @@ func TestKeepOwnerKilled(t *testing.T) {
 				nest := newNest(t, false)
 				dir := newPrograms(t)
 				list := filepath.Join(string(dir), "list")
+				// The other one obeys the second SIGTERM, which comes after the owner.
 				text := fmt.Sprintf(`PATH=%s:$PATH; kept-sleep 50%s echo single $! >>%s
-sh -c 'trap "" TERM; while :; do sleep 50; done'%s echo plain $! >>%s
+sh -c 'n=0; trap "n=\$((n+1))" TERM; while [ $n -lt 2 ]; do sleep 50 & wait; done'%s echo plain $! >>%s
 echo ready >>%s; [ %s = after ] || sleep 50`, dir, quiet, list, quiet, list, list, when)
 				probe := escape.NewProbe(t, child("plain"))
 				probe.Release()
-				o := startOwner(t, nest, probe, program{Containment: cont, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: time.Second})
+				o := startOwner(t, nest, probe, program{Containment: cont, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: 20 * time.Second})
 				if when == "after" {
 					o.comesTo("corral: kept")
 				}

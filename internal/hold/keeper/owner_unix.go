@@ -175,7 +175,9 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 	rows = k.Without(rows)
 	k.mu.Lock()
 	lost := k.lost
-	if !lost {
+	// A keeper that has been killed gives its children away: then a look at what is
+	// below it is no news.
+	if !lost && (len(rows) >= len(k.lastMembers) || k.keeperLives()) {
 		k.lastMembers, k.births = slices.Clone(rows), births
 	}
 	k.mu.Unlock()
@@ -184,6 +186,13 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 		rows = append(rows, k.remaining()...)
 	}
 	return rows, nil
+}
+
+// keeperLives reports whether the keeper has not ended. It has its children for as
+// long.
+func (k *containment) keeperLives() bool {
+	pid, _, _, err := child.Peek(k.proc.Pid)
+	return err == nil && pid == 0
 }
 
 func (k *containment) Members() ([]proctree.Process, error) {
