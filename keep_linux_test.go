@@ -401,25 +401,31 @@ func TestKeepOwnerKilled(t *testing.T) {
 				t.Parallel()
 				nest := newNest(t, false)
 				dir := newPrograms(t)
-				list := filepath.Join(string(dir), "list")
-				// The other one obeys the second SIGTERM, which comes after the owner.
+				list, fifo := filepath.Join(string(dir), "list"), filepath.Join(string(dir), "fifo")
+				if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+					t.Fatal(err)
+				}
 				text := fmt.Sprintf(`PATH=%s:$PATH; kept-sleep 50%s echo single $! >>%s
-sh -c 'n=0; trap "n=\$((n+1))" TERM; while [ $n -lt 2 ]; do sleep 50 & wait; done'%s echo plain $! >>%s
-echo ready >>%s; [ %s = after ] || sleep 50`, dir, quiet, list, quiet, list, list, when)
+sh -c 'trap "" TERM; echo >%s.deaf; while :; do sleep 50; done'%s echo plain $! >>%s
+exec 3<>%s; echo ready >>%s; read x <&3`, dir, quiet, list, list, quiet, list, fifo, list)
 				probe := escape.NewProbe(t, child("plain"))
 				probe.Release()
-				o := startOwner(t, nest, probe, program{Containment: cont, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: 20 * time.Second})
-				if when == "after" {
-					o.comesTo("corral: kept")
-				}
+				o := startOwner(t, nest, probe, program{Containment: cont, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: 2 * time.Second})
 				s := &script{T: t, pids: make(map[string][]proctree.ID)}
 				eventually(t, "the script is not ready", func() bool {
 					b, _ := os.ReadFile(list)
-					return strings.HasSuffix(string(b), "ready\n")
+					_, err := os.Stat(list + ".deaf")
+					return err == nil && strings.HasSuffix(string(b), "ready\n")
 				})
 				s.read(strings.NewReader(string(readFile(t, list))))
 				t.Cleanup(func() { end(s.pids["single"][0]); end(s.pids["plain"][0]) })
 				helper := holdHelper(o, helperOf[cont])
+				if when == "after" {
+					if err := os.WriteFile(fifo, []byte("\n"), 0); err != nil {
+						t.Fatal(err)
+					}
+					o.comesTo("corral: kept")
+				}
 				o.kill()
 				o.killed()
 				await(t, helper)

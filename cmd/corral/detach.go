@@ -73,6 +73,7 @@ func detachCommand(output string, args []string) error {
 		return &exitError{statusOwn, err}
 	}
 	cmd := exec.Command(program, append([]string{"detach", "--" + readyFlag, "--"}, args...)...)
+	cmd.Args[0] = "corral" // whatever the file is called
 	if output != "" {
 		file, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
 		if err != nil {
