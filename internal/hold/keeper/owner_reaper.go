@@ -5,6 +5,7 @@ package keeper
 import (
 	"syscall"
 
+	"github.com/corral-run/corral/internal/child"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -24,4 +25,11 @@ func dieWithKeeper(attr *syscall.SysProcAttr) {
 // those known.
 func (k *containment) adopted(known []proctree.Process) ([]proctree.Process, error) {
 	return proctree.MoreBelowMainThread(k.proc.Pid, known)
+}
+
+// keeperLives reports whether the keeper has not ended. It has its children for as
+// long.
+func (k *containment) keeperLives() bool {
+	pid, _, _, err := child.Peek(k.proc.Pid)
+	return err == nil && pid == 0
 }

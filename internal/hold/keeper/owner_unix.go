@@ -188,13 +188,6 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 	return rows, nil
 }
 
-// keeperLives reports whether the keeper has not ended. It has its children for as
-// long.
-func (k *containment) keeperLives() bool {
-	pid, _, _, err := child.Peek(k.proc.Pid)
-	return err == nil && pid == 0
-}
-
 func (k *containment) Members() ([]proctree.Process, error) {
 	rows, err := reach.Look(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
