@@ -312,6 +312,9 @@ sh -c 'trap "" TERM; while :; do sleep 50; done'%s echo plain $! >>%s; echo read
 	s.read(strings.NewReader(string(readFile(t, list))))
 	t.Cleanup(func() { end(s.pids["single"][0]); end(s.pids["plain"][0]) })
 	send(t, o.helper(helperOf[corral.Keeper]), syscall.SIGKILL)
-	o.result()
+	r := o.result()
 	expectAlive(t, s.pids, "single")
+	if t.Failed() {
+		t.Logf("%s, %+v, of %v", r.Err, r.Report, s.pids)
+	}
 }

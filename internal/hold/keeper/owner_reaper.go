@@ -5,7 +5,6 @@ package keeper
 import (
 	"syscall"
 
-	"github.com/corral-run/corral/internal/child"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -27,9 +26,10 @@ func (k *containment) adopted(known []proctree.Process) ([]proctree.Process, err
 	return proctree.MoreBelowMainThread(k.proc.Pid, known)
 }
 
-// keeperLives reports whether the keeper has not ended. It has its children for as
-// long.
+// keeperLives reports whether the keeper's first thread has not ended: it is as long
+// as that lives that what is below the keeper is found from it. When the keeper is
+// killed, its other threads may end later.
 func (k *containment) keeperLives() bool {
-	pid, _, _, err := child.Peek(k.proc.Pid)
-	return err == nil && pid == 0
+	row, err := proctree.Brief(k.proc.Pid)
+	return err == nil && row.State != proctree.Zombie
 }
