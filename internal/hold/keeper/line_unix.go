@@ -212,7 +212,13 @@ func (k *containment) killRemaining() {
 			}
 			rows = k.Without(rows)
 		}
-		return append(rows, k.remaining()...), err
+		for _, p := range k.remaining() {
+			rows = append(rows, p)
+			if below, err := proctree.BelowID(p.ID); err == nil && p.ID != k.id { // born since they were last seen
+				rows = append(rows, k.Without(below)...)
+			}
+		}
+		return rows, err
 	}
 	reach.Signal(look, os.Kill)
 	// Whoever adopts the leader when the keeper is gone reaps it. Then its PID may
