@@ -331,7 +331,7 @@ echo ready; read x`, func(cmd *corral.Cmd) {
 		}
 		s.Wait()
 		s.expect("was")
-		if asked != 2 {
+		if asked < 2 { // under a keeper, what one of them starts meanwhile is asked about, too
 			t.Errorf("asked %d times", asked)
 		}
 	})
