@@ -147,6 +147,32 @@ type Cmd struct {
 	// ended.
 	Leftovers LeftoverPolicy
 
+	// Keep, if not nil, says which members may go on living when the rest is
+	// stopped. It is asked once for each one but the leader: when the leader has
+	// ended, or before the stop plan runs. A process for which it returns true is
+	// kept, with all that is below it or in a session that it leads, for which it is
+	// not asked, and all that it starts later, also when the owner ends, however it ends. The Report lists
+	// them.
+	//
+	// Who is asked about is told by what the kernel knows: see Process.Executable.
+	// KeepPrograms makes a function of file names. What a kept process does later,
+	// as to execute another program, is its own affair: so Keep is not for commands
+	// that are not trusted.
+	//
+	// Under cgroup containment all members are frozen meanwhile. Keep is called in
+	// a goroutine of its own, and has five seconds in all; who has not been asked
+	// about by then is not kept. Nor is anybody asked about when the owner dies, or after Cmd.Signal(os.Kill).
+	//
+	// It takes cgroup or keeper containment, on Linux. Elsewhere Start returns a
+	// *ContainmentError. KeepLeftovers and DetachLeftovers keep everything, so with
+	// them it is an error.
+	Keep func(Process) bool
+
+	// AllowDetach lets members leave the run by themselves, as the command "corral
+	// detach" does: see docs/keep.md. The environment of the command then has a
+	// CORRAL_DETACH. It takes what Keep takes.
+	AllowDetach bool
+
 	// Containment is the containment wanted. If it is not available here, Start
 	// takes the next weaker one, and the Report says so. The default, Auto, is the
 	// strongest that works here without changing what the command sees.
@@ -321,6 +347,8 @@ func (c *Cmd) check() error {
 		return fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
 	case c.Leftovers < KillLeftovers || c.Leftovers > DetachLeftovers:
 		return fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
+	case c.Keep != nil && c.Leftovers.keeps():
+		return errors.New("corral: Keep says which leftovers are kept, but by Leftovers all are: set one of the two")
 	}
 	if c.SysProcAttr == nil && c.Dir != "" {
 		// os.StartProcess does this if there are no attributes; Corral adds some.

@@ -155,8 +155,8 @@ func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error
 		errs = append(errs, r.ctxErr)
 	}
 	errs = append(errs, left...)
-	if r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(rep.Leftovers) > 0 {
-		errs = append(errs, &LeftoverError{Leftovers: rep.Leftovers})
+	if left := unwanted(rep.Leftovers); r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(left) > 0 {
+		errs = append(errs, &LeftoverError{Leftovers: left})
 	}
 	return firstOf([]error{errjoin.Join(errs...), ioErr})
 }

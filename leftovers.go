@@ -46,6 +46,7 @@ func (p LeftoverPolicy) keeps() bool { return p == KeepLeftovers || p == DetachL
 // applyPolicy applies the leftover policy, and waits for a stop that has begun.
 // From then on no other can begin.
 func (r *run) applyPolicy() {
+	r.sortLeftovers()
 	if r.cmd.Leftovers == WaitForLeftovers {
 		r.awaitLeftovers()
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,9 @@ type program struct {
 	DeathSignal bool // ask for one in SysProcAttr
 	Setsid      bool // likewise
 	Detach      bool // by DetachLeftovers
+	// Keep are patterns of programs to keep. The owner says when it has asked.
+	Keep        []string
+	AllowDetach bool
 	// Release: after a byte of the standard input, let go of the processes, and say
 	// with which Reports.
 	Release bool
@@ -108,6 +112,9 @@ func runProgram(args []string) {
 		}
 		if p.Detach {
 			cmd.Leftovers = corral.DetachLeftovers
+		}
+		if cmd.AllowDetach = p.AllowDetach; p.Keep != nil {
+			cmd.Keep, cmd.Logger = keepPrograms(p.Keep), slog.New(tellsOf{slog.DiscardHandler, "corral: kept"})
 		}
 		p.cmds = append(p.cmds, cmd)
 	}

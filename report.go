@@ -37,7 +37,8 @@ type Fate string
 const (
 	Signalled Fate = stop.Signalled // it ended during a step of the stop plan
 	Forced    Fate = stop.Forced    // the containment's kill was needed
-	Kept      Fate = "kept"         // left alone, because of KeepLeftovers or DetachLeftovers, or the run was let go
+	Kept      Fate = "kept"         // left alone, because of Cmd.Keep, KeepLeftovers or DetachLeftovers, or the run was let go
+	Detached  Fate = "detached"     // it left the run by itself, as Cmd.AllowDetach allows
 	Survived  Fate = stop.Survived  // it could not be killed; Leftover.Reason says why
 	Ended     Fate = stop.Ended     // by itself, when it was due to be killed and may not be
 )
@@ -53,6 +54,10 @@ type Process struct {
 	// Command is the command line as far as the kernel tells it: the arguments,
 	// or the short name in brackets where they cannot be read.
 	Command []string `json:"command"`
+	// Executable is the path of the program that the process executes, as the kernel
+	// has it. It is there for those that Cmd.Keep is asked about and for those kept
+	// or detached, on Linux, where the owner may read it.
+	Executable string `json:"executable,omitempty"`
 }
 
 func (p Process) String() string {
@@ -283,6 +288,7 @@ func (r *run) reportLeftovers(rep *Report) {
 		}
 		unknown = s.LookErr
 	}
+	rep.Leftovers = slices.Concat(rep.Leftovers, r.spared)
 	if unknown != nil {
 		rep.Unknown = unknown.Error()
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/corral-run/corral/internal/detach"
 	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/observer"
 	"github.com/corral-run/corral/internal/osproc"
@@ -72,6 +73,12 @@ type run struct {
 	kept        []Leftover
 	unknown     error // why it is not known what has been kept
 
+	// See keep.go.
+	sorted sync.Once
+	spared []Leftover   // by Cmd.Keep, or at their own request
+	unask  atomic.Bool  // the whole run has been killed: Keep is not asked
+	door   *detach.Door // for those that leave by themselves
+
 	// See release.go.
 	phase        releasePhase
 	releaseTimer *time.Timer
@@ -116,8 +123,12 @@ func (r *run) prepare() (err error) {
 	r.cont, err = choose(c.Containment, c.Require, hold.Request{
 		Attr: c.SysProcAttr, Plan: c.planForOwnersDeath(r.plan).internal(), Log: r.log, HelperPath: HelperPath,
 		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers, WaitForLeftovers: c.Leftovers == WaitForLeftovers,
+		Spares: c.Keep != nil || c.AllowDetach,
 	})
 	if err != nil {
+		return err
+	}
+	if err := r.openDoor(); err != nil {
 		return err
 	}
 	if c.AdoptOrphans {
@@ -182,6 +193,7 @@ func (r *run) begin() error {
 		return err
 	}
 	r.leader, r.process = id, leader
+	r.serveDoor()
 	r.cmd.setProcess(leader)
 	if r.cont.lacking != "" {
 		r.log.Warn("corral: " + r.cont.lacking)
@@ -274,7 +286,7 @@ func (r *run) wait() error {
 	if r.ctxStop != nil && !r.ctxStop() {
 		<-r.ctxHandled
 	}
-	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.cmd.Leftovers.keeps() && r.stop == nil)
+	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.leavesSome())
 	var exitErr error
 	switch {
 	case r.lateWait.Load():
@@ -300,6 +312,7 @@ func (r *run) close() {
 		r.idle.stop()
 		r.watching.Wait()
 		closeLifelines(r.lines)
+		r.door.Close()
 		r.closeContainment()
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -365,6 +378,7 @@ func (r *run) signal(sig os.Signal) error {
 	if sig != os.Kill {
 		return r.cont.Signal(sig)
 	}
+	r.unask.Store(true)
 	r.mu.Lock()
 	s := r.stop
 	r.mu.Unlock()

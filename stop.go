@@ -195,6 +195,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 		r.stop = s
 		close(r.stopping)
 		go func() {
+			r.sortLeftovers()
 			s.Run()
 			switch {
 			case s.LeaderAlive:

@@ -29,6 +29,8 @@ type runFlags struct {
 	signal      signalValue
 	grace       duration
 	leftovers   corral.LeftoverPolicy
+	keep        keepPatterns
+	allowDetach bool
 	containment corral.Containment
 	require     corral.Containment
 	pty         bool
@@ -64,6 +66,8 @@ func (o *runFlags) define(c *cobra.Command) {
 	add(leftovers, "leftovers", "", "what to do with processes that the command leaves behind: POLICY is kill (stop them), keep, fail (stop them, and exit with 123 instead of 0), wait (for their end), or detach (keep them even if corral gets SIGKILL)", leftovers.names)
 	if o.init != nil {
 		o.init.define(flags)
+	} else {
+		o.defineKeep(add, flags)
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
@@ -87,6 +91,8 @@ func (o *runFlags) apply(cmd *corral.Cmd) {
 		cmd.StopPlan = stopPlan(signal, time.Duration(o.grace))
 	}
 	cmd.Leftovers = o.leftovers
+	cmd.Keep = o.keep.function()
+	cmd.AllowDetach = o.allowDetach
 	cmd.Containment = o.containment
 	cmd.Require = o.require
 	for _, name := range o.lifelines {

@@ -47,6 +47,7 @@ func summary(r *corral.Report, timeout time.Duration) string {
 		{corral.Forced, "stopped %s by force: %s", kind},
 		{corral.Ended, "waited for %s that may not be stopped: %s", ""},
 		{corral.Kept, "left %s running: %s", ""},
+		{corral.Detached, "%s detached: %s", ""},
 		{corral.Survived, "could not stop %s: %s", ""},
 	} {
 		these := slices.DeleteFunc(slices.Clone(r.Leftovers), func(l corral.Leftover) bool { return l.Fate != f.fate })
@@ -54,7 +55,7 @@ func summary(r *corral.Report, timeout time.Duration) string {
 			parts = append(parts, fmt.Sprintf(f.line, processes(len(these), f.kind), namesOf(these)))
 		}
 	}
-	return strings.Join(parts, "; ")
+	return strings.Join(parts, "; ") + keepHint(r)
 }
 
 // sayWeaker says that the run had a weaker containment than the machine should have

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -19,6 +20,9 @@ const defaultUTF8 = true
 
 // adoptOrphans: only Linux can.
 const adoptOrphans = false
+
+func ownSession(*exec.Cmd) {} // there are no runs to leave
+func closeOnExec(*os.File) {}
 
 // There are no real-time signals here.
 const rtMin, rtMax = 0, 0

@@ -290,7 +290,7 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 			strays = append(strays, row)
 		}
 	}
-	return strays, err
+	return a.Containment.Without(strays), err
 }
 
 // alone reports whether the owner has no children but its helper, which keeps what

@@ -46,6 +46,8 @@ type Containment interface {
 
 	// Facts returns what else is known by now.
 	Facts() Facts
+
+	Sparing
 }
 
 // Facts are what a containment knows of a run beside its members.
@@ -80,6 +82,7 @@ type Request struct {
 	KeepLeftovers    bool                 // what is alive when the leader has ended is left alone
 	Detach           bool                 // the run also goes on without its owner, from the start
 	WaitForLeftovers bool                 // leftovers are waited for: the leader must not stay a zombie for that long
+	Spares           bool                 // single processes are let go of: see Sparing
 	Log              *slog.Logger
 
 	HelperPath string // the program that helpers are started from; empty for this one

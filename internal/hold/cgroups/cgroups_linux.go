@@ -65,6 +65,8 @@ type containment struct {
 	ended  atomic.Bool // the leader has
 	empty  atomic.Bool // the last look after that has found nobody
 
+	spared spared
+
 	stopped   atomic.Bool // a signal has been sent
 	reusable  bool
 	reaped    bool
@@ -250,6 +252,7 @@ func (c *containment) Close() error {
 	if c.dir == nil {
 		return nil
 	}
+	c.spared.close(c.owner)
 	if c.PID() == 0 {
 		return c.owner.put(c.dir, c.plan, false, false)
 	}

@@ -23,6 +23,9 @@ import (
 
 // Open returns a containment for one run.
 func Open(req hold.Request) (hold.Containment, error) {
+	if req.Spares {
+		return nil, errors.New("no process can be kept or detached: what leaves the group is not a member any more, and what stays is stopped with it")
+	}
 	if err := proctree.Usable(); err != nil {
 		return nil, fmt.Errorf("the members of a group cannot be seen: %w", err)
 	}
@@ -33,6 +36,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 // group is not a member any more; only the leader itself is followed.
 type containment struct {
 	hold.Child
+	hold.SparesNobody
 	detach bool // the leader outlives the owner
 	leader *os.Process
 	id     proctree.ID

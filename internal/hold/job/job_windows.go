@@ -25,6 +25,9 @@ var procIsProcessInJob = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsPro
 
 // Open makes the job object of one run.
 func Open(req hold.Request) (hold.Containment, error) {
+	if req.Spares {
+		return nil, errors.New("no process can be kept or detached: Windows takes none out of its job object")
+	}
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
 		return nil, os.NewSyscallError("CreateJobObject", err)
@@ -41,6 +44,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 // containment is a job object. The owner has its only handle, so the kernel kills
 // the run when the owner ends.
 type containment struct {
+	hold.SparesNobody
 	job     windows.Handle
 	keep    bool
 	detach  bool // the run outlives the owner

@@ -210,8 +210,15 @@ func (k *containment) killRemaining() {
 			if rows, err = proctree.BelowID(k.id); errors.Is(err, proctree.ErrGone) {
 				err = nil
 			}
+			rows = k.Without(rows)
 		}
-		return append(rows, k.remaining()...), err
+		for _, p := range k.remaining() {
+			rows = append(rows, p)
+			if below, err := proctree.BelowID(p.ID); err == nil && p.ID != k.id { // born since they were last seen
+				rows = append(rows, k.Without(below)...)
+			}
+		}
+		return rows, err
 	}
 	reach.Signal(look, os.Kill)
 	// Whoever adopts the leader when the keeper is gone reaps it. Then its PID may
@@ -234,7 +241,7 @@ func (k *containment) killRemaining() {
 // if it is.
 func (k *containment) remaining() []proctree.Process {
 	ids := []proctree.ID{k.id}
-	for _, p := range k.lastSeen() {
+	for _, p := range k.Without(k.lastSeen()) {
 		ids = append(ids, p.ID)
 	}
 	return live(ids)

@@ -18,6 +18,7 @@ import (
 	"github.com/corral-run/corral/internal/errjoin"
 	"github.com/corral-run/corral/internal/helper"
 	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
@@ -45,6 +46,8 @@ type containment struct {
 	killed  atomic.Bool   // the run has been killed
 
 	tookOver atomic.Bool // the owner has killed the keeper
+
+	spared kept.Set
 
 	ended   chan struct{} // closed when the leader has ended, or the keeper
 	emptied chan struct{} // closed when no known member is left
@@ -111,6 +114,9 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err := keeperAllowed(); err != nil {
 		return nil, err
 	}
+	if req.Spares && !canSpare {
+		return nil, errors.New("no process can be kept or detached: on this system the keeper lets go of all or of none")
+	}
 	if req.Attr != nil && req.Attr.Ptrace {
 		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
 	}
@@ -166,9 +172,12 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 	if err != nil {
 		return nil, err
 	}
+	rows = k.Without(rows)
 	k.mu.Lock()
 	lost := k.lost
-	if !lost {
+	// A keeper that has been killed gives its children away: then a look at what is
+	// below it is no news.
+	if !lost && (len(rows) >= len(k.lastMembers) || k.keeperLives()) {
 		k.lastMembers, k.births = slices.Clone(rows), births
 	}
 	k.mu.Unlock()
@@ -180,10 +189,14 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 }
 
 func (k *containment) Members() ([]proctree.Process, error) {
-	return reach.Look(func() ([]proctree.Process, bool, error) {
+	rows, err := reach.Look(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
 		return rows, isClosed(k.emptied) || k.isLost(), err
 	})
+	if err != nil && k.emptiesSoon() {
+		return nil, nil
+	}
+	return rows, err
 }
 
 func (k *containment) Facts() hold.Facts {

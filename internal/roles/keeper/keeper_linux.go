@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -27,6 +26,7 @@ type keeper struct {
 	keeperState
 	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
+	sparedChildren map[int]bool // those that have been let go of
 	killed         map[proctree.ID]bool
 	looked         time.Time     // when a look further down was taken, or the killing began
 	most           int           // children at a time since then
@@ -42,6 +42,7 @@ type keeper struct {
 
 func (k *keeper) becomeReaper(spec *wire.Spec) error {
 	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
+	k.sparedChildren = make(map[int]bool)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.IsInit { // which gets orphans anyway
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
@@ -203,6 +204,8 @@ func (k *keeper) awaitLine(limit time.Duration) (happened bool) {
 func (k *keeper) listen() {
 	var request [1]byte
 	switch n, err := unix.Read(0, request[:]); {
+	case n == 1 && request[0] == code.Spare:
+		k.spare()
 	case n == 1:
 		k.obey(request[0])
 	case err != unix.EINTR:
@@ -211,15 +214,18 @@ func (k *keeper) listen() {
 }
 
 // orphaned stops listening: the owner is gone. Of the requests that it left unread
-// only LetGo still counts.
+// only LetGo and Spare still count.
 func (k *keeper) orphaned() {
 	var said [64]byte
+	var unread []byte
 	for {
 		n, _, err := unix.Recvfrom(0, said[:], unix.MSG_DONTWAIT)
-		if k.letGo = k.letGo || n > 0 && bytes.IndexByte(said[:n], code.LetGo) >= 0; n <= 0 && err != unix.EINTR {
+		if n <= 0 && err != unix.EINTR {
 			break
 		}
+		unread = append(unread, said[:max(0, n)]...)
 	}
+	k.heed(unread)
 	k.fds[fdLine].Fd, k.fds[fdOwner].Fd = -1, -1
 	helper.LiftFileLimit()
 }
@@ -230,7 +236,8 @@ type ownRun struct{ k *keeper }
 func (b ownRun) Signal(sigs ...os.Signal) error {
 	return reach.SignalFrom(nil, 0, func(known []proctree.Process) ([]proctree.Process, error) {
 		b.k.bury()
-		return proctree.MoreBelowMainThread(os.Getpid(), known)
+		rows, err := proctree.MoreBelowMainThread(os.Getpid(), known)
+		return b.k.spared.Members(rows), err
 	}, sigs...)
 }
 
@@ -268,6 +275,9 @@ const passesAtATime = 8
 func (k *keeper) sweep() int {
 	if k.killing && k.init {
 		k.killNamespace()
+	}
+	if !k.spared.Empty() {
+		return k.sweepAround()
 	}
 	began := time.Now()
 	k.busy = 0
@@ -395,6 +405,7 @@ func (k *keeper) reap(pid int) bool {
 		return false
 	}
 	delete(k.killedChildren, pid)
+	delete(k.sparedChildren, pid)
 	return true
 }
 

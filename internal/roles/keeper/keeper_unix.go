@@ -13,6 +13,7 @@ import (
 
 	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/wire"
@@ -51,6 +52,8 @@ type keeperState struct {
 	// more: the last sweep was cut short, as the owner may have said something, and
 	// another one is due at once.
 	more bool
+
+	spared kept.Set // those that the run has let go of
 }
 
 func init() { helper.Role(wire.KeeperRole, run) }

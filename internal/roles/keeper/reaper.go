@@ -18,7 +18,8 @@ func (k *keeper) follow() error { return nil }
 
 func (k *keeper) members() ([]proctree.Process, error) {
 	k.bury()
-	return proctree.BelowMainThread(os.Getpid())
+	rows, err := proctree.BelowMainThread(os.Getpid())
+	return k.spared.Members(rows), err
 }
 
 // reapedAtATime is how many children observe reaps before the keeper reads the line

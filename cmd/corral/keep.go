@@ -1,0 +1,63 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/daemons"
+)
+
+// keepPatterns is the value of --keep, which may be repeated.
+type keepPatterns []string
+
+func (k *keepPatterns) Set(s string) error {
+	if _, err := corral.KeepPrograms(s); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("corral: KeepPrograms: %q: ", s)))
+	}
+	*k = append(*k, s)
+	return nil
+}
+
+func (k *keepPatterns) String() string { return strings.Join(*k, ",") }
+func (k *keepPatterns) Type() string   { return "GLOB" }
+
+// function is Cmd.Keep; nil if there is no pattern.
+func (k keepPatterns) function() func(corral.Process) bool {
+	if len(k) == 0 {
+		return nil
+	}
+	keep, err := corral.KeepPrograms(k...)
+	if err != nil { // Set has refused it
+		return nil
+	}
+	return keep
+}
+
+// defineKeep adds the flags about what is not stopped.
+func (o *runFlags) defineKeep(add func(value pflag.Value, name, short, usage string, completions func() []string), flags *pflag.FlagSet) {
+	add(&o.keep, "keep", "", "do not stop processes whose executable, by its name or its path, matches this GLOB; "+daemons.Word+
+		": well-known ones, as git's gc, gpg-agent, tmux; may be repeated", words(daemons.Word))
+	flags.BoolVar(&o.allowDetach, "allow-detach", false, "let processes of the run leave it by 'corral detach'")
+}
+
+// keepHint says how not to stop well-known daemons that have been stopped as
+// leftovers.
+func keepHint(r *corral.Report) string {
+	var names []string
+	for _, l := range r.Leftovers {
+		if name := daemons.Name(l.Command); name != "" && (l.Fate == corral.Signalled || l.Fate == corral.Forced) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if r.Ending != corral.Exited || len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (--keep %s keeps %s)", daemons.Word, strings.Join(names, ", "))
+}

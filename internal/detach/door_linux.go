@@ -1,0 +1,177 @@
+package detach
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/corral-run/corral/internal/proctree"
+	"golang.org/x/sys/unix"
+)
+
+// Door is the owner's end.
+type Door struct {
+	socket *net.UnixListener
+	keeper Doorkeeper
+	busy   sync.WaitGroup
+
+	mu     sync.Mutex
+	open   map[net.Conn]bool
+	closed bool
+}
+
+const (
+	// mostAtATime bounds how many may stand in the door. Others wait in the kernel's
+	// queue: a member may knock as often as it likes.
+	mostAtATime = 16
+	// patience bounds how long one may stand in it.
+	patience = 10 * time.Second
+)
+
+// Open makes a door. Nobody gets out before Serve is called.
+func Open() (*Door, error) {
+	var random [16]byte
+	rand.Read(random[:])
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: "@corral-" + hex.EncodeToString(random[:])})
+	if err != nil {
+		return nil, err
+	}
+	return &Door{socket: socket, open: make(map[net.Conn]bool)}, nil
+}
+
+// Address is what Leave needs.
+func (d *Door) Address() string { return d.socket.Addr().String() }
+
+// Serve lets out who may leave, until Close.
+func (d *Door) Serve(keeper Doorkeeper) {
+	d.keeper = keeper
+	places := make(chan struct{}, mostAtATime)
+	d.busy.Go(func() {
+		for {
+			places <- struct{}{}
+			conn, err := d.socket.AcceptUnix()
+			if err != nil {
+				if d.isClosed() {
+					return
+				}
+				<-places
+				time.Sleep(10 * time.Millisecond) // out of descriptors, most likely
+				continue
+			}
+			if !d.admit(conn) {
+				return
+			}
+			d.busy.Go(func() {
+				d.attend(conn)
+				d.dismiss(conn)
+				<-places
+			})
+		}
+	})
+}
+
+func (d *Door) isClosed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
+}
+
+func (d *Door) admit(conn net.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		conn.Close()
+		return false
+	}
+	d.open[conn] = true
+	return true
+}
+
+func (d *Door) dismiss(conn net.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, conn)
+	conn.Close()
+}
+
+// attend serves one.
+func (d *Door) attend(conn *net.UnixConn) {
+	conn.SetDeadline(time.Now().Add(patience))
+	leaver, err := peer(conn)
+	if err == nil {
+		err = d.keeper.Leave(leaver.ID)
+	}
+	if err != nil {
+		fmt.Fprintf(conn, "no %s\n", oneLine(err))
+		return
+	}
+	fmt.Fprintf(conn, "ok %s\n", os.Getenv(Variable))
+	said, _ := bufio.NewReader(io.LimitReader(conn, 32)).ReadString('\n')
+	pid, err := strconv.Atoi(strings.TrimSpace(said))
+	if err != nil {
+		return // it has not come to that
+	}
+	// It may say any number: what it has not started is not named as such.
+	started, err := proctree.Brief(pid)
+	if err == nil && started.PPID == leaver.PID && proctree.Same(leaver.ID) {
+		d.keeper.Left(leaver, started)
+	}
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// peer returns who has connected. The kernel noted its PID then. It is the same
+// process as long as it has this connection, which is looked at last.
+func peer(conn *net.UnixConn) (row proctree.Process, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return row, err
+	}
+	var cred *unix.Ucred
+	cerr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	switch {
+	case cerr != nil:
+		return row, cerr
+	case err != nil:
+		return row, os.NewSyscallError("getsockopt SO_PEERCRED", err)
+	case cred.Pid <= 0:
+		return row, fmt.Errorf("it is outside the owner's PID namespace")
+	}
+	if row, err = proctree.Brief(int(cred.Pid)); err != nil {
+		return row, err
+	}
+	err = nil
+	cerr = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if n, perr := unix.Poll(fds, 0); perr == nil && n > 0 {
+			err = fmt.Errorf("it has gone away")
+		}
+	})
+	if cerr != nil {
+		err = cerr
+	}
+	return row, err
+}
+
+// Close closes the door. Who stands in it is sent away.
+func (d *Door) Close() {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	d.closed = true
+	for conn := range d.open {
+		conn.Close()
+	}
+	d.mu.Unlock()
+	d.socket.Close()
+	d.busy.Wait()
+}

@@ -1,0 +1,97 @@
+package cgroups
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/wire"
+)
+
+// spared is the directory, beside the run's, of those that the run has let go of. A
+// guard takes it for a run that is to outlive its owner: it does not stop it, but
+// moves all in it to where they would have been without Corral. So does the owner at
+// the end of the run. Meanwhile the kernel knows who is in it: no process gets into
+// another's control group by itself.
+type spared struct {
+	mu  sync.Mutex
+	dir *cgroup.Dir
+}
+
+func (c *containment) Still() (goOn func()) {
+	thaw, err := c.dir.Freeze()
+	if err != nil { // see Sort, which looks again
+		return func() {}
+	}
+	return thaw
+}
+
+func (c *containment) Spare(id proctree.ID) error {
+	s := &c.spared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == nil {
+		dir, err := c.owner.addDetached()
+		if err != nil {
+			return err
+		}
+		s.dir = dir
+	}
+	if !proctree.Same(id) {
+		return nil
+	}
+	return s.dir.Admit(id.PID)
+}
+
+// addDetached makes a directory for processes that are to outlive the owner.
+func (o *ownerDir) addDetached() (*cgroup.Dir, error) {
+	plan, err := wire.EncodePlan(nil, true)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.home == nil {
+		return nil, errors.New("the owner's control group is gone")
+	}
+	dir, err := o.add(plan)
+	if err != nil {
+		return nil, err
+	}
+	if err := dir.HoldEntry(); err != nil {
+		discard(dir)
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	return dir, nil
+}
+
+func (c *containment) Without(rows []proctree.Process) []proctree.Process {
+	s := &c.spared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == nil || len(rows) == 0 {
+		return rows
+	}
+	pids, err := s.dir.PIDs()
+	if err != nil { // then nobody is taken for one of them
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(p proctree.Process) bool { return slices.Contains(pids, p.PID) })
+}
+
+// close moves those that have been let go of to where they would have been without
+// Corral. If that fails, the directory stays: the guard tries again when the owner
+// has ended, and kills nobody in it.
+func (s *spared) close(owner *ownerDir) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == nil {
+		return
+	}
+	owner.letGo(s.dir)
+	discard(s.dir)
+	s.dir = nil
+}

@@ -1,0 +1,34 @@
+//go:build linux || darwin || freebsd
+
+package keeper
+
+import (
+	"time"
+
+	"github.com/corral-run/corral/internal/proctree"
+)
+
+// Still does nothing: to stop members one by one would show, and would not hold
+// those back that continue each other. Sort looks again instead.
+func (k *containment) Still() (goOn func()) { return func() {} }
+
+// emptiesSoon waits for the keeper to say that nobody is left but those that have
+// been let go of. To find that out takes it several looks at all of them.
+func (k *containment) emptiesSoon() bool {
+	if k.spared.Empty() {
+		return false
+	}
+	k.wake()
+	late := time.NewTimer(answerTime)
+	defer late.Stop()
+	select {
+	case <-k.emptied:
+		return true
+	case <-late.C:
+		return false
+	}
+}
+
+func (k *containment) Without(rows []proctree.Process) []proctree.Process {
+	return k.spared.Members(rows)
+}

@@ -1,0 +1,116 @@
+package keeper
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/wire/code"
+	"golang.org/x/sys/unix"
+)
+
+// spareLength is how many bytes follow code.Spare.
+const spareLength = 16
+
+// spare reads whom the owner lets go of. The owner writes all of it at once.
+func (k *keeper) spare() {
+	var b [spareLength]byte
+	for got := 0; got < len(b); {
+		n, err := unix.Read(0, b[got:])
+		if n <= 0 && err != unix.EINTR {
+			return // the next read says so, too
+		}
+		got += max(0, n)
+	}
+	k.letGoOf(b[:])
+}
+
+func (k *keeper) letGoOf(b []byte) {
+	k.spared.Add(proctree.ID{PID: int(binary.NativeEndian.Uint64(b)), Start: binary.NativeEndian.Uint64(b[8:])})
+}
+
+// heed takes in what an owner that is gone has left unread.
+func (k *keeper) heed(unread []byte) {
+	for len(unread) > 0 {
+		request := unread[0]
+		unread = unread[1:]
+		switch {
+		case request == code.LetGo:
+			k.letGo = true
+		case request == code.Spare && len(unread) >= spareLength:
+			k.letGoOf(unread)
+			unread = unread[spareLength:]
+		}
+	}
+}
+
+// sweepAround is sweep for a run that has let go of some: they are below this
+// process, too, so the kernel's word that there is no child does not come.
+//
+// The run is empty if all children that live, apart from an ended leader, have been
+// let go of, and nobody was born meanwhile or three looks in a row have said so. A
+// member that is not a child has one above it that is, as nobody has a parent that
+// has been let go of and is a member himself.
+func (k *keeper) sweepAround() int {
+	const enough = 3
+	k.busy = 0
+	for pass, empty := 0, 0; pass < passesAtATime; pass++ {
+		births := proctree.Births()
+		k.bury()
+		left, fresh, err := k.strangers()
+		switch {
+		case err != nil:
+			return 1 // as far as is known
+		case left == 0:
+			if empty++; empty >= enough || births != 0 && proctree.Births() == births {
+				return 0
+			}
+		case !fresh:
+			return left
+		default:
+			empty = 0
+		}
+	}
+	k.more = true
+	return 1
+}
+
+// strangers counts the members among the children, and kills them if k.killing, with
+// those below them. fresh says that one had not been killed before.
+func (k *keeper) strangers() (left int, fresh bool, err error) {
+	pids, err := k.children.List()
+	if err != nil {
+		return 0, false, err
+	}
+	for _, pid := range pids {
+		if pid == k.leader.PID && k.ended != nil {
+			continue
+		}
+		if k.sparedChildren[pid] {
+			continue
+		}
+		// A child keeps its PID until this process reaps it.
+		row, err := proctree.Brief(pid)
+		if errors.Is(err, proctree.ErrGone) || err == nil && !row.Alive() {
+			continue
+		}
+		if err == nil && len(k.spared.Members([]proctree.Process{row})) == 0 {
+			k.sparedChildren[pid] = true
+			continue
+		}
+		left++
+		if k.killing && !k.killedChildren[pid] {
+			unix.Kill(pid, unix.SIGKILL)
+			k.killedChildren[pid], fresh = true, true
+		}
+	}
+	if !k.killing || left == 0 {
+		return left, false, nil
+	}
+	rows, err := proctree.WalkMainThread(os.Getpid())
+	if err == nil && k.killAll(k.spared.Members(rows)) {
+		fresh = true
+	}
+	return left, fresh, nil
+}
