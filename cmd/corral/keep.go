@@ -14,14 +14,17 @@ import (
 	"github.com/corral-run/corral/internal/daemons"
 )
 
-// keepPatterns is the value of --keep, which may be repeated.
+// keepPatterns is the value of --keep, which may be repeated, and takes lists with
+// commas.
 type keepPatterns []string
 
 func (k *keepPatterns) Set(s string) error {
-	if _, err := corral.KeepPrograms(s); err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("corral: KeepPrograms: %q: ", s)))
+	for pattern := range strings.SplitSeq(s, ",") {
+		if _, err := corral.KeepPrograms(pattern); err != nil {
+			return errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("corral: KeepPrograms: %q: ", pattern)))
+		}
+		*k = append(*k, pattern)
 	}
-	*k = append(*k, s)
 	return nil
 }
 
