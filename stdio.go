@@ -38,11 +38,13 @@ type stdio struct {
 	timer   *time.Timer // to cut what the caller reads
 	cutDone chan struct{}
 	cut     bool      // it has been, because somebody holds it
+	hold    bool      // copying may go on after Wait
 	holders []Process // who held what was not waited for any longer
 }
 
 // connect gives inner files for its standard streams.
 func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
+	s.hold = c.Leftovers == HoldLeftovers
 	if c.PTY != nil {
 		return s.connectPTY(c, inner)
 	}
@@ -235,12 +237,29 @@ func (s *stdio) copy() {
 		go func() { s.inDone <- f() }()
 	}
 	for _, o := range s.outputs {
+		if s.hold {
+			o.flushes = &flushes{over: make(chan struct{})}
+		}
 		go func() {
 			s.outDone <- o.copy()
+			if o.flushes != nil {
+				close(o.flushes.over)
+			}
 			if o.kept.Load() {
 				swallow(o.pipe)
 			}
 		}()
+	}
+}
+
+// flush delivers what has been written until now, and leaves the streams open. The
+// caller's pipes are the caller's from then on.
+func (s *stdio) flush() {
+	for _, o := range s.outputs {
+		o.flush()
+	}
+	for _, f := range s.handed {
+		s.parent = slices.DeleteFunc(s.parent, func(c io.Closer) bool { return c == io.Closer(f) })
 	}
 }
 
