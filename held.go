@@ -163,7 +163,7 @@ func (r *run) waitHeld(h *held) error {
 	defer close(h.waited)
 	select {
 	case <-h.output:
-		r.cmd.stdio.flush()
+		r.cmd.stdio.flush(nil)
 		h.output <- struct{}{}
 	case <-h.settled:
 	case <-r.cmd.Scope.closing: // which delivers it
@@ -181,6 +181,23 @@ func (r *run) waitHeld(h *held) error {
 		rep = r.report.Load()
 	}
 	return r.waitError(exitErr, nil, rep)
+}
+
+// flush delivers what the processes that the Scope holds have written until now. A
+// command may have caused them to.
+func (s *Scope) flush(late <-chan time.Time) {
+	for _, r := range s.all() {
+		h := r.heldBy()
+		if h == nil {
+			continue
+		}
+		select {
+		case <-h.output:
+			r.cmd.stdio.flush(late)
+			h.output <- struct{}{}
+		default: // somebody else does
+		}
+	}
 }
 
 // closeHeld stops the run or what is held of it, for Scope.Close, and waits until all

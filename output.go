@@ -74,8 +74,9 @@ func (o *output) copy() error {
 }
 
 // flush has what the pipe holds now delivered. Copying goes on after that. Where
-// pipes have no deadlines, it does nothing.
-func (o *output) flush() {
+// pipes have no deadlines, it does nothing. A Writer that is slow is not waited for any
+// longer when late fires.
+func (o *output) flush(late <-chan time.Time) {
 	done := make(chan struct{})
 	o.flushes.asked.Store(&done)
 	if o.pipe.SetReadDeadline(time.Unix(1, 0)) != nil {
@@ -85,6 +86,7 @@ func (o *output) flush() {
 	select {
 	case <-done:
 	case <-o.flushes.over:
+	case <-late:
 	}
 }
 
@@ -99,6 +101,10 @@ func (o *output) flushed(err *error) bool {
 		return false
 	}
 	o.pipe.SetReadDeadline(time.Time{})
+	if o.expired.Load() { // finish may have set its own just before
+		close(*done)
+		return false
+	}
 	*err = o.drain()
 	open := *err == ErrWaitDelay
 	close(*done)

@@ -273,6 +273,9 @@ func (r *run) wait() error {
 	if r.ctxStop != nil && !r.ctxStop() {
 		<-r.ctxHandled
 	}
+	if r.cmd.Leftovers == HoldLeftovers {
+		defer func() { r.cmd.Scope.flush(time.After(r.remainingDelay())) }()
+	}
 	if h := r.heldBy(); h != nil {
 		return r.waitHeld(h)
 	}

@@ -20,7 +20,8 @@ import (
 //
 // A command gets into a Scope by Scope.Command, or by Cmd.Scope. With HoldLeftovers,
 // Wait returns when the leader has ended. What it has left lives on, and nothing that
-// this starts gets away. Output still goes to Cmd.Stdout and Cmd.Stderr, so these must
+// this starts gets away. What any process of the Scope has written by then has been
+// passed on (not so on Windows, where the last of it may be late). Output still goes to Cmd.Stdout and Cmd.Stderr, so these must
 // be safe for concurrent use, as a Tail is. The Cmd's Members, Signal, Kill and Stop
 // go on working. Its Timeout, context and Lifelines have no effect any more.
 //

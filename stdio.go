@@ -254,9 +254,9 @@ func (s *stdio) copy() {
 
 // flush delivers what has been written until now, and leaves the streams open. The
 // caller's pipes are the caller's from then on.
-func (s *stdio) flush() {
+func (s *stdio) flush(late <-chan time.Time) {
 	for _, o := range s.outputs {
-		o.flush()
+		o.flush(late)
 	}
 	for _, f := range s.handed {
 		s.parent = slices.DeleteFunc(s.parent, func(c io.Closer) bool { return c == io.Closer(f) })
