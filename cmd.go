@@ -173,6 +173,9 @@ type Cmd struct {
 	// CORRAL_DETACH. It takes what Keep takes.
 	AllowDetach bool
 
+	// Scope, if not nil, is what the command is in: see Scope.
+	Scope *Scope
+
 	// Containment is the containment wanted. If it is not available here, Start
 	// takes the next weaker one, and the Report says so. The default, Auto, is the
 	// strongest that works here without changing what the command sees.
@@ -302,6 +305,11 @@ func (c *Cmd) start(inline bool) (err error) {
 	if err == nil {
 		err = c.check()
 	}
+	if err == nil && c.Scope != nil {
+		if err = c.Scope.enter(); err == nil {
+			defer func() { c.Scope.entered(c) }()
+		}
+	}
 	if err == nil {
 		c.run = newRun(c)
 		c.stdio.idle = c.run.idle
@@ -345,7 +353,7 @@ func (c *Cmd) check() error {
 		return fmt.Errorf("corral: negative IdleTimeout %v", c.IdleTimeout)
 	case c.OutputLimit < 0:
 		return fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
-	case c.Leftovers < KillLeftovers || c.Leftovers > DetachLeftovers:
+	case c.Leftovers < KillLeftovers || c.Leftovers > HoldLeftovers:
 		return fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
 	case c.Keep != nil && c.Leftovers.keeps():
 		return errors.New("corral: Keep says which leftovers are kept, but by Leftovers all are: set one of the two")
@@ -360,6 +368,9 @@ func (c *Cmd) check() error {
 		if err := c.checkIdle(); err != nil {
 			return err
 		}
+	}
+	if err := c.checkScope(); err != nil {
+		return err
 	}
 	return c.StopPlan.check()
 }
@@ -439,9 +450,13 @@ func (c *Cmd) Output() ([]byte, error) {
 	var b bytes.Buffer
 	const each = 32 << 10
 	stderr := &headtail.Writer{To: &b, Limit: 2 * each}
-	c.Stderr = stderr
+	gate := &gate{to: stderr}
+	if c.Stderr = stderr; c.Leftovers == HoldLeftovers {
+		c.Stderr = gate
+	}
 	out, err := c.collect(func(w io.Writer) { c.Stdout = w })
 	var exit *ExitError
+	gate.shut()
 	if errors.As(err, &exit) {
 		stderr.Flush()
 		exit.Stderr = b.Bytes()
@@ -464,8 +479,15 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 // collect runs the command and returns what it writes to the writer that set gets.
 func (c *Cmd) collect(set func(io.Writer)) ([]byte, error) {
 	var b bytes.Buffer
-	set(&b)
+	if c.Leftovers != HoldLeftovers {
+		set(&b)
+		err := c.Run()
+		return b.Bytes(), err
+	}
+	gate := &gate{to: &b}
+	set(gate)
 	err := c.Run()
+	gate.shut()
 	return b.Bytes(), err
 }
 
@@ -571,7 +593,7 @@ func (c *Cmd) Signal(sig os.Signal) error {
 func (c *Cmd) Kill() error { return c.Signal(os.Kill) }
 
 // Members returns the live members, the leader included, ordered by PID. After Wait
-// has returned there are none.
+// has returned there are none, but for those that a Scope holds.
 func (c *Cmd) Members() ([]Process, error) {
 	if c.Process == nil {
 		return nil, errors.New("exec: not started")
@@ -580,7 +602,8 @@ func (c *Cmd) Members() ([]Process, error) {
 }
 
 // Report says what happened. It is nil until Wait has returned, or until the run
-// has been let go (see Process).
+// has been let go (see Process). There is another one when a Scope does not hold
+// anything of the run any more.
 func (c *Cmd) Report() *Report {
 	if c.run == nil {
 		return nil

@@ -128,7 +128,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	if r.stop != nil {
 		left = append(left, stopError(r.stop))
 	}
-	if r.unknown != nil {
+	if r.unknown != nil && r.held == nil { // the Scope holds also what cannot be seen
 		left = append(left, survivorError(nil, r.unknown))
 	}
 	if r.stuck || r.cmd.joinsErrors() {

@@ -38,6 +38,12 @@ const (
 	// the leader has ended or not. While the owner lives, Timeout, the context,
 	// Lifelines and Stop still stop the run. See also Cmd.Process.
 	DetachLeftovers
+
+	// HoldLeftovers leaves them alone, and hands them to Cmd.Scope, which holds them
+	// until it is closed or the owner dies. See Scope. It takes cgroup, keeper, job or
+	// pidns containment; where there is none of these, Start returns a
+	// *ContainmentError.
+	HoldLeftovers
 )
 
 // keeps reports whether leftovers are left alone.
@@ -53,12 +59,16 @@ func (r *run) applyPolicy() {
 	r.mu.Lock()
 	stopping := r.stop != nil
 	r.mu.Unlock()
+	hold := false
 	if !stopping {
 		left, err := r.left()
 		if len(left) > 0 && !r.cmd.Leftovers.keeps() {
 			left, err = r.observed(left)
 		}
 		switch {
+		case r.cmd.Leftovers == HoldLeftovers:
+			hold = err != nil || len(left) > 0
+			r.recordHeld(left, err)
 		case err != nil && r.cmd.Leftovers.keeps():
 			r.log.Warn("corral: cannot list the members", "error", err)
 			r.unknown = err
@@ -79,6 +89,11 @@ func (r *run) applyPolicy() {
 	r.mu.Lock()
 	r.noMoreStops = true
 	s := r.stop
+	if hold && s == nil {
+		r.hold()
+		r.mu.Unlock()
+		return
+	}
 	r.mu.Unlock()
 	if s != nil {
 		<-s.Done

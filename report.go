@@ -40,7 +40,8 @@ const (
 	Kept      Fate = "kept"         // left alone, because of Cmd.Keep, KeepLeftovers or DetachLeftovers, or the run was let go
 	Detached  Fate = "detached"     // it left the run by itself, as Cmd.AllowDetach allows
 	Survived  Fate = stop.Survived  // it could not be killed; Leftover.Reason says why
-	Ended     Fate = stop.Ended     // by itself, when it was due to be killed and may not be
+	Ended     Fate = stop.Ended     // by itself, when it was due to be killed and may not be, or while a Scope held it
+	Held      Fate = "held"         // left alone for now, because of HoldLeftovers
 )
 
 // Process names a process. A later process may take over a PID alone, but not PID
@@ -244,7 +245,7 @@ func (r *run) makeReport(known hold.Facts) *Report {
 		Leader:        Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
 		Containment:   r.cont.name,
 		Declined:      append([]Declined{}, r.cont.declined...), // in JSON, nothing is a list too
-		KeeperLost:    errors.Is(r.reapErr, ErrKeeperLost),
+		KeeperLost:    errors.Is(r.reapErr, ErrKeeperLost) || known.Lost,
 		Holders:       r.cmd.stdio.holders,
 		OutputDropped: r.cmd.stdio.dropped(),
 		Started:       r.started,
@@ -287,6 +288,9 @@ func (r *run) reportLeftovers(rep *Report) {
 			rep.SignalError = s.SignalErr.Error()
 		}
 		unknown = s.LookErr
+	}
+	if h := r.held; h != nil {
+		rep.Leftovers, rep.Forced, unknown = h.leftovers(r.kept, unknown)
 	}
 	rep.Leftovers = slices.Concat(rep.Leftovers, r.spared)
 	if unknown != nil {

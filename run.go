@@ -55,6 +55,7 @@ type run struct {
 	giveUpCtx   context.Context
 	over        chan struct{} // closed when nothing is left to stop
 	stuck       bool          // set before that, if the leader cannot be made to end
+	pinned      bool          // likewise, if it must not be reaped before the run is empty
 	ctxStop     func() bool   // takes the context's watch back
 	ctxHandled  chan struct{} // closed when the context's end has been seen to
 	timeout     *time.Timer
@@ -93,6 +94,9 @@ type run struct {
 	closeOnce sync.Once
 	garbage   runtime.Cleanup // closes the containment of a run whose Cmd nobody has any more
 
+	held      *held // what a Scope holds of the run; guarded by mu
+	leftScope bool  // the Scope holds nothing of it; guarded by the Scope's mu
+
 	report atomic.Pointer[Report]
 }
 
@@ -122,7 +126,8 @@ func (r *run) prepare() (err error) {
 	}
 	r.cont, err = choose(c.Containment, c.Require, hold.Request{
 		Attr: c.SysProcAttr, Plan: c.planForOwnersDeath(r.plan).internal(), Log: r.log, HelperPath: HelperPath,
-		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers, WaitForLeftovers: c.Leftovers == WaitForLeftovers,
+		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers,
+		WaitForLeftovers: c.Leftovers == WaitForLeftovers || c.Leftovers == HoldLeftovers, Hold: c.Leftovers == HoldLeftovers,
 		Spares: c.Keep != nil || c.AllowDetach,
 	})
 	if err != nil {
@@ -208,7 +213,9 @@ func (r *run) attend() bool { return r.attended.CompareAndSwap(false, true) }
 // supervise waits for the leader to end and deals with what it leaves.
 func (r *run) supervise() {
 	defer close(r.over)
+	defer r.leaveScope()
 	pinned, err := r.cont.Exited(r.giveUpCtx)
+	r.pinned = pinned
 	if r.decide() {
 		r.closeReleased()
 		return
@@ -286,6 +293,12 @@ func (r *run) wait() error {
 	if r.ctxStop != nil && !r.ctxStop() {
 		<-r.ctxHandled
 	}
+	if r.cmd.Leftovers == HoldLeftovers {
+		defer func() { r.cmd.Scope.flush(time.After(r.remainingDelay())) }()
+	}
+	if h := r.heldBy(); h != nil {
+		return r.waitHeld(h)
+	}
 	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.leavesSome())
 	var exitErr error
 	switch {
@@ -338,13 +351,14 @@ func (r *run) closeContainment() {
 		defer r.reaping.Unlock()
 		r.cont.Close()
 	}
-	if r.stop == nil {
+	s := r.lastStop()
+	if s == nil {
 		closeIt()
 		return
 	}
 	closed := make(chan struct{})
 	go func() {
-		r.stop.WaitIdle()
+		s.WaitIdle()
 		closeIt()
 		close(closed)
 	}()
@@ -379,10 +393,7 @@ func (r *run) signal(sig os.Signal) error {
 		return r.cont.Signal(sig)
 	}
 	r.unask.Store(true)
-	r.mu.Lock()
-	s := r.stop
-	r.mu.Unlock()
-	if s != nil {
+	if s := r.lastStop(); s != nil {
 		s.Force()
 	}
 	return r.cont.Kill()
@@ -390,11 +401,16 @@ func (r *run) signal(sig os.Signal) error {
 
 // members is Cmd.Members.
 func (r *run) members() ([]Process, error) {
+	rows, err := r.rows()
+	return describe(rows), err
+}
+
+// rows are the members without details.
+func (r *run) rows() ([]proctree.Process, error) {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
 		return nil, r.unlessReleased(nil)
 	}
-	rows, err := r.cont.Members()
-	return describe(rows), err
+	return r.cont.Members()
 }

@@ -40,11 +40,13 @@ type stdio struct {
 	timer   *time.Timer // to cut what the caller reads
 	cutDone chan struct{}
 	cut     bool      // it has been, because somebody holds it
+	hold    bool      // copying may go on after Wait
 	holders []Process // who held what was not waited for any longer
 }
 
 // connect gives inner files for its standard streams.
 func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
+	s.hold = c.Leftovers == HoldLeftovers
 	if c.PTY != nil {
 		return s.connectPTY(c, inner)
 	}
@@ -217,12 +219,29 @@ func (s *stdio) copy() {
 	}
 	for _, o := range s.outputs {
 		o.idle = s.idle
+		if s.hold {
+			o.flushes = &flushes{over: make(chan struct{})}
+		}
 		go func() {
 			s.outDone <- o.copy()
+			if o.flushes != nil {
+				close(o.flushes.over)
+			}
 			if o.kept.Load() {
 				swallow(o.pipe)
 			}
 		}()
+	}
+}
+
+// flush delivers what has been written until now, and leaves the streams open. The
+// caller's pipes are the caller's from then on.
+func (s *stdio) flush(late <-chan time.Time) {
+	for _, o := range s.outputs {
+		o.flush(late)
+	}
+	for _, f := range s.handed {
+		s.parent = slices.DeleteFunc(s.parent, func(c io.Closer) bool { return c == io.Closer(f) })
 	}
 }
 

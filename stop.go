@@ -212,8 +212,14 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 	s := r.beginStop(Stopped, nil, plan)
 	if s == nil {
-		return r.unlessReleased(nil)
+		if s = r.stopHeld(plan); s == nil {
+			return r.unlessReleased(nil)
+		}
 	}
+	return awaitStop(ctx, s)
+}
+
+func awaitStop(ctx context.Context, s *stop.Stopper) error {
 	select {
 	case <-s.Done:
 		return stopError(s)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -219,6 +220,26 @@ func (c *containment) guardLost(err error) {
 	why := err.Error()
 	c.unguarded.Store(&why)
 	c.log.Warn("corral: there is no guard: the run would outlive this program; Corral will try again", "error", err)
+}
+
+// Tend replaces a guard that somebody has killed, as Exited does while the leader
+// lives.
+func (c *containment) Tend(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			line, again := c.owner.guardLine()
+			if child.AwaitHangUp(ctx, line, again); ctx.Err() != nil {
+				return
+			}
+			c.guardLost(c.owner.replace(line))
+		}
+	})
+	err := c.AwaitEmpty(ctx)
+	cancel()
+	watching.Wait()
+	return err
 }
 
 func (c *containment) Members() ([]proctree.Process, error) {

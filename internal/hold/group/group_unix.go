@@ -29,6 +29,9 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err := proctree.Usable(); err != nil {
 		return nil, fmt.Errorf("the members of a group cannot be seen: %w", err)
 	}
+	if req.Hold {
+		return nil, errors.New("leftovers cannot be held: a process group outlives its owner, and a member can leave it")
+	}
 	return &containment{detach: req.Detach}, nil
 }
 
@@ -149,6 +152,9 @@ func (g *containment) AwaitEmpty(ctx context.Context) error {
 	}
 	return child.AwaitExit(ctx, g.leader, g.id.PID)
 }
+
+// Tend is AwaitEmpty. No group is held.
+func (g *containment) Tend(ctx context.Context) error { return g.AwaitEmpty(ctx) }
 
 func (g *containment) Facts() hold.Facts { return hold.Facts{} }
 

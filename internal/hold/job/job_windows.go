@@ -106,6 +106,9 @@ func (j *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 // LetGo keeps the kernel from killing the run when the last handle is closed.
 func (j *containment) LetGo() error { return j.limit(0) }
 
+// Ended is Reap: the leader pins nothing.
+func (j *containment) Ended() (*os.ProcessState, error) { return j.Reap() }
+
 func (j *containment) Reap() (*os.ProcessState, error) {
 	state, err := j.process.Wait()
 	if err == nil && !state.Success() {
@@ -317,6 +320,9 @@ func (j *containment) hear(pause time.Duration) bool {
 		}
 	}
 }
+
+// Tend is AwaitEmpty: the kernel stops the run when the owner is gone.
+func (j *containment) Tend(ctx context.Context) error { return j.AwaitEmpty(ctx) }
 
 func (j *containment) Facts() hold.Facts { return hold.Facts{Used: j.total} }
 

@@ -180,7 +180,9 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	case code.NowEmpty:
 	case code.LeaderUsage:
 		if told {
-			k.end.Rusage = event.Rusage // nobody reads it before listen has returned
+			k.mu.Lock()
+			k.end.Rusage = event.Rusage
+			k.mu.Unlock()
 		}
 	case code.MemberList:
 		select {

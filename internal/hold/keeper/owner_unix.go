@@ -259,6 +259,31 @@ func (k *containment) AwaitEmpty(ctx context.Context) error {
 	}
 }
 
+// Tend is AwaitEmpty: a keeper needs nobody to look after it, and when it is killed,
+// listen kills what is known of the run.
+func (k *containment) Tend(ctx context.Context) error { return k.AwaitEmpty(ctx) }
+
+// Ended says what the keeper has told of the leader's end. If the keeper is lost, so
+// is the run, and nothing is left to hold.
+func (k *containment) Ended() (*os.ProcessState, error) {
+	k.mu.Lock()
+	if k.end == nil {
+		k.mu.Unlock()
+		return k.Reap()
+	}
+	status, usage := k.end.Status, k.end.Rusage
+	k.mu.Unlock()
+	osproc.MarkDone(k.leader)
+	state := osproc.NewState(k.id.PID, status, &usage, nil)
+	switch {
+	case state == nil: // os.ProcessState has other fields than it is known to have
+		return nil, syscall.EINVAL
+	case !state.Success():
+		return state, &exec.ExitError{ProcessState: state}
+	}
+	return state, nil
+}
+
 func (k *containment) Reap() (*os.ProcessState, error) {
 	k.advance(buried)
 	k.mu.Lock()
