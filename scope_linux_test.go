@@ -440,11 +440,51 @@ func TestScopeNotHeld(t *testing.T) {
 	if err := group.Run(); !errors.As(err, &refused) || !strings.Contains(err.Error(), "leftovers cannot be held") {
 		t.Errorf("group: %v", err)
 	}
-	lone := corral.Command("true")
-	lone.Leftovers = corral.HoldLeftovers
-	if err := lone.Run(); err == nil || !strings.Contains(err.Error(), "needs a Scope") {
-		t.Errorf("no Scope: %v", err)
+	for want, change := range map[string]func(*corral.Cmd){
+		"needs a Scope":            func(c *corral.Cmd) { c.Scope = nil },
+		"and a PTY cannot be":      func(c *corral.Cmd) { c.PTY = new(corral.PTY) },
+		"and AdoptOrphans cannot":  func(c *corral.Cmd) { c.AdoptOrphans = true },
+		"and OutputLimit cannot":   func(c *corral.Cmd) { c.OutputLimit = 1 },
+		"and Keep or AllowDetach":  func(c *corral.Cmd) { c.Keep = func(corral.Process) bool { return true } },
+		"Keep or AllowDetach cann": func(c *corral.Cmd) { c.AllowDetach = true },
+	} {
+		cmd := scope.Command("true")
+		change(cmd)
+		if err := cmd.Run(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %s", err, want)
+		}
 	}
+}
+
+// TestScopeStdin: the stop of what is held closes standard input, if the plan says
+// so. A stop of one process does not, and goes on with the next step.
+func TestScopeStdin(t *testing.T) {
+	forHolding(t, func(t *testing.T, cont corral.Containment) {
+		t.Parallel()
+		for _, whole := range []bool{true, false} {
+			scope := new(corral.Scope)
+			cmd, _ := heldShell(scope, cont, `exec 3<&0; cat <&3 & exit 0`)
+			cmd.StopPlan = corral.StopPlan{{CloseStdin: true, Wait: time.Minute}, {Signal: syscall.SIGTERM, Wait: time.Minute}}
+			if _, err := cmd.StdinPipe(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Run(); err != nil {
+				t.Fatal(err)
+			}
+			if !whole {
+				if err := scope.Stop(t.Context(), known(scope.Processes())[0]); err != nil {
+					t.Error(err)
+				}
+			}
+			rep, err := scope.Close(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			if whole && (len(rep.Leftovers) != 1 || rep.Leftovers[0].Signal != "stdin") {
+				t.Errorf("%+v, want one that ended by stdin", rep.Leftovers)
+			}
+		}
+	})
 }
 
 // TestScopeNoWait: Close stops a command that still runs, and what one has left for
