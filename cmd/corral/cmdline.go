@@ -61,7 +61,7 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 	flags := c.Flags()
 	c.InitDefaultHelpFlag()
 	c.InitDefaultVersionFlag()
-	first := c == c.Root() || slices.Contains([]string{"run", "init", timeoutName}, c.Name()) // flags come first
+	first := c == c.Root() || slices.Contains([]string{"run", "init", "detach", timeoutName}, c.Name()) // flags come first
 	for len(args) > 0 {
 		word := args[0]
 		args = args[1:]

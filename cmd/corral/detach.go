@@ -32,7 +32,7 @@ and then the runs around that one, up to one that does not allow it. So it is no
 stopped with them, whatever becomes of them.
 
 COMMAND is in a session of its own, without a terminal. Its input is empty, and
-its output is thrown away unless --output is given.
+its output is thrown away unless --output is given. A script needs a #! line.
 
 A small process of corral stays as its parent for as long as anything of it lives.
 Linux only.`,
@@ -74,6 +74,9 @@ func detachCommand(output string, args []string) error {
 	}
 	cmd := exec.Command(program, append([]string{"detach", "--" + readyFlag, "--"}, args...)...)
 	cmd.Args[0] = "corral" // whatever the file is called
+	if output == "-" {
+		return errors.New("--output needs a file: what is written to the run's own output ends with the run")
+	}
 	if output != "" {
 		file, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
 		if err != nil {

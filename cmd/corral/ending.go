@@ -22,7 +22,7 @@ func (j *job) end(err error, signals *inbox) error {
 		sayWeaker(func(format string, args ...any) { say(j.stderr, format, args...) }, r)
 	}
 	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || len(r.Survivors()) > 0) {
-		say(j.stderr, "%s", line)
+		say(j.stderr, "%s%s", line, j.keepHint(r))
 	}
 	status := j.status(r, err, outputErr)
 	if j.report != nil {
@@ -72,7 +72,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = unlessFailed(status, statusLeftovers)
 	case errors.Is(err, corral.ErrWaitDelay):
 		say(j.stderr, "the output was cut, as it is held open%s", heldBy(r.Holders))
-		if j.leftovers != corral.KeepLeftovers && j.leftovers != corral.DetachLeftovers {
+		if !j.keepsAll() && !hasKept(r) {
 			status = unlessFailed(status, statusOwn)
 		}
 	case r.Ending == corral.LifelineLost:

@@ -34,18 +34,29 @@ func variable(prefix string, f *pflag.Flag) string {
 // rivals are flags that exclude each other. The variable of the one does not count
 // if the other was given.
 var rivals = map[string][]string{
-	"quiet":    {"verbose"},
-	"verbose":  {"quiet"},
-	"wait-all": {"leftovers"},
-	"stop":     {"signal", "grace"},
-	"signal":   {"stop"},
-	"grace":    {"stop"},
+	"quiet":     {"verbose"},
+	"verbose":   {"quiet"},
+	"wait-all":  {"leftovers"},
+	"leftovers": {"wait-all"},
+	"stop":      {"signal", "grace"},
+	"signal":    {"stop"},
+	"grace":     {"stop"},
+}
+
+// excluded reports whether a flag that was given excludes this value of another one.
+func excluded(flags *pflag.FlagSet, name, value string) bool {
+	keepsAll := func(policy string) bool { return policy == "keep" || policy == "detach" }
+	switch {
+	case name == "keep" && flags.Changed("leftovers") && keepsAll(flags.Lookup("leftovers").Value.String()),
+		name == "leftovers" && flags.Changed("keep") && keepsAll(value):
+		return true
+	}
+	return slices.ContainsFunc(rivals[name], flags.Changed)
 }
 
 // takeEnvironment sets flags that were not given to what the environment says, and
 // returns the variables of flags that are in it.
 func takeEnvironment(flags *pflag.FlagSet, prefix string) (present []string, err error) {
-	given := func(name string) bool { return flags.Changed(name) }
 	var values []func() error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := variable(prefix, f)
@@ -57,7 +68,7 @@ func takeEnvironment(flags *pflag.FlagSet, prefix string) (present []string, err
 			return
 		}
 		present = append(present, name)
-		if value == "" || f.Changed || slices.ContainsFunc(rivals[f.Name], given) {
+		if value == "" || f.Changed || excluded(flags, f.Name, value) {
 			return
 		}
 		values = append(values, func() error {

@@ -82,12 +82,9 @@ func initArguments(root *cobra.Command, args []string) []string {
 }
 
 // check says what keeps corral from being an init.
-func (i *initFlags) check(flags *pflag.FlagSet) error {
+func (i *initFlags) check() error {
 	if err := checkInit(); err != nil {
 		return &exitError{statusOwn, err}
-	}
-	if i.waitAll && flags.Changed("leftovers") {
-		return errors.New("--wait-all and --leftovers contradict each other")
 	}
 	return nil
 }

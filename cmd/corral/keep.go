@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ type keepPatterns []string
 
 func (k *keepPatterns) Set(s string) error {
 	for pattern := range strings.SplitSeq(s, ",") {
+		pattern = strings.TrimSpace(pattern)
 		if _, err := corral.KeepPrograms(pattern); err != nil {
 			return errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("corral: KeepPrograms: %q: ", pattern)))
 		}
@@ -30,6 +32,16 @@ func (k *keepPatterns) Set(s string) error {
 
 func (k *keepPatterns) String() string { return strings.Join(*k, ",") }
 func (k *keepPatterns) Type() string   { return "GLOB" }
+
+// keepsAll reports whether no leftover is stopped.
+func (o *runFlags) keepsAll() bool {
+	return o.leftovers == corral.KeepLeftovers || o.leftovers == corral.DetachLeftovers
+}
+
+// hasKept reports whether somebody was let go of on purpose, who may hold the output.
+func hasKept(r *corral.Report) bool {
+	return slices.ContainsFunc(r.Leftovers, func(l corral.Leftover) bool { return l.Fate == corral.Kept || l.Fate == corral.Detached })
+}
 
 // function is Cmd.Keep; nil if there is no pattern.
 func (k keepPatterns) function() func(corral.Process) bool {
@@ -51,15 +63,22 @@ func (o *runFlags) defineKeep(add func(value pflag.Value, name, short, usage str
 }
 
 // keepHint says how not to stop well-known daemons that have been stopped as
-// leftovers.
-func keepHint(r *corral.Report) string {
+// leftovers, where that can be had.
+func (j *job) keepHint(r *corral.Report) string {
+	if !canKeep || j.init != nil || r.Ending != corral.Exited || r.Containment != corral.Cgroup && r.Containment != corral.Keeper {
+		return ""
+	}
 	var names []string
 	for _, l := range r.Leftovers {
-		if name := daemons.Name(l.Command); name != "" && (l.Fate == corral.Signalled || l.Fate == corral.Forced) && !slices.Contains(names, name) {
+		name := daemons.Name(l.Command)
+		if name == "ssh-agent" && os.Getuid() != 0 { // which executable it has, only root can see
+			continue
+		}
+		if name != "" && (l.Fate == corral.Signalled || l.Fate == corral.Forced) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
-	if r.Ending != corral.Exited || len(names) == 0 {
+	if len(names) == 0 {
 		return ""
 	}
 	return fmt.Sprintf(" (--keep %s keeps %s)", daemons.Word, strings.Join(names, ", "))

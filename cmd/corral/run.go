@@ -236,7 +236,7 @@ func needCommand(c *cobra.Command, args []string) error {
 func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 	flags, prefix := c.Flags(), runPrefix
 	if o.init != nil {
-		if err := o.init.check(flags); err != nil {
+		if err := o.init.check(); err != nil {
 			return nil, err
 		}
 		prefix = initPrefix
@@ -257,6 +257,10 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 	switch {
 	case o.quiet && o.verbose:
 		return nil, errors.New("--quiet and --verbose contradict each other")
+	case o.init != nil && o.init.waitAll && flags.Changed("leftovers"):
+		return nil, errors.New("--wait-all and --leftovers contradict each other")
+	case len(o.keep) > 0 && o.keepsAll():
+		return nil, errors.New("--keep contradicts --leftovers keep and detach, which keep all")
 	case o.shell.command:
 		return o.shell.words(args)
 	}

@@ -55,7 +55,7 @@ func summary(r *corral.Report, timeout time.Duration) string {
 			parts = append(parts, fmt.Sprintf(f.line, processes(len(these), f.kind), namesOf(these)))
 		}
 	}
-	return strings.Join(parts, "; ") + keepHint(r)
+	return strings.Join(parts, "; ")
 }
 
 // sayWeaker says that the run had a weaker containment than the machine should have

@@ -15,6 +15,9 @@ import (
 // errNotExecutable is ERROR_BAD_EXE_FORMAT.
 const errNotExecutable = syscall.Errno(193)
 
+// canKeep: a member cannot be taken out of a job.
+const canKeep = false
+
 // defaultUTF8: Windows has no locale variables, and its terminals show UTF-8.
 const defaultUTF8 = true
 
