@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -56,10 +57,10 @@ func TestInner(t *testing.T) {
 	case "order":
 		cleanUpInOrder(t)
 	case "dying":
-		end := leaveCat(t)
+		end := leaveCat(t, 100*time.Millisecond)
 		t.Cleanup(func() { end.Close() }) // after t.Context is done, before Command's cleanup
 	case "undying":
-		end := leaveCat(t)
+		end := leaveCat(t, time.Minute)
 		t.Cleanup(func() { runtime.KeepAlive(end) })
 	case "fails":
 		failWithOutput(t)
@@ -184,9 +185,11 @@ func cleanUpInOrder(t *testing.T) {
 	})
 }
 
-// leaveCat runs a command that ends and leaves a cat, which ends when the file is closed.
-// It returns when the run knows of the command's end, and gives the cat its time.
-func leaveCat(t *testing.T) io.Closer {
+// leaveCat runs a command that ends and leaves a cat, which ends when the file is
+// closed. It returns when the command has been reaped, or, if that comes after the
+// cat's time to end by itself (under a keeper), when it has been a zombie for so long
+// that the run is likely to know.
+func leaveCat(t *testing.T, zombie time.Duration) io.Closer {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +202,12 @@ func leaveCat(t *testing.T) io.Closer {
 		t.Fatal(err)
 	}
 	go cmd.Wait()
-	for cmd.Process.Signal(syscall.Signal(0)) == nil { // until it has been reaped
+	ended := time.Time{}
+	for cmd.Process.Signal(syscall.Signal(0)) == nil && (ended.IsZero() || time.Since(ended) < zombie) {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if ended.IsZero() && bytes.Contains(stat, []byte(") Z ")) {
+			ended = time.Now()
+		}
 		time.Sleep(time.Millisecond)
 	}
 	return w
