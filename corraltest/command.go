@@ -168,13 +168,16 @@ func (c *command) cleanup() {
 	}
 	<-starting
 	c.mu.Lock()
-	started, waiting := c.started, c.waiting
+	started := c.started
 	c.mu.Unlock()
 	if !started {
 		return
 	}
 	// The context's end stops the run, unless the test has replaced Cancel.
 	c.cmd.Stop(context.Background())
+	c.mu.Lock()
+	waiting := c.waiting // asked late: a goroutine of the test's may have been about to wait
+	c.mu.Unlock()
 	if !waiting {
 		c.cmd.Wait()
 	}
