@@ -429,7 +429,7 @@ func (c *Cmd) Wait() error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
 	}
-	if c.ProcessState != nil || !c.run.claimWait() {
+	if !c.run.claimWait() { // not ProcessState, which another Wait may just be setting
 		return errors.New("exec: Wait was already called")
 	}
 	c.run.observer.Waiting()

@@ -65,6 +65,7 @@ func (r *run) applyPolicy() {
 		if len(left) > 0 && !r.cmd.Leftovers.keeps() {
 			left, err = r.observed(left)
 		}
+		r.endPatience()
 		switch {
 		case r.cmd.Leftovers == HoldLeftovers:
 			hold = err != nil || len(left) > 0
@@ -118,6 +119,28 @@ func (r *run) observed(left []proctree.Process) ([]proctree.Process, error) {
 		r.observer.Left(stop.WithDetails(left))
 	}
 	return left, err
+}
+
+// endPatience lets stops begin again that came while what is left had its time.
+func (r *run) endPatience() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.patience != nil {
+		close(r.patience)
+		r.patience = nil
+	}
+}
+
+// lockForStop locks mu once what the leader has left may not end by itself any
+// more. A stop that began before, as a test's end does, would make leftovers of it.
+func (r *run) lockForStop() {
+	r.mu.Lock()
+	for r.patience != nil {
+		patience := r.patience
+		r.mu.Unlock()
+		<-patience
+		r.mu.Lock()
+	}
 }
 
 // awaitLeftovers waits until nothing is left or a stop has begun.

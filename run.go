@@ -67,10 +67,11 @@ type run struct {
 	stopping    chan struct{} // closed when a stop has begun
 	noMoreStops bool          // no stop can begin any more
 	ending      Ending
-	endErr      error     // the timeout's, the lifeline's, or the context's with its cause
-	ctxErr      error     // what os/exec makes of the context's end
-	interrupted time.Time // when WaitDelay began to count
-	finished    bool      // the leader has ended, and a stop does not interrupt what the run was for
+	endErr      error         // the timeout's, the lifeline's, or the context's with its cause
+	ctxErr      error         // what os/exec makes of the context's end
+	interrupted time.Time     // when WaitDelay began to count
+	finished    bool          // the leader has ended, and a stop does not interrupt what the run was for
+	patience    chan struct{} // closed when what is left has had the observer's; nil if it gets none
 	kept        []Leftover
 	unknown     error // why it is not known what has been kept
 
@@ -224,6 +225,9 @@ func (r *run) supervise() {
 	case err == nil:
 		r.mu.Lock()
 		r.finished = r.cmd.Leftovers != WaitForLeftovers
+		if r.finished && r.stop == nil && r.observer.Patience() > 0 {
+			r.patience = make(chan struct{})
+		}
 		r.mu.Unlock()
 		if r.cmd.Leftovers == KillLeftovers || r.cmd.Leftovers == FailOnLeftovers {
 			r.countWaitDelay()

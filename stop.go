@@ -183,7 +183,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 	if r.letGo() {
 		return nil
 	}
-	r.mu.Lock()
+	r.lockForStop()
 	defer r.mu.Unlock()
 	if r.stop == nil && !r.noMoreStops && r.phase != phaseReleased {
 		if !r.finished && r.ending == "" {

@@ -123,11 +123,15 @@ func (c *command) Ended() { close(c.ended) }
 // not get a pipe that ends with the test.
 func (c *command) capture() {
 	cmd := c.cmd
+	c.out.partial = true
 	if cmd.PTY != nil || cmd.Leftovers == corral.KeepLeftovers || cmd.Leftovers == corral.DetachLeftovers {
 		return
 	}
+	c.out.partial = false
 	if cmd.Stdout == nil {
 		cmd.Stdout = &c.out
+	} else {
+		c.out.partial = true
 	}
 	switch w := cmd.Stderr.(type) {
 	case nil:
@@ -136,6 +140,8 @@ func (c *command) capture() {
 		if cmd.OutputLimit == 0 {
 			cmd.Stderr = both{w, &c.out}
 		}
+	default:
+		c.out.partial = true
 	}
 }
 
@@ -162,13 +168,16 @@ func (c *command) cleanup() {
 	}
 	<-starting
 	c.mu.Lock()
-	started, waiting := c.started, c.waiting
+	started := c.started
 	c.mu.Unlock()
 	if !started {
 		return
 	}
 	// The context's end stops the run, unless the test has replaced Cancel.
 	c.cmd.Stop(context.Background())
+	c.mu.Lock()
+	waiting := c.waiting // asked late: a goroutine of the test's may have been about to wait
+	c.mu.Unlock()
 	if !waiting {
 		c.cmd.Wait()
 	}
@@ -213,6 +222,8 @@ type output struct {
 	kept strings.Builder
 	cut  headtail.Writer
 	done bool
+
+	partial bool // the test has some of the output, or all
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -233,6 +244,9 @@ func (o *output) text() string {
 		o.cut.Flush()
 	}
 	o.done = true
+	if o.kept.Len() == 0 && o.partial {
+		return ""
+	}
 	if o.kept.Len() == 0 {
 		return ", no output"
 	}

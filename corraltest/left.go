@@ -35,10 +35,10 @@ func (l *left) Left(rows []proctree.Process) {
 // is.
 func (l *left) verdict(r *corral.Report, what string) string {
 	var text []string
-	if r.Ending == corral.Exited && slices.ContainsFunc(r.Leftovers, func(l corral.Leftover) bool { return l.Fate != corral.Kept }) {
-		text = append(text, fmt.Sprintf("%s has left %s behind:\n%s", what, count(len(r.Leftovers)), l.tree(r)))
+	if behind := unwanted(r.Leftovers); r.Ending == corral.Exited && len(behind) > 0 {
+		text = append(text, fmt.Sprintf("%s has left %s behind:\n%s", what, count(len(behind)), l.tree(behind)))
 	} else if s := r.Survivors(); len(s) > 0 {
-		text = append(text, fmt.Sprintf("%s cannot be stopped:\n%s", what, l.tree(&corral.Report{Leftovers: s})))
+		text = append(text, fmt.Sprintf("%s cannot be stopped:\n%s", what, l.tree(s)))
 	}
 	if r.Unknown != "" {
 		text = append(text, fmt.Sprintf("%s: cannot tell whether anything is left: %s", what, r.Unknown))
@@ -49,6 +49,11 @@ func (l *left) verdict(r *corral.Report, what string) string {
 	return strings.Join(text, "\n")
 }
 
+// unwanted are the leftovers that have not been kept on purpose.
+func unwanted(all []corral.Leftover) []corral.Leftover {
+	return slices.DeleteFunc(slices.Clone(all), func(l corral.Leftover) bool { return l.Fate == corral.Kept })
+}
+
 func count(n int) string {
 	if n == 1 {
 		return "a process"
@@ -57,7 +62,7 @@ func count(n int) string {
 }
 
 // tree draws the leftovers, each below its parent if that is one too.
-func (l *left) tree(r *corral.Report) string {
+func (l *left) tree(leftovers []corral.Leftover) string {
 	l.seen.Lock()
 	defer l.seen.Unlock()
 	parents := make(map[int]int)
@@ -65,11 +70,11 @@ func (l *left) tree(r *corral.Report) string {
 		parents[p.PID] = p.PPID
 	}
 	there := make(map[int]bool)
-	for _, p := range r.Leftovers {
+	for _, p := range leftovers {
 		there[p.PID] = true
 	}
 	children := make(map[int][]corral.Leftover)
-	for _, p := range r.Leftovers {
+	for _, p := range leftovers {
 		parent := parents[p.PID]
 		if !there[parent] || parent == p.PID {
 			parent = 0
