@@ -27,8 +27,8 @@ import (
 // The test fails if the command ends by itself and leaves processes that do not end
 // within a second, and the failure shows their tree. They are stopped. It does not
 // fail for what is stopped together with the command, nor for what it keeps on
-// purpose (corral.KeepLeftovers, corral.DetachLeftovers, Process.Release). It fails
-// if something cannot be stopped, or it is not known whether anything is left.
+// purpose (corral.KeepLeftovers, corral.DetachLeftovers, Cmd.Keep, Cmd.AllowDetach,
+// a Scope, Process.Release). It fails if something cannot be stopped, or it is not known whether anything is left.
 //
 // If the test fails, the first and last 32 KiB of the output are logged, with how
 // the command has ended: what goes to a Stdout or Stderr that is nil, and the
@@ -108,7 +108,9 @@ func (c *command) Started(err error, inline bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.started, c.waiting = err == nil, inline
-	close(c.starting)
+	if c.starting != nil { // else Start was called in a bubble, which a channel may not leave
+		close(c.starting)
+	}
 }
 
 func (c *command) Waiting() {
@@ -124,7 +126,8 @@ func (c *command) Ended() { close(c.ended) }
 func (c *command) capture() {
 	cmd := c.cmd
 	c.out.partial = true
-	if cmd.PTY != nil || cmd.Leftovers == corral.KeepLeftovers || cmd.Leftovers == corral.DetachLeftovers {
+	keeps := cmd.Leftovers == corral.KeepLeftovers || cmd.Leftovers == corral.DetachLeftovers || cmd.Keep != nil || cmd.AllowDetach
+	if cmd.PTY != nil || keeps {
 		return
 	}
 	c.out.partial = false
@@ -193,6 +196,11 @@ func (c *command) cleanup() {
 
 func (c *command) judge(r *corral.Report) {
 	c.t.Helper()
+	if c.cmd.Leftovers == corral.HoldLeftovers {
+		held := *r
+		held.Leftovers = r.Survivors() // what a Scope holds, it stops
+		r = &held
+	}
 	if text := c.verdict(r, c.cmd.String()); text != "" {
 		c.t.Error("corraltest: " + text)
 	}

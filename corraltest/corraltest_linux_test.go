@@ -68,6 +68,13 @@ func TestInner(t *testing.T) {
 		corraltest.Command(t, "sh", "-c", "sh -c 'sleep 60; :' & exit 0").Run()
 	case "unstarted":
 		corraltest.Command(t, "sleep", "60")
+	case "bubble-start":
+		cmd := corraltest.Command(t, "true")
+		synctest.Test(t, func(t *testing.T) {
+			if err := cmd.Start(); err == nil || !strings.Contains(err.Error(), "bubble") {
+				t.Errorf("Start: %v", err)
+			}
+		})
 	case "bubble":
 		synctest.Test(t, func(t *testing.T) { corraltest.Command(t, "true") })
 	case "output":
@@ -264,6 +271,7 @@ func TestEndings(t *testing.T) {
 		{name: "output", state: "exit status 1", says: []string{"the first\n", "omitting", "the last\n", "exit status 0"}, longest: 80 << 10},
 		{name: "leftover", state: "exit status 1", says: []string{"2 processes behind", "sh -c sleep 60; :", "      ", "stopped by SIGTERM"}},
 		{name: "undying", state: "exit status 1", says: []string{"has left a process behind", "cat", "stopped by SIGTERM"}},
+		{name: "bubble-start", state: "exit status 0"},
 		{name: "bubble", state: "exit status 1", says: []string{"a command cannot run in a synctest bubble"}},
 		{name: "bare", state: "exit status 1", says: []string{"PASS", "the test binary has left a process behind", "sleep 60"}},
 		{name: "cleared", state: "exit status 1", says: []string{"PASS", "the test binary has left a process behind"}},

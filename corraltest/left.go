@@ -51,7 +51,7 @@ func (l *left) verdict(r *corral.Report, what string) string {
 
 // unwanted are the leftovers that have not been kept on purpose.
 func unwanted(all []corral.Leftover) []corral.Leftover {
-	return slices.DeleteFunc(slices.Clone(all), func(l corral.Leftover) bool { return l.Fate == corral.Kept })
+	return slices.DeleteFunc(slices.Clone(all), func(l corral.Leftover) bool { return l.Fate == corral.Kept || l.Fate == corral.Detached })
 }
 
 func count(n int) string {

@@ -11,7 +11,9 @@ import (
 func TestKept(t *testing.T) {
 	kept := corral.Leftover{Process: corral.Process{PID: 7, Command: []string{"gpg-agent"}}, Fate: corral.Kept}
 	other := corral.Leftover{Process: corral.Process{PID: 8, Command: []string{"sleep"}}, Fate: corral.Signalled, Signal: "SIGTERM"}
-	r := &corral.Report{Ending: corral.Exited, Leftovers: []corral.Leftover{kept}}
+	detached := kept
+	detached.Fate = corral.Detached
+	r := &corral.Report{Ending: corral.Exited, Leftovers: []corral.Leftover{kept, detached}}
 	if text := new(left).verdict(r, "it"); text != "" {
 		t.Errorf("kept alone: %s", text)
 	}
