@@ -15,8 +15,9 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// idleFor is long enough for a command to be started and to write its first line.
-const idleFor = time.Second
+// idleFor is long enough for a command to be started and to write its first line, on a
+// slow machine too.
+const idleFor = 3 * time.Second
 
 // TestIdleTimeout: who writes nothing for so long is stopped, with all of the run, and
 // has its output delivered. Output on either stream counts, and on a terminal.
@@ -25,7 +26,7 @@ func TestIdleTimeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	t.Cleanup(func() { file.Close() })
 	outputs := map[string]func(*corral.Cmd, io.Writer){
 		"Stdout":   func(c *corral.Cmd, w io.Writer) { c.Stdout = w },
 		"Stderr":   func(c *corral.Cmd, w io.Writer) { c.Stderr = w },
@@ -36,6 +37,7 @@ func TestIdleTimeout(t *testing.T) {
 		},
 	}
 	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
+		t.Parallel()
 		type started struct {
 			cmd *corral.Cmd
 			out bytes.Buffer
@@ -67,7 +69,7 @@ func checkIdle(t *testing.T, cmd *corral.Cmd, err error, out string) {
 		t.Errorf("Wait: %v", err)
 	}
 	rep := cmd.Report()
-	if rep.Ending != corral.Idle || rep.Cause != "corral: no output for 1s" || rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
+	if rep.Ending != corral.Idle || rep.Cause != "corral: no output for 3s" || rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
 		t.Errorf("%+v", rep)
 	}
 	if !strings.HasPrefix(out, "here") || rep.Elapsed < idleFor {
@@ -81,6 +83,9 @@ func checkIdle(t *testing.T, cmd *corral.Cmd, err error, out string) {
 // TestIdleTimeoutBusy: each output gives the whole time anew. The command writes when
 // the test has seen that it would be too late by the time of its start.
 func TestIdleTimeoutBusy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestIdleTime shows it in virtual time")
+	}
 	const limit = 2 * time.Second
 	t.Parallel()
 	cmd := corral.Command("sh", "-c", "while read x; do echo $x; done; exit 3")

@@ -108,6 +108,7 @@ func TestDevserver(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cmd.Process.Kill()
+			stdout.(*os.File).SetReadDeadline(time.Now().Add(time.Minute))
 			out := bufio.NewReader(stdout)
 			first := serving(t, out)
 			if err := os.WriteFile(filepath.Join(dir, "index.js"), []byte("// changed"), 0o666); err != nil {
