@@ -27,6 +27,7 @@ type keeper struct {
 	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
 	sparedChildren map[int]bool // those that have been let go of
+	endedChildren  map[int]bool // those that sweepAround has seen to have ended
 	killed         map[proctree.ID]bool
 	looked         time.Time     // when a look further down was taken, or the killing began
 	most           int           // children at a time since then
@@ -42,7 +43,7 @@ type keeper struct {
 
 func (k *keeper) becomeReaper(spec *wire.Spec) error {
 	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
-	k.sparedChildren = make(map[int]bool)
+	k.sparedChildren, k.endedChildren = make(map[int]bool), make(map[int]bool)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.IsInit { // which gets orphans anyway
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
@@ -237,6 +238,9 @@ func (b ownRun) Signal(sigs ...os.Signal) error {
 	return reach.SignalFrom(nil, 0, func(known []proctree.Process) ([]proctree.Process, error) {
 		b.k.bury()
 		rows, err := proctree.MoreBelowMainThread(os.Getpid(), known)
+		if err == nil {
+			b.k.spared.Prune(rows)
+		}
 		return b.k.spared.Members(rows), err
 	}, sigs...)
 }
@@ -406,6 +410,7 @@ func (k *keeper) reap(pid int) bool {
 	}
 	delete(k.killedChildren, pid)
 	delete(k.sparedChildren, pid)
+	delete(k.endedChildren, pid)
 	return true
 }
 

@@ -49,7 +49,8 @@ func (k *keeper) heed(unread []byte) {
 // process, too, so the kernel's word that there is no child does not come.
 //
 // The run is empty if all children that live, apart from an ended leader, have been
-// let go of, and nobody was born meanwhile or three looks in a row have said so. A
+// let go of, and nobody was born meanwhile or three looks in a row have said so. A look
+// in which a child turned out to have ended says nothing: to be adopted is no birth. A
 // member that is not a child has one above it that is, as nobody has a parent that
 // has been let go of and is a member himself.
 func (k *keeper) sweepAround() int {
@@ -62,7 +63,7 @@ func (k *keeper) sweepAround() int {
 		switch {
 		case err != nil:
 			return 1 // as far as is known
-		case left == 0:
+		case left == 0 && !fresh:
 			if empty++; empty >= enough || births != 0 && proctree.Births() == births {
 				return 0
 			}
@@ -77,12 +78,18 @@ func (k *keeper) sweepAround() int {
 }
 
 // strangers counts the members among the children, and kills them if k.killing, with
-// those below them. fresh says that one had not been killed before.
+// those below them. fresh says that the count is out of date: one had not been killed
+// before, or nobody is left, but one had not been seen to have ended: what that one had
+// started became this process's with its end, perhaps after the list was read.
 func (k *keeper) strangers() (left int, fresh bool, err error) {
 	pids, err := k.children.List()
 	if err != nil {
 		return 0, false, err
 	}
+	return k.strangersAmong(pids)
+}
+
+func (k *keeper) strangersAmong(pids []int) (left int, fresh bool, err error) {
 	for _, pid := range pids {
 		if pid == k.leader.PID && k.ended != nil {
 			continue
@@ -93,6 +100,9 @@ func (k *keeper) strangers() (left int, fresh bool, err error) {
 		// A child keeps its PID until this process reaps it.
 		row, err := proctree.Brief(pid)
 		if errors.Is(err, proctree.ErrGone) || err == nil && !row.Alive() {
+			if !k.endedChildren[pid] {
+				k.endedChildren[pid], fresh = true, true
+			}
 			continue
 		}
 		if err == nil && len(k.spared.Members([]proctree.Process{row})) == 0 {
@@ -106,7 +116,7 @@ func (k *keeper) strangers() (left int, fresh bool, err error) {
 		}
 	}
 	if !k.killing || left == 0 {
-		return left, false, nil
+		return left, fresh && left == 0, nil
 	}
 	rows, err := proctree.WalkMainThread(os.Getpid())
 	if err == nil && k.killAll(k.spared.Members(rows)) {
