@@ -28,6 +28,7 @@ type keeper struct {
 	killedChildren map[int]bool
 	sparedChildren map[int]bool // those that have been let go of
 	endedChildren  map[int]bool // those that sweepAround has seen to have ended
+	begun          []byte       // what has been read of a request to let go of one
 	killed         map[proctree.ID]bool
 	looked         time.Time     // when a look further down was taken, or the killing began
 	most           int           // children at a time since then
@@ -201,12 +202,16 @@ func (k *keeper) awaitLine(limit time.Duration) (happened bool) {
 	return ready || eof
 }
 
-// listen reads one request of the owner and obeys it.
+// listen reads one request of the owner and obeys it, or a part of one.
 func (k *keeper) listen() {
+	if len(k.begun) > 0 {
+		k.hear()
+		return
+	}
 	var request [1]byte
 	switch n, err := unix.Read(0, request[:]); {
-	case n == 1 && request[0] == code.Spare:
-		k.spare()
+	case n == 1 && request[0] == code.Spare && k.spares:
+		k.begun = append(k.begun, code.Spare)
 	case n == 1:
 		k.obey(request[0])
 	case err != unix.EINTR:
@@ -218,7 +223,7 @@ func (k *keeper) listen() {
 // only LetGo and Spare still count.
 func (k *keeper) orphaned() {
 	var said [64]byte
-	var unread []byte
+	unread := k.begun
 	for {
 		n, _, err := unix.Recvfrom(0, said[:], unix.MSG_DONTWAIT)
 		if n <= 0 && err != unix.EINTR {

@@ -13,17 +13,20 @@ import (
 // spareLength is how many bytes follow code.Spare.
 const spareLength = 16
 
-// spare reads whom the owner lets go of. The owner writes all of it at once.
-func (k *keeper) spare() {
-	var b [spareLength]byte
-	for got := 0; got < len(b); {
-		n, err := unix.Read(0, b[got:])
-		if n <= 0 && err != unix.EINTR {
-			return // the next read says so, too
-		}
-		got += max(0, n)
+// hear reads more of a request to let go of a process, of which there may be a part:
+// others than the owner may have its end of the line. It does not wait for the rest.
+func (k *keeper) hear() {
+	var b [1 + spareLength]byte
+	switch n, err := unix.Read(0, b[:len(b)-len(k.begun)]); {
+	case n > 0:
+		k.begun = append(k.begun, b[:n]...)
+	case err != unix.EINTR:
+		k.orphaned()
 	}
-	k.letGoOf(b[:])
+	if len(k.begun) == len(b) {
+		k.letGoOf(k.begun[1:])
+		k.begun = nil
+	}
 }
 
 func (k *keeper) letGoOf(b []byte) {
@@ -38,7 +41,7 @@ func (k *keeper) heed(unread []byte) {
 		switch {
 		case request == code.LetGo:
 			k.letGo = true
-		case request == code.Spare && len(unread) >= spareLength:
+		case request == code.Spare && k.spares && len(unread) >= spareLength:
 			k.letGoOf(unread)
 			unread = unread[spareLength:]
 		}

@@ -1,12 +1,14 @@
 package keeper
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/wire/code"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,5 +65,48 @@ func TestEndedBetweenLooks(t *testing.T) {
 	}
 	if err := unix.Kill(below, 0); err != unix.ESRCH {
 		t.Errorf("the orphan is not gone: %v", err)
+	}
+}
+
+// TestSpareRequest: a keeper lets go only where the run may, and does not wait for the
+// rest of a request, which whoever has the owner's end of the line may have begun.
+func TestSpareRequest(t *testing.T) {
+	was, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(was)
+	defer unix.Dup3(was, 0, 0)
+	self, err := proctree.Identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := binary.NativeEndian.AppendUint64([]byte{code.Spare}, uint64(self.PID))
+	request = binary.NativeEndian.AppendUint64(request, self.Start)
+	for _, spares := range []bool{true, false} {
+		for read := range len(request) + 1 { // the owner is gone by then
+			line, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			unix.Dup3(line[0], 0, 0)
+			unix.Close(line[0])
+			k := new(keeper)
+			k.spares = spares
+			k.fds = [3]unix.PollFd{{Events: unix.POLLIN}, {Fd: -1}, {Fd: -1}}
+			for _, b := range request[:read] {
+				unix.Write(line[1], []byte{b})
+				k.await(0)
+			}
+			if got := k.spared.Empty(); got != (!spares || read < len(request)) {
+				t.Errorf("%d bytes of the request, in a run that lets go: %v; the keeper has let go of nobody: %v", read, spares, got)
+			}
+			unix.Write(line[1], request[read:])
+			k.orphaned()
+			if got := k.spared.Empty(); got != !spares {
+				t.Errorf("all of the request, %d bytes before the owner's end, in a run that lets go: %v; the keeper has let go of nobody: %v", read, spares, got)
+			}
+			unix.Close(line[1])
+		}
 	}
 }
