@@ -77,8 +77,10 @@ type run struct {
 	// See keep.go.
 	sorted sync.Once
 	spared []Leftover   // by Cmd.Keep, or at their own request
-	unask  atomic.Bool  // the whole run has been killed: Keep is not asked
 	door   *detach.Door // for those that leave by themselves
+
+	unask     chan struct{} // closed when the whole run is to be killed: Keep is not asked
+	unaskOnce sync.Once
 
 	// See release.go.
 	phase        releasePhase
@@ -103,7 +105,7 @@ type run struct {
 func newRun(c *Cmd) *run {
 	r := &run{
 		cmd: c, inner: c.inner(), plan: c.StopPlan, log: c.logger(),
-		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx),
+		over: make(chan struct{}), stopping: make(chan struct{}), unask: make(chan struct{}), observer: observer.Of(c.ctx),
 	}
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
@@ -243,6 +245,7 @@ func (r *run) supervise() {
 		r.stuck = true
 	}
 	r.applyPolicy()
+	r.door.Close() // nobody gets out any more, and it would keep the Cmd from being garbage
 	r.closeUnclaimed(pinned)
 }
 
@@ -392,7 +395,7 @@ func (r *run) signal(sig os.Signal) error {
 	if sig != os.Kill {
 		return r.cont.Signal(sig)
 	}
-	r.unask.Store(true)
+	r.dontAsk()
 	if s := r.lastStop(); s != nil {
 		s.Force()
 	}
