@@ -44,9 +44,6 @@ func (r *run) sortLeftovers() {
 	}
 }
 
-// dontAsk ends the asking: the whole run is to be killed, and now.
-func (r *run) dontAsk() { r.unaskOnce.Do(func() { close(r.unask) }) }
-
 // sort takes keepPatience at most, and ends at once when nobody is to be asked about
 // any more. A Keep that has not returned by then is left behind, and its answer does
 // not count.
@@ -56,15 +53,8 @@ func (r *run) sort() {
 	if r.closed {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), keepPatience)
+	ctx, cancel := context.WithTimeout(r.asking, keepPatience)
 	defer cancel()
-	go func() {
-		select {
-		case <-r.unask:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	asked := make(map[proctree.ID]Process)
 	spared, err := hold.Sort(ctx, r.cont, r.leader, func(row proctree.Process) bool {
 		p, keep, answered := ask(ctx, row, known, r.cmd.Keep)
@@ -213,7 +203,7 @@ func (r *run) openTo(leaver proctree.ID) (row proctree.Process, err error) {
 		return row, errors.New("the run is over")
 	}
 	r.mu.Lock()
-	stopping := r.stop != nil || r.noMoreStops || isClosed(r.unask)
+	stopping := r.stop != nil || r.noMoreStops || r.asking.Err() != nil
 	r.mu.Unlock()
 	switch {
 	case stopping:

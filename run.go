@@ -79,8 +79,8 @@ type run struct {
 	spared []Leftover   // by Cmd.Keep, or at their own request
 	door   *detach.Door // for those that leave by themselves
 
-	unask     chan struct{} // closed when the whole run is to be killed: Keep is not asked
-	unaskOnce sync.Once
+	asking  context.Context // done when the whole run is to be killed, and now: Keep is not asked any more
+	dontAsk context.CancelFunc
 
 	// See release.go.
 	phase        releasePhase
@@ -105,7 +105,7 @@ type run struct {
 func newRun(c *Cmd) *run {
 	r := &run{
 		cmd: c, inner: c.inner(), plan: c.StopPlan, log: c.logger(),
-		over: make(chan struct{}), stopping: make(chan struct{}), unask: make(chan struct{}), observer: observer.Of(c.ctx),
+		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx),
 	}
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
@@ -113,6 +113,7 @@ func newRun(c *Cmd) *run {
 	if c.IdleTimeout > 0 {
 		r.idle = &idle{limit: c.IdleTimeout}
 	}
+	r.asking, r.dontAsk = context.WithCancel(context.Background())
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
 }
