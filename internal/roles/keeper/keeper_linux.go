@@ -212,6 +212,7 @@ func (k *keeper) listen() {
 	switch n, err := unix.Read(0, request[:]); {
 	case n == 1 && request[0] == code.Spare && k.spares:
 		k.begun = append(k.begun, code.Spare)
+		k.hear()
 	case n == 1:
 		k.obey(request[0])
 	case err != unix.EINTR:

@@ -13,19 +13,30 @@ import (
 // spareLength is how many bytes follow code.Spare.
 const spareLength = 16
 
-// hear reads more of a request to let go of a process, of which there may be a part:
-// others than the owner may have its end of the line. It does not wait for the rest.
+// hear reads what there is of a request to let go of a process, and the requests of that
+// kind that follow: there may be many, and a sweep is due after each call. It does not
+// wait for the rest of one: others than the owner may have its end of the line.
 func (k *keeper) hear() {
-	var b [1 + spareLength]byte
-	switch n, err := unix.Read(0, b[:len(b)-len(k.begun)]); {
-	case n > 0:
-		k.begun = append(k.begun, b[:n]...)
-	case err != unix.EINTR:
-		k.orphaned()
-	}
-	if len(k.begun) == len(b) {
+	const atATime = 256
+	for range atATime {
+		var b [1 + spareLength]byte
+		switch n, _, err := unix.Recvfrom(0, b[:len(b)-len(k.begun)], unix.MSG_DONTWAIT); {
+		case n > 0:
+			k.begun = append(k.begun, b[:n]...)
+		case err == unix.EAGAIN, err == unix.EINTR:
+			return
+		default:
+			k.orphaned()
+			return
+		}
+		if len(k.begun) < len(b) {
+			return
+		}
 		k.letGoOf(k.begun[1:])
 		k.begun = nil
+		if n, _, err := unix.Recvfrom(0, b[:1], unix.MSG_DONTWAIT|unix.MSG_PEEK); err != nil || n == 0 || b[0] != code.Spare {
+			return
+		}
 	}
 }
 

@@ -98,6 +98,9 @@ func TestSpareRequest(t *testing.T) {
 				unix.Write(line[1], []byte{b})
 				k.await(0)
 			}
+			if len(k.begun) > 0 && !spares {
+				t.Errorf("begun: %q", k.begun)
+			}
 			if got := k.spared.Empty(); got != (!spares || read < len(request)) {
 				t.Errorf("%d bytes of the request, in a run that lets go: %v; the keeper has let go of nobody: %v", read, spares, got)
 			}
