@@ -160,8 +160,9 @@ type Cmd struct {
 	// that are not trusted.
 	//
 	// Under cgroup containment all members are frozen meanwhile. Keep is called in
-	// a goroutine of its own, and has five seconds in all; who has not been asked
-	// about by then is not kept. Nor is anybody asked about when the owner dies, or after Cmd.Signal(os.Kill).
+	// a goroutine of its own, and has five seconds in all, by which a stop may take
+	// longer. Who has not been asked about by then is not kept. Nor is anybody asked
+	// about when the owner dies, after Cmd.Signal(os.Kill), or once WaitDelay is over.
 	//
 	// It takes cgroup or keeper containment, on Linux. Elsewhere Start returns a
 	// *ContainmentError. KeepLeftovers and DetachLeftovers keep everything, so with
@@ -170,7 +171,8 @@ type Cmd struct {
 
 	// AllowDetach lets members leave the run by themselves, as the command "corral
 	// detach" does: see docs/keep.md. The environment of the command then has a
-	// CORRAL_DETACH. It takes what Keep takes.
+	// CORRAL_DETACH; that of a run around this one is taken out of it otherwise.
+	// Who has left is in the Report. AllowDetach takes what Keep takes.
 	AllowDetach bool
 
 	// Scope, if not nil, is what the command is in: see Scope.
@@ -557,7 +559,8 @@ func (c *Cmd) pipe(method string) (r, w *os.File, err error) {
 // Stop returns nil if nothing is left, also if nothing was there any more. It
 // returns a *SurvivorError if members cannot be killed. If ctx is done first, it
 // returns the cause of ctx, and the stop goes on. Stop takes at most the waits of
-// the stop plan and five seconds. Wait must still be called.
+// the stop plan and five seconds, and the five that Keep may take. Wait must still be
+// called.
 func (c *Cmd) Stop(ctx context.Context) error {
 	if c.Process == nil {
 		return errors.New("exec: not started")

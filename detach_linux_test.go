@@ -198,8 +198,10 @@ func TestDetachRefused(t *testing.T) {
 		if err := s.Wait(); err != nil {
 			t.Error(err)
 		}
-		if rep := s.Report(); len(rep.Leftovers) > 0 {
-			t.Errorf("what the liar said is in the Report: %+v", rep.Leftovers)
+		// It has not started whom it names, but it is out itself.
+		liar, _ := leftover(s.Report(), s.pids["liar"][0])
+		if rep := s.Report(); len(rep.Leftovers) != 1 || liar.Fate != corral.Detached || liar.Executable == "" {
+			t.Errorf("the Report says %+v", rep.Leftovers)
 		}
 		if _, err := net.Dial("unix", address); err == nil {
 			t.Error("the door is open when the run is over")
@@ -260,6 +262,56 @@ func TestDetachWithin(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestDetachForbiddenWithin: nobody gets out of a run that does not allow it by the door
+// of the run around it. Its commands do not know that door; and who has found it out
+// all the same is refused, or remains the inner run's.
+func TestDetachForbiddenWithin(t *testing.T) {
+	for _, inner := range sparing {
+		t.Run(string(inner), func(t *testing.T) {
+			need(t, inner)
+			forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
+				t.Parallel()
+				dir := newPrograms(t)
+				file := filepath.Join(string(dir), "said")
+				leave := func(n string) string {
+					return quoted(leaverRole, file+n, "sleep", "49") + quiet + "until [ -e " + file + n + " ]; do sleep .01; done; "
+				}
+				within := program{Containment: inner, Argv: []string{"sh", "-c", leave("1") +
+					detach.Variable + "=$(cat " + file + ".address); export " + detach.Variable + "; " + leave("2")}}
+				argv := within.argv()
+				text := "echo $" + detach.Variable + " >" + file + `.address; "$@"`
+				cmd := command(cont, "sh", append([]string{"-c", text, "sh"}, argv...)...)
+				cmd.Require, cmd.AllowDetach = cont, true
+				cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+				cmd.Stderr = os.Stderr
+				if err := cmd.Run(); err != nil {
+					t.Error(err)
+				}
+				if got := said(t, file+"1"); !strings.Contains(got, "not inside a run that may be left") {
+					t.Errorf("who asks: %s", got)
+				}
+				got := said(t, file+"2")
+				if inner == corral.Cgroup && cont == corral.Cgroup {
+					if !strings.Contains(got, "it is in a run inside this one, which does not allow it") {
+						t.Errorf("who has found out the address: %s", got)
+					}
+					return
+				}
+				var a, b int
+				if n, _ := fmt.Sscanf(got, "ok %d %d", &a, &b); n != 2 {
+					t.Fatal(got)
+				}
+				for _, pid := range []int{a, b} {
+					if row, err := proctree.Lookup(pid); err == nil && row.Alive() {
+						t.Errorf("who has found out the address lives: %v", row)
+						end(row.ID)
+					}
+				}
+			})
+		})
 	}
 }
 

@@ -1,16 +1,17 @@
 package corral
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/corral-run/corral/internal/daemons"
 	"github.com/corral-run/corral/internal/detach"
 	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // KeepPrograms returns a function for Cmd.Keep that keeps processes by the program
@@ -43,58 +44,105 @@ func (r *run) sortLeftovers() {
 	}
 }
 
-// sort takes keepPatience at most. A Keep that has not returned by then is left
-// behind, and its answer does not count.
+// sort takes keepPatience at most, and ends at once when nobody is to be asked about
+// any more. A Keep that has not returned by then is left behind, and its answer does
+// not count.
 func (r *run) sort() {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
 		return
 	}
-	late, tooLate := time.NewTimer(keepPatience), false
-	defer late.Stop()
+	ctx, cancel := context.WithTimeout(r.asking, keepPatience)
+	defer cancel()
 	asked := make(map[proctree.ID]Process)
-	over := func() bool { return tooLate || r.unask.Load() }
-	spared, err := hold.Sort(r.cont, r.leader, keepPatience, over, func(row proctree.Process) bool {
-		p := known(row)
-		asked[row.ID] = p
-		answer := make(chan bool, 1)
-		go func() { answer <- r.cmd.Keep(p) }()
-		select {
-		case keep := <-answer:
-			return keep
-		case <-late.C:
-			tooLate = true
-			return false
+	spared, err := hold.Sort(ctx, r.cont, r.leader, func(row proctree.Process) bool {
+		p, keep, answered := ask(ctx, row, known, r.cmd.Keep)
+		if answered {
+			asked[row.ID] = p
 		}
+		return keep
 	})
-	if tooLate {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		r.log.Warn("corral: Keep takes too long; nobody else is kept", "patience", keepPatience)
 	}
 	if err != nil {
 		r.log.Warn("corral: not all could be kept", "error", err)
 	}
+	unasked := slices.DeleteFunc(slices.Clone(spared), func(row proctree.Process) bool { _, ok := asked[row.ID]; return ok })
+	for _, p := range soon(unasked, known) {
+		asked[proctree.ID{PID: p.PID, Start: p.Start}] = p
+	}
 	for _, row := range spared {
-		p, ok := asked[row.ID]
-		if !ok {
-			p = known(row)
-		}
+		p := asked[row.ID]
 		r.log.Debug("corral: kept", "process", p.String())
 		r.addSpared(Leftover{Process: p, Fate: Kept})
 	}
 }
 
-// known is a process as the kernel knows it.
-func known(row proctree.Process) Process {
-	p := describe([]proctree.Process{row})[0]
-	p.Executable = proctree.Executable(row.ID)
-	return p
+// ask asks whether to keep a process, until ctx is done. Who the process is may take
+// as long to find out as it likes: see known.
+func ask(ctx context.Context, row proctree.Process, know func([]proctree.Process) []Process, keep func(Process) bool) (p Process, yes, answered bool) {
+	who, answer := make(chan Process, 1), make(chan bool, 1)
+	go func() {
+		p := know([]proctree.Process{row})[0]
+		who <- p
+		answer <- keep(p)
+	}()
+	select {
+	case yes := <-answer:
+		return <-who, yes, true
+	case <-ctx.Done():
+		return Process{}, false, false
+	}
+}
+
+// known are processes as the kernel knows them, by PID. This may take for ever: an
+// executable may be on a file system that a member serves.
+func known(rows []proctree.Process) []Process {
+	all := describe(rows)
+	for i, p := range all {
+		all[i].Executable = proctree.Executable(proctree.ID{PID: p.PID, Start: p.Start})
+	}
+	return all
+}
+
+// soon is what know says of the processes, or only what the rows have if that takes too
+// long.
+func soon(rows []proctree.Process, know func([]proctree.Process) []Process) (all []Process) {
+	if len(rows) == 0 {
+		return nil
+	}
+	seen := make(chan []Process, 1)
+	go func() { seen <- know(rows) }()
+	late := time.NewTimer(2 * stop.LookPatience) // describe takes one
+	defer late.Stop()
+	select {
+	case all = <-seen:
+	case <-late.C:
+		for _, row := range rows {
+			all = append(all, Process{PID: row.PID, Start: row.Start, Command: row.Command()})
+		}
+	}
+	return all
 }
 
 func (r *run) addSpared(l Leftover) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.spared = append(r.spared, l)
+}
+
+// nameSpared gives one who has left by itself the name of what it has started. It does
+// so once.
+func (r *run) nameSpared(leaver proctree.ID, started Process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, l := range r.spared {
+		if l.Fate == Detached && l.PID == leaver.PID && l.Start == leaver.Start {
+			r.spared[i].Process = started
+		}
+	}
 }
 
 // leavesSome reports whether somebody who is left alone may hold a pipe.
@@ -110,9 +158,11 @@ func unwanted(all []Leftover) []Leftover {
 }
 
 // openDoor opens the door for members that leave by themselves, and tells the command
-// of it in its environment.
+// of it in its environment. Where there is no door, the command does not get to know
+// that of a run around this one.
 func (r *run) openDoor() (err error) {
 	if !r.cmd.AllowDetach {
+		r.inner.Env = detach.Hide(r.inner)
 		return nil
 	}
 	if r.door, err = detach.Open(); err != nil {
@@ -127,39 +177,50 @@ func (r *run) serveDoor() {
 	if r.door == nil {
 		return
 	}
-	var names sync.Map // of the processes that the leavers have started, by leaver
 	r.door.Serve(detach.Doorkeeper{
 		Leave: r.leave,
 		Left: func(leaver, started proctree.Process) {
-			if _, again := names.LoadOrStore(leaver.ID, true); !again {
-				r.addSpared(Leftover{Process: known(started), Fate: Detached})
-			}
+			r.nameSpared(leaver.ID, soon([]proctree.Process{started}, known)[0])
 		},
 	})
 }
 
-// leave lets go of a member that has asked for it.
+// leave lets go of a member that has asked for it. For the Report it is what has left,
+// until it says what it has started.
 func (r *run) leave(leaver proctree.ID) error {
+	row, err := r.openTo(leaver)
+	if err == nil {
+		r.addSpared(Leftover{Process: soon([]proctree.Process{row}, known)[0], Fate: Detached})
+	}
+	return err
+}
+
+// openTo lets go of a member and returns its row.
+func (r *run) openTo(leaver proctree.ID) (row proctree.Process, err error) {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
-		return errors.New("the run is over")
+		return row, errors.New("the run is over")
 	}
 	r.mu.Lock()
-	stopping := r.stop != nil || r.noMoreStops || r.unask.Load()
+	stopping := r.stop != nil || r.noMoreStops || r.asking.Err() != nil
 	r.mu.Unlock()
 	switch {
 	case stopping:
-		return errors.New("the run is being stopped")
+		return row, errors.New("the run is being stopped")
 	case leaver == r.leader:
-		return errors.New("it is the run's own command, which cannot leave it")
+		return row, errors.New("it is the run's own command, which cannot leave it")
 	}
 	rows, err := r.cont.Members()
 	if err != nil {
-		return err
+		return row, err
 	}
-	if !slices.ContainsFunc(rows, func(p proctree.Process) bool { return p.ID == leaver }) {
-		return errors.New("it is not a member of the run")
+	i := slices.IndexFunc(rows, func(p proctree.Process) bool { return p.ID == leaver })
+	if i < 0 {
+		return row, errors.New("it is not a member of the run")
 	}
-	return r.cont.Spare(leaver)
+	if err := r.cont.MayLeave(leaver); err != nil {
+		return row, err
+	}
+	return rows[i], r.cont.Spare(leaver)
 }

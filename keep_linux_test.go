@@ -476,6 +476,41 @@ func TestKeepHangs(t *testing.T) {
 	})
 }
 
+// TestKeepCutShort: who wants the run killed now does not wait for Keep.
+func TestKeepCutShort(t *testing.T) {
+	for _, how := range []string{"WaitDelay", "Kill"} {
+		t.Run(how, func(t *testing.T) {
+			forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
+				t.Parallel()
+				hang := make(chan bool)
+				defer close(hang)
+				asked := make(chan bool, 1)
+				s := newPrograms(t).started(t, cont, "sleep 50"+quiet+"echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
+					cmd.Keep = func(corral.Process) bool { asked <- true; return <-hang }
+					if how == "WaitDelay" {
+						cmd.WaitDelay = 500 * time.Millisecond
+					}
+				})
+				s.stdin.Close()
+				began := time.Now()
+				waited := make(chan error)
+				go func() { waited <- s.Wait() }()
+				<-asked
+				if how == "Kill" {
+					s.Signal(os.Kill)
+				}
+				if err := <-waited; err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took > 4*time.Second { // it has five
+					t.Errorf("it takes %v", took)
+				}
+				expectAlive(t, s.pids)
+			})
+		})
+	}
+}
+
 func TestKeepPrograms(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, executable string

@@ -78,8 +78,10 @@ type run struct {
 	// See keep.go.
 	sorted sync.Once
 	spared []Leftover   // by Cmd.Keep, or at their own request
-	unask  atomic.Bool  // the whole run has been killed: Keep is not asked
 	door   *detach.Door // for those that leave by themselves
+
+	asking  context.Context // done when the whole run is to be killed, and now: Keep is not asked any more
+	dontAsk context.CancelFunc
 
 	// See release.go.
 	phase        releasePhase
@@ -112,6 +114,7 @@ func newRun(c *Cmd) *run {
 	if c.IdleTimeout > 0 {
 		r.idle = &idle{limit: c.IdleTimeout}
 	}
+	r.asking, r.dontAsk = context.WithCancel(context.Background())
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
 }
@@ -247,6 +250,7 @@ func (r *run) supervise() {
 		r.stuck = true
 	}
 	r.applyPolicy()
+	r.door.Close() // nobody gets out any more, and it would keep the Cmd from being garbage
 	r.closeUnclaimed(pinned)
 }
 
@@ -396,7 +400,7 @@ func (r *run) signal(sig os.Signal) error {
 	if sig != os.Kill {
 		return r.cont.Signal(sig)
 	}
-	r.unask.Store(true)
+	r.dontAsk()
 	if s := r.lastStop(); s != nil {
 		s.Force()
 	}

@@ -170,8 +170,9 @@ func (r *run) countWaitDelay() {
 	}
 }
 
-// force ends the patience of the stop plan, or kills if no stop has begun.
+// force ends the patience of the stop plan and with Keep, or kills if no stop has begun.
 func (r *run) force() {
+	r.dontAsk()
 	if s := r.beginStop(Cancelled, nil, StopPlan{}); s != nil {
 		s.Force()
 	}

@@ -15,12 +15,34 @@ package detach
 
 import (
 	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
 
 // Variable has the address, in the environment of a run that may be left.
 const Variable = "CORRAL_DETACH"
+
+// Hide returns the command's environment without an address, or nil if it is the
+// caller's, and has none.
+func Hide(cmd *exec.Cmd) []string {
+	const prefix = Variable + "="
+	names := func(entry string) bool { return strings.HasPrefix(entry, prefix) }
+	env := cmd.Env
+	if env == nil {
+		if _, there := os.LookupEnv(Variable); !there {
+			return nil
+		}
+		env = cmd.Environ()
+	}
+	if !slices.ContainsFunc(env, names) {
+		return env
+	}
+	return slices.DeleteFunc(slices.Clone(env), names)
+}
 
 // Doorkeeper decides for the owner.
 type Doorkeeper struct {

@@ -128,8 +128,11 @@ func (d *Door) attend(conn *net.UnixConn) {
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// peer returns who has connected. The kernel noted its PID then. It is the same
-// process as long as it has this connection, which is looked at last.
+// peer returns who has connected. The kernel noted its PID then. While that process
+// lives, it is the same: so the connection, which its end closes, is looked at last. One
+// that a child has inherited stays open, and then the PID may be another process's. But
+// that is let go of only if it is a member, and a member that wants to stay out of the
+// run's reach can as well ask itself.
 func peer(conn *net.UnixConn) (row proctree.Process, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -14,8 +15,12 @@ import (
 // them.
 type Sparing interface {
 	// Still keeps the members from forking, where the kernel can do that, and
-	// returns what lets them go on.
-	Still() (goOn func())
+	// returns what lets them go on. It does not wait longer than until ctx is done.
+	Still(ctx context.Context) (goOn func())
+
+	// MayLeave returns why a member cannot leave the run by itself: it would remain in
+	// another one, inside this one.
+	MayLeave(id proctree.ID) error
 
 	// Spare lets go of a process, with all that it starts from now on.
 	Spare(id proctree.ID) error
@@ -28,7 +33,8 @@ type Sparing interface {
 // SparesNobody is for a containment that lets go of all or of none.
 type SparesNobody struct{}
 
-func (SparesNobody) Still() func()                                      { return func() {} }
+func (SparesNobody) Still(context.Context) func()                       { return func() {} }
+func (SparesNobody) MayLeave(proctree.ID) error                         { return errors.ErrUnsupported }
 func (SparesNobody) Spare(proctree.ID) error                            { return errors.ErrUnsupported }
 func (SparesNobody) Without(rows []proctree.Process) []proctree.Process { return rows }
 
@@ -41,12 +47,16 @@ func (SparesNobody) Without(rows []proctree.Process) []proctree.Process { return
 // It looks again until a look finds nobody new, as members may fork meanwhile, but
 // for no longer than patience. The next call of ask is not made once over says so.
 // Whoever has been let go of by then is in the result, also if there is an error.
-func Sort(c Containment, leader proctree.ID, patience time.Duration, over func() bool, ask func(proctree.Process) bool) (spared []proctree.Process, err error) {
+func Sort(ctx context.Context, c Containment, leader proctree.ID, ask func(proctree.Process) bool) (spared []proctree.Process, err error) {
+	over := func() bool { return ctx.Err() != nil }
 	settle(c, over)
-	defer c.Still()()
+	if over() {
+		return nil, nil
+	}
+	defer c.Still(ctx)()
 	var errs []error
 	s := sorting{asked: make(map[proctree.ID]bool), kept: make(map[int]proctree.ID)}
-	for began := time.Now(); time.Since(began) < patience && !over(); {
+	for !over() {
 		rows, err := c.Members()
 		if err != nil {
 			return spared, err

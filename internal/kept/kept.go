@@ -3,6 +3,7 @@
 package kept
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -60,8 +61,31 @@ func (s *Set) Members(rows []proctree.Process) []proctree.Process {
 	byPID := make(map[int]proctree.Process, len(rows))
 	for _, row := range rows {
 		byPID[row.PID] = row
+		// Nobody gets the number of a session that somebody is in. So this one is
+		// over, and one of that number is another.
+		if s.sessions[row.PID] && row.Start != 0 && !s.ids[row.ID] {
+			delete(s.sessions, row.PID)
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(rows), func(row proctree.Process) bool { return s.has(row, byPID) })
+}
+
+// Prune forgets the sessions that nobody is in: their numbers become those of others.
+// The rows are all that are below the keeper.
+func (s *Set) Prune(rows []proctree.Process) {
+	if s.Empty() {
+		return
+	}
+	used := make(map[int]bool, len(rows))
+	for _, row := range rows {
+		if row.Start == 0 { // its PID is all that is known
+			return
+		}
+		used[row.SID] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.sessions, func(sid int, _ bool) bool { return !used[sid] })
 }
 
 // has reports whether a row, or one above it, is in the set.

@@ -1,9 +1,11 @@
 package cgroups
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/corral-run/corral/internal/cgroup"
@@ -21,12 +23,28 @@ type spared struct {
 	dir *cgroup.Dir
 }
 
-func (c *containment) Still() (goOn func()) {
-	thaw, err := c.dir.Freeze()
+func (c *containment) Still(ctx context.Context) (goOn func()) {
+	thaw, err := c.dir.Freeze(ctx)
 	if err != nil { // see Sort, which looks again
 		return func() {}
 	}
 	return thaw
+}
+
+// MayLeave refuses one that is in another owner's run below this one's directory: moved
+// out of that, it would be in neither. One that the other run has let go of is in a
+// directory of those who are to outlive it.
+func (c *containment) MayLeave(id proctree.ID) error {
+	names, err := c.dir.Between(id.PID)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		if strings.HasPrefix(name, wire.HomePrefix) && i+1 < len(names) && !wire.IsDetached(names[i+1]) {
+			return errors.New("it is in a run inside this one, which does not allow it")
+		}
+	}
+	return nil
 }
 
 func (c *containment) Spare(id proctree.ID) error {
@@ -43,7 +61,13 @@ func (c *containment) Spare(id proctree.ID) error {
 	if !proctree.Same(id) {
 		return nil
 	}
-	return s.dir.Admit(id.PID)
+	if err := s.dir.Admit(id.PID); err != nil {
+		return err
+	}
+	if row, err := proctree.Brief(id.PID); err == nil && row.ID != id {
+		return fmt.Errorf("cgroup: process %d ended when it was let go of, and another one has its PID, which may have been let go of", id.PID)
+	}
+	return nil
 }
 
 // addDetached makes a directory for processes that are to outlive the owner.

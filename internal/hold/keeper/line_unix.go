@@ -227,7 +227,7 @@ func (k *containment) killRemaining() {
 	// be another process's.
 	if !freed && proctree.Same(k.id) {
 		if group, err := pgroup.Open(k.id.PID); err == nil {
-			group.Signal(syscall.SIGKILL)
+			k.killGroup(group)
 			group.Close()
 		}
 	}
@@ -237,6 +237,18 @@ func (k *containment) killRemaining() {
 		close(k.emptied)
 	}
 	k.leaderGone()
+}
+
+// killGroup kills the leader's group. Whoever has been let go of may be in it.
+func (k *containment) killGroup(group *pgroup.Group) {
+	if k.spared.Empty() {
+		group.Signal(syscall.SIGKILL)
+		return
+	}
+	reach.Signal(func() ([]proctree.Process, error) {
+		rows, err := group.Members()
+		return k.Without(rows), err
+	}, os.Kill)
 }
 
 // remaining returns those of the members last seen that are alive, and the leader

@@ -172,6 +172,9 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 	if err != nil {
 		return nil, err
 	}
+	if !k.spared.Empty() && k.keeperLives() { // so far: the rows are all there are
+		k.spared.Prune(rows)
+	}
 	rows = k.Without(rows)
 	k.mu.Lock()
 	lost := k.lost

@@ -27,6 +27,8 @@ type keeper struct {
 	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
 	sparedChildren map[int]bool // those that have been let go of
+	endedChildren  map[int]bool // those that sweepAround has seen to have ended
+	begun          []byte       // what has been read of a request to let go of one
 	killed         map[proctree.ID]bool
 	looked         time.Time     // when a look further down was taken, or the killing began
 	most           int           // children at a time since then
@@ -42,7 +44,7 @@ type keeper struct {
 
 func (k *keeper) becomeReaper(spec *wire.Spec) error {
 	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
-	k.sparedChildren = make(map[int]bool)
+	k.sparedChildren, k.endedChildren = make(map[int]bool), make(map[int]bool)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.IsInit { // which gets orphans anyway
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
@@ -200,12 +202,17 @@ func (k *keeper) awaitLine(limit time.Duration) (happened bool) {
 	return ready || eof
 }
 
-// listen reads one request of the owner and obeys it.
+// listen reads one request of the owner and obeys it, or a part of one.
 func (k *keeper) listen() {
+	if len(k.begun) > 0 {
+		k.hear()
+		return
+	}
 	var request [1]byte
 	switch n, err := unix.Read(0, request[:]); {
-	case n == 1 && request[0] == code.Spare:
-		k.spare()
+	case n == 1 && request[0] == code.Spare && k.spares:
+		k.begun = append(k.begun, code.Spare)
+		k.hear()
 	case n == 1:
 		k.obey(request[0])
 	case err != unix.EINTR:
@@ -217,7 +224,7 @@ func (k *keeper) listen() {
 // only LetGo and Spare still count.
 func (k *keeper) orphaned() {
 	var said [64]byte
-	var unread []byte
+	unread := k.begun
 	for {
 		n, _, err := unix.Recvfrom(0, said[:], unix.MSG_DONTWAIT)
 		if n <= 0 && err != unix.EINTR {
@@ -237,6 +244,9 @@ func (b ownRun) Signal(sigs ...os.Signal) error {
 	return reach.SignalFrom(nil, 0, func(known []proctree.Process) ([]proctree.Process, error) {
 		b.k.bury()
 		rows, err := proctree.MoreBelowMainThread(os.Getpid(), known)
+		if err == nil {
+			b.k.spared.Prune(rows)
+		}
 		return b.k.spared.Members(rows), err
 	}, sigs...)
 }
@@ -406,6 +416,7 @@ func (k *keeper) reap(pid int) bool {
 	}
 	delete(k.killedChildren, pid)
 	delete(k.sparedChildren, pid)
+	delete(k.endedChildren, pid)
 	return true
 }
 

@@ -53,7 +53,8 @@ type keeperState struct {
 	// another one is due at once.
 	more bool
 
-	spared kept.Set // those that the run has let go of
+	spares bool     // the run may let go of single processes
+	spared kept.Set // those that it has let go of
 }
 
 func init() { helper.Role(wire.KeeperRole, run) }
@@ -87,7 +88,7 @@ func (k *keeper) prepare() (*wire.Spec, error) {
 		return nil, err
 	}
 	spec.Distribute(files)
-	k.keep, k.detach = spec.Keep, spec.Detach
+	k.keep, k.detach, k.spares = spec.Keep, spec.Detach, spec.Spares
 	helper.PrepareRuntime()
 	return spec, k.becomeReaper(spec)
 }

@@ -19,6 +19,9 @@ func (k *keeper) follow() error { return nil }
 func (k *keeper) members() ([]proctree.Process, error) {
 	k.bury()
 	rows, err := proctree.BelowMainThread(os.Getpid())
+	if err == nil {
+		k.spared.Prune(rows)
+	}
 	return k.spared.Members(rows), err
 }
 
