@@ -437,7 +437,10 @@ func TestScopeWaitBesideClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-blocked.entered
-	eventually(t, "the leader's end", func() bool { return len(known(cmd.Members())) == 1 })
+	eventually(t, "the leader's end", func() bool {
+		members := known(cmd.Members())
+		return len(members) == 1 && members[0].PID != cmd.Process.Pid
+	})
 	if _, err := scope.Close(t.Context()); !errors.Is(err, corral.ErrWaitDelay) { // it goes on to deliver
 		t.Errorf("Close: %v", err)
 	}
