@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -433,14 +434,13 @@ func TestScopeWaitBesideClose(t *testing.T) {
 	cmd, _ := heldShell(scope, corral.Keeper, `echo hi; sleep 60 & :`)
 	blocked := newBlockedWriter()
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = blocked, nil, 50*time.Millisecond
+	log := new(corral.Tail)
+	cmd.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	<-blocked.entered
-	eventually(t, "the leader's end", func() bool {
-		members := known(cmd.Members())
-		return len(members) == 1 && members[0].PID != cmd.Process.Pid
-	})
+	eventually(t, "nothing is held", func() bool { return strings.Contains(log.String(), "which the Scope holds") })
 	if _, err := scope.Close(t.Context()); !errors.Is(err, corral.ErrWaitDelay) { // it goes on to deliver
 		t.Errorf("Close: %v", err)
 	}
