@@ -68,6 +68,9 @@ type ContainOptions struct {
 //     which end the runner and so the run, as 34 does except on Linux (amd64, arm64).
 //     In the first milliseconds, while the runner starts, a signal does what it does
 //     to a Go program by default.
+//   - On Linux, the command gets a SIGCONT when the thread has ended that has called
+//     Start, unless there is a Pdeathsig. Go ends a thread only if a goroutine locked to
+//     it (runtime.LockOSThread) returns.
 //   - SysProcAttr.Ptrace is an error. Whether a core was dumped is not said, and the
 //     times of ProcessState are the command's and the runner's.
 //   - There is no Report. A program that wants one uses Wrap.

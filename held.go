@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type held struct {
 
 	output  chan struct{} // has an element while nobody uses the streams
 	waited  chan struct{} // closed when Wait has returned what it knows
+	copied  chan struct{} // closed when all output has been passed on
 	settled chan struct{} // closed when all has been given up
 	err     error         // set before that: what went wrong with the output, or ErrKeeperLost
 }
@@ -43,7 +45,8 @@ func (r *run) recordHeld(left []proctree.Process, err error) {
 // hold begins to hold what is left. It is called with mu held.
 func (r *run) hold() {
 	h := &held{
-		run: r, output: make(chan struct{}, 1), waited: make(chan struct{}), settled: make(chan struct{}),
+		run: r, output: make(chan struct{}, 1),
+		waited: make(chan struct{}), copied: make(chan struct{}), settled: make(chan struct{}),
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.output <- struct{}{}
@@ -126,6 +129,7 @@ func (h *held) settle() {
 	r := h.run
 	<-h.output
 	ioErr := r.cmd.stdio.finish(r.remainingDelay(), false)
+	close(h.copied)
 	h.output <- struct{}{}
 	r.ended()
 	if r.pinned {
@@ -163,11 +167,10 @@ func (r *run) ended() error {
 func (r *run) waitHeld(h *held) error {
 	defer close(h.waited)
 	select {
-	case <-h.output:
+	case <-h.output: // until the report is made, which tells of the streams
+		defer func() { h.output <- struct{}{} }()
 		r.cmd.stdio.flush(nil)
-		h.output <- struct{}{}
 	case <-h.settled:
-	case <-r.cmd.Scope.closing: // which delivers it
 	}
 	exitErr := r.ended()
 	if r.lateWait.Load() {
@@ -184,20 +187,30 @@ func (r *run) waitHeld(h *held) error {
 	return r.waitError(exitErr, nil, rep)
 }
 
-// flush delivers what the processes that the Scope holds have written until now. A
-// command may have caused them to.
-func (s *Scope) flush(late <-chan time.Time) {
-	for _, r := range s.all() {
-		h := r.heldBy()
-		if h == nil {
-			continue
+// flushOthers delivers what the processes have written until now that the Scope holds
+// of other runs: the command may have caused them to. It waits for the Writers as long
+// as it would for the run's own pipes.
+func (r *run) flushOthers() {
+	late, cancel := context.WithTimeout(context.Background(), r.remainingDelay())
+	defer cancel()
+	var all sync.WaitGroup
+	for _, other := range r.cmd.Scope.all() {
+		if h := other.heldBy(); h != nil && other != r {
+			all.Go(func() { h.flush(late.Done()) })
 		}
-		select {
-		case <-h.output:
-			r.cmd.stdio.flush(late)
-			h.output <- struct{}{}
-		default: // somebody else does
-		}
+	}
+	all.Wait()
+}
+
+// flush delivers what has been written until now. A flush that is under way may have
+// begun before that.
+func (h *held) flush(late <-chan struct{}) {
+	select {
+	case <-h.output:
+		h.run.cmd.stdio.flush(late)
+		h.output <- struct{}{}
+	case <-h.settled:
+	case <-late:
 	}
 }
 
@@ -218,8 +231,14 @@ func (r *run) closeHeld() (*stop.Stopper, error) {
 		return s, err
 	}
 	// Copying is cut after the delay. What a Writer makes of it may take for ever.
-	late := time.NewTimer(r.remainingDelay() + stop.KillPatience)
+	late := time.NewTimer(r.remainingDelay() + writerPatience)
 	defer late.Stop()
+	select {
+	case <-h.copied:
+		late.Reset(stop.KillPatience) // for what has to be given up
+	case <-late.C:
+		return s, errjoin.Join(err, ErrWaitDelay)
+	}
 	select {
 	case <-h.settled:
 		return s, errjoin.Join(err, h.err)
@@ -227,6 +246,10 @@ func (r *run) closeHeld() (*stop.Stopper, error) {
 		return s, errjoin.Join(err, ErrWaitDelay)
 	}
 }
+
+// writerPatience is how long Close waits for a Writer that has got the last of the
+// output.
+const writerPatience = time.Second
 
 // leftovers says what has become of those that were held, with kept for those that
 // were there when the leader had ended. It is called with run.mu held.

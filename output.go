@@ -27,8 +27,10 @@ type output struct {
 
 // flushes are requests to have delivered what the pipe holds.
 type flushes struct {
-	asked atomic.Pointer[chan struct{}] // closed when it has been
-	over  chan struct{}                 // closed when the copying is
+	over chan struct{} // closed when the copying is
+
+	mu    sync.Mutex
+	asked chan struct{} // closed when it has been; not nil just as long as the pipe has a flush's deadline
 }
 
 func newOutput(pipe *os.File, from io.Reader, to io.Writer, limit int64) *output {
@@ -76,21 +78,32 @@ func (o *output) copy() error {
 	return err
 }
 
-// flush has what the pipe holds now delivered. Copying goes on after that. Where
-// pipes have no deadlines, it does nothing. A Writer that is slow is not waited for any
-// longer when late fires.
-func (o *output) flush(late <-chan time.Time) {
-	done := make(chan struct{})
-	o.flushes.asked.Store(&done)
+// flush has what the pipe holds now delivered, and returns what is closed then.
+// Copying goes on after that. Where pipes have no deadlines, and where the copying is
+// over, it does nothing and returns nil. Who has asked need not wait.
+func (o *output) flush() <-chan struct{} {
+	f := o.flushes
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked == nil {
+		f.asked = make(chan struct{})
+	}
 	if o.pipe.SetReadDeadline(time.Unix(1, 0)) != nil {
-		o.flushes.asked.Store(nil)
-		return
+		f.asked = nil
 	}
-	select {
-	case <-done:
-	case <-o.flushes.over:
-	case <-late:
+	return f.asked
+}
+
+// answer takes a flush's deadline back, and returns what is to be closed when the flush
+// is done, or nil if there is none.
+func (f *flushes) answer(pipe *os.File) chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	done := f.asked
+	if f.asked = nil; done != nil {
+		pipe.SetReadDeadline(time.Time{})
 	}
+	return done
 }
 
 // flushed answers a flush, which has ended the copying with err, and reports whether
@@ -99,19 +112,16 @@ func (o *output) flushed(err *error) bool {
 	if o.flushes == nil || o.expired.Load() || !errors.Is(*err, os.ErrDeadlineExceeded) {
 		return false
 	}
-	done := o.flushes.asked.Swap(nil)
-	if done == nil {
+	done := o.flushes.answer(o.pipe)
+	if done == nil { // it is the Writer's error
 		return false
 	}
-	o.pipe.SetReadDeadline(time.Time{})
-	if o.expired.Load() { // finish may have set its own just before
-		close(*done)
+	defer close(done)
+	if o.expired.Load() { // finish may have set its own deadline just before
 		return false
 	}
 	*err = o.drain()
-	open := *err == ErrWaitDelay
-	close(*done)
-	return open
+	return *err == ErrWaitDelay
 }
 
 // drain delivers what was written before finish gave up waiting for end-of-file:

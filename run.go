@@ -302,7 +302,7 @@ func (r *run) wait() error {
 		<-r.ctxHandled
 	}
 	if r.cmd.Leftovers == HoldLeftovers {
-		defer func() { r.cmd.Scope.flush(time.After(r.remainingDelay())) }()
+		defer r.flushOthers()
 	}
 	if h := r.heldBy(); h != nil {
 		return r.waitHeld(h)

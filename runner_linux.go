@@ -11,10 +11,12 @@ const canAdoptOrphans = true
 
 // wakeAtParentsDeath has the kernel send SIGCONT when the thread has ended that has
 // started this process, unless the caller has asked for another signal. It is the
-// main thread's affair, on which init functions run.
+// main thread's affair, on which init functions run. That thread may end before the
+// program does, and nothing tells the two SIGCONTs apart: see Contain.
 func wakeAtParentsDeath() {
 	var sig int32
-	if unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0) == nil && sig == 0 {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0, 0)
+	if errno == 0 && sig == 0 {
 		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	}
 }

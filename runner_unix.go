@@ -3,6 +3,7 @@
 package corral
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -72,6 +73,10 @@ func beRunner(parent int, args []string) {
 	r.listen()
 	if err := r.cmd.Start(); err != nil {
 		runnerFails(err)
+	}
+	if os.Getppid() != parent {
+		// It ended before it was watched, and its PID may be another process's by now.
+		go r.cmd.Stop(context.Background())
 	}
 	r.stepAside()
 	go r.passOn()

@@ -21,8 +21,9 @@ import (
 // A command gets into a Scope by Scope.Command, or by Cmd.Scope. With HoldLeftovers,
 // Wait returns when the leader has ended. What it has left lives on, and nothing that
 // this starts gets away. What any process of the Scope has written by then has been
-// passed on (not so on Windows, where the last of it may be late). Output still goes to Cmd.Stdout and Cmd.Stderr, so these must
-// be safe for concurrent use, as a Tail is. The Cmd's Members, Signal, Kill and Stop
+// passed on, unless another command's Writer takes longer for that than WaitDelay. (Not
+// so on Windows, where the last of it may be late.) Output still goes to Cmd.Stdout and
+// Cmd.Stderr, so these must be safe for concurrent use, as a Tail is. The Cmd's Members, Signal, Kill and Stop
 // go on working. Its Timeout, context and Lifelines have no effect any more.
 //
 // With another policy a command is in the Scope only as long as it runs: Close stops
@@ -244,8 +245,8 @@ func (s *Scope) Stop(ctx context.Context, p Process) error {
 // then on, Start returns ErrScopeClosed.
 //
 // It takes at most the waits of the longest stop plan and five seconds, and then the
-// longest WaitDelay (one second, if that is zero): a Writer that does not return by
-// then is left behind, which is an ErrWaitDelay. If ctx is done first, Close returns
+// longest WaitDelay (one second, if that is zero) and a second: a Writer that does not
+// return by then is left behind, which is an ErrWaitDelay. If ctx is done first, Close returns
 // the cause of ctx, and goes on. Give it a context that has not ended with the
 // program's work.
 //

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -313,21 +314,7 @@ func TestScopeBounded(t *testing.T) {
 	need(t, corral.Keeper)
 	t.Parallel()
 	scope := new(corral.Scope)
-	cmd, _ := heldShell(scope, corral.Keeper, `(read go; echo late; exec sleep 60) <&3 & :`)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	blocked := &blockedWriter{entered: make(chan struct{}), release: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = blocked, nil, 100*time.Millisecond
-	cmd.ExtraFiles = []*os.File{r}
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
-	}
-	r.Close()
-	fmt.Fprintln(w, "go")
-	<-blocked.entered
+	cmd, blocked := stuck(t, scope)
 	if _, err := scope.Close(t.Context()); !errors.Is(err, corral.ErrWaitDelay) {
 		t.Errorf("Close: %v", err)
 	}
@@ -337,15 +324,146 @@ func TestScopeBounded(t *testing.T) {
 	close(blocked.release)
 }
 
+// blockedWriter passes nothing on before it is released.
 type blockedWriter struct {
+	corral.Tail
 	entered, release chan struct{}
 	once             sync.Once
+}
+
+func newBlockedWriter() *blockedWriter {
+	return &blockedWriter{entered: make(chan struct{}), release: make(chan struct{})}
 }
 
 func (w *blockedWriter) Write(p []byte) (int, error) {
 	w.once.Do(func() { close(w.entered) })
 	<-w.release
-	return len(p), nil
+	return w.Tail.Write(p)
+}
+
+// stuck runs a command of the scope of which something is held that has written "late"
+// to a Writer, which is blocked.
+func stuck(t *testing.T, scope *corral.Scope) (*corral.Cmd, *blockedWriter) {
+	t.Helper()
+	cmd, _ := heldShell(scope, corral.Keeper, `(read go; echo late; exec sleep 60) <&3 & :`)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	defer r.Close()
+	blocked := newBlockedWriter()
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = blocked, nil, 100*time.Millisecond
+	cmd.ExtraFiles = []*os.File{r}
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(w, "go")
+	<-blocked.entered
+	return cmd, blocked
+}
+
+// TestScopeStuck: Wait does not wait longer than its own WaitDelay for the Writers of
+// what is held of other commands, however many of them are blocked.
+func TestScopeStuck(t *testing.T) {
+	need(t, corral.Keeper)
+	t.Parallel()
+	scope := new(corral.Scope)
+	_, first := stuck(t, scope)
+	_, second := stuck(t, scope)
+	other, _ := heldShell(scope, corral.Keeper, `true`)
+	other.WaitDelay = 100 * time.Millisecond
+	done := make(chan error, 1)
+	go func() { done <- other.Run() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Wait waits for Writers of other commands")
+	}
+	close(first.release)
+	close(second.release)
+	if _, err := scope.Close(t.Context()); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// TestScopeBeside: two commands that end at the same time both wait until what has been
+// written before that has been passed on.
+func TestScopeBeside(t *testing.T) {
+	need(t, corral.Keeper)
+	t.Parallel()
+	scope := new(corral.Scope)
+	_, blocked := stuck(t, scope)
+	seen := make(chan string, 2)
+	for range 2 {
+		other, _ := heldShell(scope, corral.Keeper, `true`)
+		other.WaitDelay = time.Minute
+		go func() {
+			if err := other.Run(); err != nil {
+				t.Error(err)
+			}
+			seen <- blocked.String()
+		}()
+	}
+	select {
+	case got := <-seen:
+		t.Errorf("Wait has returned with %q passed on", got)
+		seen <- got
+	case <-time.After(200 * time.Millisecond): // who does not wait is soon done
+	}
+	close(blocked.release)
+	for range 2 {
+		if got := <-seen; got != "late\n" {
+			t.Errorf("passed on: %q", got)
+		}
+	}
+	if _, err := scope.Close(t.Context()); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// TestScopeWaitBesideClose: Wait returns with all of the output and a Report that tells
+// of it, also when Close is what delivers it.
+func TestScopeWaitBesideClose(t *testing.T) {
+	need(t, corral.Keeper)
+	t.Parallel()
+	scope := new(corral.Scope)
+	cmd, _ := heldShell(scope, corral.Keeper, `echo hi; sleep 60 & :`)
+	blocked := newBlockedWriter()
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = blocked, nil, 50*time.Millisecond
+	log := new(corral.Tail)
+	cmd.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-blocked.entered
+	eventually(t, "nothing is held", func() bool { return strings.Contains(log.String(), "which the Scope holds") })
+	if _, err := scope.Close(t.Context()); !errors.Is(err, corral.ErrWaitDelay) { // it goes on to deliver
+		t.Errorf("Close: %v", err)
+	}
+	waited := make(chan string, 1)
+	go func() {
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("Wait: %v", err)
+		}
+		waited <- blocked.String()
+	}()
+	select {
+	case got := <-waited:
+		t.Errorf("Wait has returned with %q passed on", got)
+		waited <- got
+	case <-time.After(200 * time.Millisecond): // who does not wait is soon done
+	}
+	close(blocked.release)
+	if got := <-waited; got != "hi\n" {
+		t.Errorf("passed on: %q", got)
+	}
+	if l := cmd.Report().Leftovers; len(l) != 1 || l[0].Fate != corral.Signalled {
+		t.Errorf("leftovers %v", l)
+	}
 }
 
 // TestScopeConcurrent: Start, Wait, Signal, Stop and Close may all happen at once.

@@ -234,11 +234,23 @@ func (s *stdio) copy() {
 	}
 }
 
-// flush delivers what has been written until now, and leaves the streams open. The
-// caller's pipes are the caller's from then on.
-func (s *stdio) flush(late <-chan time.Time) {
+// flush delivers what has been written until now, and leaves the streams open. A Writer
+// that is slow is not waited for any longer when late is closed. The caller's pipes are
+// the caller's from then on.
+func (s *stdio) flush(late <-chan struct{}) {
+	var asked []<-chan struct{}
 	for _, o := range s.outputs {
-		o.flush(late)
+		asked = append(asked, o.flush())
+	}
+	for i, o := range s.outputs {
+		if asked[i] == nil {
+			continue
+		}
+		select {
+		case <-asked[i]:
+		case <-o.flushes.over:
+		case <-late:
+		}
 	}
 	for _, f := range s.handed {
 		s.parent = slices.DeleteFunc(s.parent, func(c io.Closer) bool { return c == io.Closer(f) })

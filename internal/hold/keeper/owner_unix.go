@@ -49,6 +49,10 @@ type containment struct {
 
 	spared kept.Set
 
+	reapOnce sync.Once
+	reaped   *os.ProcessState
+	reapErr  error
+
 	ended   chan struct{} // closed when the leader has ended, or the keeper
 	emptied chan struct{} // closed when no known member is left
 	reading sync.WaitGroup
@@ -287,7 +291,13 @@ func (k *containment) Ended() (*os.ProcessState, error) {
 	return state, nil
 }
 
+// Reap returns the same when it is called again, as it is after Ended.
 func (k *containment) Reap() (*os.ProcessState, error) {
+	k.reapOnce.Do(func() { k.reaped, k.reapErr = k.reap() })
+	return k.reaped, k.reapErr
+}
+
+func (k *containment) reap() (*os.ProcessState, error) {
 	k.advance(buried)
 	k.mu.Lock()
 	end, lost := k.end, k.lost
