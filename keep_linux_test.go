@@ -263,12 +263,15 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// hasExecuted waits until the last process in the background is no shell any more.
+const hasExecuted = `until [ "$(readlink /proc/$!/exe)" != "$(readlink /proc/$$/exe)" ]; do :; done; `
+
 // TestKeepAndFail: those kept are not what FailOnLeftovers is about.
 func TestKeepAndFail(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
 		for _, also := range []string{"", "sleep 50" + quiet + "echo plain $!\n"} {
-			s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+"echo single $!\n"+also+"echo ready", func(cmd *corral.Cmd) {
+			s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+hasExecuted+"echo single $!\n"+also+"echo ready", func(cmd *corral.Cmd) {
 				cmd.Keep, cmd.Leftovers = keepPrograms([]string{"kept-sleep"}), corral.FailOnLeftovers
 			})
 			var left *corral.LeftoverError
