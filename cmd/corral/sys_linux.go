@@ -1,10 +1,6 @@
 package main
 
-import (
-	"golang.org/x/sys/unix"
-
-	"github.com/corral-run/corral/internal/disposition"
-)
+import "golang.org/x/sys/unix"
 
 // adoptOrphans is safe: corral starts nothing but one run.
 const adoptOrphans = true
@@ -17,6 +13,3 @@ const canKeep = true
 
 // getTermios reads the modes of a terminal: ioctl_tty(2).
 const getTermios = unix.TCGETS
-
-// stopSelf stops corral, and returns what to do when it goes on.
-func stopSelf() (back func()) { return disposition.StopSelf() }

@@ -387,15 +387,13 @@ func editor() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTSTP)
 	in := bufio.NewReader(os.Stdin)
-	for range 2 {
-		fmt.Println("editing")
-		<-stop
-		fmt.Println("asked to stop")
-		in.ReadString('\n')
-		fmt.Println("in order")
-		unix.Kill(os.Getpid(), syscall.SIGSTOP)
-		in.ReadString('\n')
-	}
+	fmt.Println("editing")
+	<-stop
+	fmt.Println("asked to stop")
+	in.ReadString('\n')
+	fmt.Println("in order")
+	unix.Kill(os.Getpid(), syscall.SIGSTOP)
+	in.ReadString('\n')
 	fmt.Println("done")
 }
 
@@ -404,18 +402,16 @@ func TestCtrlZAnsweredLate(t *testing.T) {
 	forTerminal(t, func(t *testing.T, corral string) {
 		s := bash(t)
 		s.types(corral + " editor\n")
-		for range 2 {
-			s.expect("editing")
-			s.types("\x1a")
-			s.expect("asked to stop")
-			s.types("\n") // which the shell would get if it had the terminal
-			s.expect("in order")
-			s.expect("Stopped")
-			s.expect("ready> ")
-			s.types("fg\n")
-			s.expect("editor")
-			s.types("\n")
-		}
+		s.expect("editing")
+		s.types("\x1a")
+		s.expect("asked to stop")
+		s.types("\n") // which the shell would get if it had the terminal
+		s.expect("in order")
+		s.expect("Stopped")
+		s.expect("ready> ")
+		s.types("fg\n")
+		s.expect("editor")
+		s.types("\n")
 		s.expect("done")
 		s.expect("ready> ")
 	}, "pidns")

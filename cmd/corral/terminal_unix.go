@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/proctree"
 )
 
@@ -146,18 +146,21 @@ func delivered(leader int) bool {
 //
 // Whoever continues the job (fg) continues the command along with corral.
 func suspender(cmd *corral.Cmd) func() {
-	var busy sync.Mutex
+	asked := make(chan struct{}, 1)
+	go func() {
+		for range asked {
+			suspend(cmd, asked)
+		}
+	}()
 	return func() {
-		if busy.TryLock() {
-			go func() {
-				defer busy.Unlock()
-				suspend(cmd)
-			}()
+		select {
+		case asked <- struct{}{}:
+		default: // it is going to be done
 		}
 	}
 }
 
-func suspend(cmd *corral.Cmd) {
+func suspend(cmd *corral.Cmd, asked <-chan struct{}) {
 	id, err := proctree.Identify(cmd.Process.Pid)
 	if err != nil {
 		return // it has ended this moment
@@ -169,15 +172,11 @@ func suspend(cmd *corral.Cmd) {
 	if !waitStopped(id) {
 		return
 	}
-	continued := make(chan os.Signal, 1)
-	signal.Notify(continued, syscall.SIGCONT)
-	defer signal.Stop(continued)
-	back := stopSelf()
 	select {
-	case <-continued:
-	case <-time.After(time.Second): // the kernel does not stop an orphaned group
+	case <-asked: // meant this stop, too; what comes when corral goes on means another one
+	default:
 	}
-	back()
+	disposition.StopSelf()
 	if sent {
 		cmd.Signal(syscall.SIGCONT)
 	}

@@ -2,6 +2,7 @@ package disposition
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -39,13 +40,17 @@ func Ignored(sig syscall.Signal) bool {
 // runtime, which prints a trace for some signals, has no part in it.
 func Default(sig syscall.Signal) { set(sig, action{sigDfl}) }
 
-// StopSelf stops this process as Ctrl-Z does by default: not if its process group is
-// orphaned. The runtime takes its handler for set from the first os/signal.Notify on;
-// so back, to be called when the process goes on, sets it again.
-func StopSelf() (back func()) {
+// StopSelf stops this process as Ctrl-Z does by default, and returns when it goes on;
+// at once if its process group is orphaned. The signal is for this thread: so it has
+// been acted upon when tgkill(2) returns, and the handler can be set again, which the
+// runtime takes for set from the first os/signal.Notify on. Until this thread runs
+// again, another SIGTSTP has its default effect, too.
+func StopSelf() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	before := set(syscall.SIGTSTP, action{sigDfl})
-	unix.Kill(os.Getpid(), syscall.SIGTSTP)
-	return func() { set(syscall.SIGTSTP, before) }
+	unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGTSTP)
+	set(syscall.SIGTSTP, before)
 }
 
 // EndLike ends the process the way status says that another one has ended, so that

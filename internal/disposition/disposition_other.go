@@ -17,9 +17,6 @@ func Ignore(sig syscall.Signal) { signal.Notify(make(chan os.Signal, 1), sig) }
 // Ignored reports what the Go runtime knows of: SIGHUP and SIGINT.
 func Ignored(sig syscall.Signal) bool { return signal.Ignored(sig) }
 
-// Default is signal.Reset.
-func Default(sig syscall.Signal) { signal.Reset(sig) }
-
 // EndLike ends the process the way status says that another one has ended. It
 // repeats only SIGHUP, SIGINT, SIGTERM and SIGKILL: for others, Go's runtime does
 // nothing or prints a trace, so the exit status is a shell's, 128+n.
