@@ -33,7 +33,13 @@ func leadStorm(p *process) {
 	weather := &storm{until: now.Nano() + life.Nanoseconds()}
 	unblock := blockAll(p)
 	for range chains {
-		if errno := weather.fork(); errno != 0 {
+		errno := weather.fork()
+		// The chains there are may have filled the table of processes.
+		for errno == unix.EAGAIN && !weather.over() {
+			unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
+			errno = weather.fork()
+		}
+		if errno != 0 {
 			p.fail(os.NewSyscallError("clone", errno))
 		}
 	}
@@ -56,11 +62,7 @@ func (s *storm) fork() syscall.Errno {
 	if errno != 0 || pid != 0 {
 		return errno
 	}
-	for {
-		syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&s.now)), 0)
-		if int64(s.now.Sec)*1e9+int64(s.now.Nsec) > s.until {
-			break
-		}
+	for !s.over() {
 		pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 		if errno != 0 || pid != 0 {
 			break
@@ -69,4 +71,13 @@ func (s *storm) fork() syscall.Errno {
 	for {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
+}
+
+// over reports whether the storm's time is over.
+//
+//go:norace
+//go:nosplit
+func (s *storm) over() bool {
+	syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&s.now)), 0)
+	return int64(s.now.Sec)*1e9+int64(s.now.Nsec) > s.until
 }
