@@ -84,7 +84,7 @@ func (c *Cmd) checkScope() error {
 		return errors.New("corral: HoldLeftovers and a PTY cannot be had together: the terminal is hung up when the command ends")
 	case c.AdoptOrphans:
 		return errors.New("corral: HoldLeftovers and AdoptOrphans cannot be had together: orphans are adopted for one run at a time")
-	case c.Keep != nil || c.AllowDetach:
+	case c.spares():
 		return errors.New("corral: HoldLeftovers and Keep or AllowDetach cannot be had together: the Scope holds all that is left")
 	case c.OutputLimit > 0:
 		return errors.New("corral: HoldLeftovers and OutputLimit cannot be had together: let a Tail limit the output")
