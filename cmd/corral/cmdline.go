@@ -61,6 +61,7 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 	flags := c.Flags()
 	c.InitDefaultHelpFlag()
 	c.InitDefaultVersionFlag()
+	all := args
 	first := c == c.Root() || slices.Contains([]string{"run", "init", "detach", timeoutName}, c.Name()) // flags come first
 	for len(args) > 0 {
 		word := args[0]
@@ -77,6 +78,11 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 		flag, known := valueFlag(flags, word)
 		if !known && others {
 			return nil
+		}
+		if !known && flags.Lookup(commandFlag) != nil {
+			if err := shellError(c, all); err != nil {
+				return err
+			}
 		}
 		if !known {
 			return unknownFlag(c, word)

@@ -202,7 +202,7 @@ func asCommandLine(root *cobra.Command, more *pflag.FlagSet, args []string) []st
 		if len(options) == 0 && !c && word[0] == '+' {
 			break
 		}
-		if len(options) == 0 && !c || i+names >= len(args) {
+		if len(options) == 0 && !c || lackNames(args[i+1:], names) {
 			return args
 		}
 		if c && !found {
@@ -220,6 +220,44 @@ func asCommandLine(root *cobra.Command, more *pflag.FlagSet, args []string) []st
 		i++
 	}
 	return append(append(out, "--"), args[i:]...)
+}
+
+// lackNames reports whether the next words are not the names of n options.
+func lackNames(next []string, n int) bool {
+	return len(next) < n || slices.ContainsFunc(next[:n], func(name string) bool { return strings.HasPrefix(name, "-") })
+}
+
+// shellError says why asCommandLine has left args, for c, as they are, though there is a
+// -c. Without one it returns nil: then a word may be meant for anything.
+func shellError(c *cobra.Command, args []string) (first error) {
+	flags, found := c.Flags(), false
+	for i := 0; i < len(args) && args[i] != "--" && len(args[i]) > 1 && strings.ContainsRune("-+", rune(args[i][0])); i++ {
+		word := args[i]
+		if flag, known := valueFlag(flags, word); known && word[0] == '-' {
+			found = found || setsCommand(flags, word)
+			if flag != nil {
+				i++
+			}
+			continue
+		}
+		options, names, hasC := shellWord(word)
+		found = found || hasC
+		lacking := lackNames(args[i+1:], names)
+		switch {
+		case first != nil:
+		case len(options) == 0 && !hasC:
+			first = unknownFlag(c, word)
+		case lacking:
+			first = fmt.Errorf("%s needs the name of an option of the shell after it, such as errexit", word)
+		}
+		if !lacking {
+			i += names
+		}
+	}
+	if !found {
+		return nil
+	}
+	return first
 }
 
 // mayHaveC reports whether word may be one that asks for a command line.

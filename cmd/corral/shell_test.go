@@ -39,6 +39,8 @@ func TestAsCommandLine(t *testing.T) {
 		"--timeout=5 -qc STRING": "--timeout=5 -qc -- STRING",
 		"-ct 5 STRING":           "-ct 5 -- STRING",
 		"-c -o":                  same, // it lacks its name
+		"-co":                    same,
+		"-O -c STRING":           same,
 
 		// A word all of whose letters are corral's is corral's.
 		"-vc STRING":    "-vc -- STRING",
