@@ -127,19 +127,53 @@ func refuseOwnScript(path string) error {
 	return &exitError{statusCannot, fmt.Errorf("%s: its first line names corral, but no program to read it; write #!%s sh", path, program)}
 }
 
-// afterEnv returns what is left of the arguments of env(1) when its own are read.
+// afterEnv returns what is left of the arguments of env(1) when its own are read: its
+// options, those of GNU and the BSDs, and variables.
 func afterEnv(args []string) []string {
+	options := true
 	for len(args) > 0 {
-		word, split := strings.CutPrefix(args[0], "-S")
+		word := args[0]
 		switch {
-		case split && word != "":
-			return append([]string{word}, args[1:]...)
-		case !split && !strings.HasPrefix(word, "-") && !strings.Contains(word, "="):
+		case options && word == "--":
+			options, args = false, args[1:]
+		case options && strings.HasPrefix(word, "-"):
+			args = afterEnvOption(word, args[1:])
+		case strings.Contains(word, "="):
+			options, args = false, args[1:]
+		default:
 			return args
 		}
-		args = args[1:]
 	}
 	return nil
+}
+
+// afterEnvOption returns what follows word, an option of env(1) or several in one word:
+// next, without the option's value, or with words that the option has in it.
+func afterEnvOption(word string, next []string) []string {
+	const withValue = "uCaPLU" // -S aside: variable, directory, name, path, users
+	if long, ok := strings.CutPrefix(word, "--"); ok {
+		name, value, given := strings.Cut(long, "=")
+		begins := func(full string) bool { return strings.HasPrefix(full, name) } // as getopt_long(3) completes it
+		switch {
+		case begins("split-string") && value != "":
+			return append([]string{value}, next...)
+		case !given && (begins("unset") || begins("chdir") || begins("argv0")):
+			return next[min(len(next), 1):]
+		}
+		return next
+	}
+	for i, letter := range word[1:] {
+		rest := word[1+i+1:]
+		switch {
+		case letter == 'S' && rest != "":
+			return append([]string{rest}, next...)
+		case strings.ContainsRune(withValue, letter) && rest != "":
+			return next
+		case strings.ContainsRune(withValue, letter):
+			return next[min(len(next), 1):]
+		}
+	}
+	return next
 }
 
 // namesCommand reports whether args, for corral, have a command in them, so that
