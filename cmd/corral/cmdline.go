@@ -173,6 +173,9 @@ func unknownFlag(c *cobra.Command, word string) error {
 		return fmt.Errorf("unknown flag: %s", word)
 	}
 	name, _, _ = strings.Cut(name, "=")
+	if c.Name() == "init" && slices.Contains(keepNames, name) {
+		return keepsNothing("--" + name)
+	}
 	if c.Root().Flags().Lookup(name) != nil {
 		return flagOfAnother(c, word)
 	}
@@ -187,7 +190,11 @@ func flagOfAnother(c *cobra.Command, word string) error {
 	if c.Name() == "help" {
 		return &exitError{statusOwn, fmt.Errorf("%s is a flag of corral, which 'corral --help' explains", word)}
 	}
-	return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
+	hint := ""
+	if flag := c.Root().Flags().Lookup(strings.TrimPrefix(word, "--")); c.Name() == timeoutName && flag != nil {
+		hint = fmt.Sprintf(": write %s --timeout DURATION --%s ...", c.Root().CommandPath(), flag.Name)
+	}
+	return fmt.Errorf("unknown flag: %s; %s has it, %s has not%s", word, c.Root().CommandPath(), c.CommandPath(), hint)
 }
 
 // checkDashes refuses a long flag that is written with one dash.

@@ -77,7 +77,7 @@ func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
 		"--containment group -- true": 105,
 		"run -t 5 true":               200,
-		"timeout 5 true":              150,
+		"timeout 5 true":              155,
 	} {
 		args := strings.Fields(line)
 		got := testing.AllocsPerRun(10, func() {
