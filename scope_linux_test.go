@@ -466,6 +466,68 @@ func TestScopeWaitBesideClose(t *testing.T) {
 	}
 }
 
+// TestScopeCloseCopies: Close returns with all of the output also of a command that it
+// stops while it runs, whoever waits for that.
+func TestScopeCloseCopies(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []corral.LeftoverPolicy{corral.HoldLeftovers, corral.KillLeftovers} {
+		for _, wait := range []bool{true, false} {
+			for _, pty := range []bool{true, false} {
+				if pty && policy == corral.HoldLeftovers {
+					continue // they cannot be had together
+				}
+				t.Run(fmt.Sprint(policy, wait, pty), func(t *testing.T) {
+					t.Parallel()
+					closeCopies(t, policy, wait, pty)
+				})
+			}
+		}
+	}
+}
+
+func closeCopies(t *testing.T, policy corral.LeftoverPolicy, wait, pty bool) {
+	need(t, corral.Keeper)
+	scope := new(corral.Scope)
+	cmd, _ := heldShell(scope, corral.Keeper, `echo hi; exec sleep 60`)
+	blocked := newBlockedWriter()
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay, cmd.Leftovers = blocked, nil, time.Minute, policy
+	if pty {
+		cmd.PTY = new(corral.PTY)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan error, 1)
+	if wait {
+		go func() { waited <- cmd.Wait() }()
+	}
+	<-blocked.entered
+	closed := make(chan string, 1)
+	go func() {
+		if _, err := scope.Close(t.Context()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		closed <- strings.TrimSpace(blocked.String())
+	}()
+	select {
+	case got := <-closed:
+		t.Errorf("Close has returned with %q passed on", got)
+		closed <- got
+	case <-time.After(200 * time.Millisecond): // who does not wait is soon done
+	}
+	close(blocked.release)
+	if got := <-closed; got != "hi" {
+		t.Errorf("passed on: %q", got)
+	}
+	if !wait {
+		waited <- cmd.Wait()
+	}
+	var exit *corral.ExitError
+	if err := <-waited; !errors.As(err, &exit) {
+		t.Errorf("Wait: %v", err)
+	}
+}
+
 // TestScopeConcurrent: Start, Wait, Signal, Stop and Close may all happen at once.
 func TestScopeConcurrent(t *testing.T) {
 	for _, cont := range holding[1:] {

@@ -75,9 +75,9 @@ func TestRootFor(t *testing.T) {
 // over it should be a decision: each run pays it.
 func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
-		"--containment group -- true": 105,
+		"--containment group -- true": 110,
 		"run -t 5 true":               210, // five of them the race detector's
-		"timeout 5 true":              150,
+		"timeout 5 true":              160,
 	} {
 		args := strings.Fields(line)
 		got := testing.AllocsPerRun(10, func() {
