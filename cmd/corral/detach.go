@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -117,6 +118,9 @@ func stayWith(args []string) error {
 	closeOnExec(ready)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if cmd.Err == nil {
+		cmd.Err = cannotExecute(cmd.Path)
+	}
 	status := detach.Run(cmd, func(err error) {
 		defer ready.Close()
 		var refused *detach.RefusedError
@@ -133,4 +137,23 @@ func stayWith(args []string) error {
 		}
 	})
 	return &exitError{status: status}
+}
+
+// cannotExecute says what is wrong with a file that is to be executed, in the words of
+// exec.Cmd.Start, as far as that can be known before: who has left the run for a command
+// that cannot be started has left it for the report.
+func cannotExecute(path string) error {
+	_, err := exec.LookPath(path)
+	if err == nil {
+		return nil
+	}
+	var file *fs.PathError
+	var lookup *exec.Error
+	switch {
+	case errors.As(err, &file):
+		err = file.Err
+	case errors.As(err, &lookup):
+		err = lookup.Err
+	}
+	return &fs.PathError{Op: "fork/exec", Path: path, Err: err}
 }
