@@ -25,6 +25,7 @@ var guides = []struct {
 	files, commands int    // how many there are
 }{
 	{"agents", "", 3, 2},
+	{"keep", "", 2, 4},
 	{"mcp", "", 3, 5},
 	{"migrate", "# From other ways to stop a tree", 6, 10},
 	{"shell", "", 2, 4},
