@@ -145,8 +145,9 @@ func (g *guide) try(t *testing.T, line, want string) {
 	}
 }
 
-// unborn is what is said of a process that has not executed yet what it was forked for.
-var unborn = regexp.MustCompile(`(process|processes): (\S+/)?sh (-c|server\.sh)`)
+// unborn is what is said of a process that has not executed yet what it was forked for,
+// or is about to.
+var unborn = regexp.MustCompile(`process(es)?: ((\S+/)?sh (-c|server\.sh)|\[sleep\])`)
 
 // stretched gives what has a second more of them.
 func stretched(text string, seconds int) string {
