@@ -143,7 +143,8 @@ func (s *Scope) all() []*run {
 }
 
 // Runs returns the commands of the Scope that still run, or of which something is
-// held, in the order in which they were started.
+// held, in the order in which they were started. A command may be among them for a
+// moment after the last of its processes has ended.
 func (s *Scope) Runs() []*Cmd {
 	var cmds []*Cmd
 	for _, r := range s.all() {
