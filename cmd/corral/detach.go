@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -123,6 +124,8 @@ func stayWith(args []string) error {
 	cmd := build(args)
 	if err := refuseOwnScript(args[0]); err != nil {
 		cmd.Err = err
+	} else if cmd.Err == nil {
+		cmd.Err = cannotExecute(cmd.Path)
 	}
 	again := func(err error) *exec.Cmd { // as startCommand
 		if words := scriptWords(cmd.Path, args, err); words != nil {
@@ -146,4 +149,23 @@ func stayWith(args []string) error {
 		}
 	})
 	return &exitError{status: status}
+}
+
+// cannotExecute says what is wrong with a file that is to be executed, in the words of
+// exec.Cmd.Start, as far as that can be known before: who has left the run for a command
+// that cannot be started has left it for the report.
+func cannotExecute(path string) error {
+	_, err := exec.LookPath(path)
+	if err == nil {
+		return nil
+	}
+	var file *fs.PathError
+	var lookup *exec.Error
+	switch {
+	case errors.As(err, &file):
+		err = file.Err
+	case errors.As(err, &lookup):
+		err = lookup.Err
+	}
+	return &fs.PathError{Op: "fork/exec", Path: path, Err: err}
 }
