@@ -170,6 +170,12 @@ func newRun(t *testing.T, cont corral.Containment, probe *escape.Probe) *corral.
 		t.Fatal(err)
 	}
 	probe.Started()
+	t.Cleanup(func() { // how it ended may say why the tree was not complete
+		if t.Failed() && cmd.ProcessState == nil {
+			cmd.Signal(os.Kill)
+			t.Logf("Wait: %v, %+v", cmd.Wait(), cmd.Report())
+		}
+	})
 	return cmd
 }
 
