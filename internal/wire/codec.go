@@ -1,4 +1,4 @@
-//go:build linux || darwin || freebsd
+//go:build linux || darwin || freebsd || windows
 
 package wire
 
@@ -112,12 +112,6 @@ func integer[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64 | ~uintptr](c *coder, 
 	*p = T(n)
 }
 
-func integers[T ~int32 | ~int64](c *coder, ps ...*T) {
-	for _, p := range ps {
-		integer(c, p)
-	}
-}
-
 // list codes the elements of a slice with each. A nil slice becomes an empty one.
 func list[T any](c *coder, p *[]T, each func(*T)) {
 	n := int64(len(*p))
@@ -131,17 +125,5 @@ func list[T any](c *coder, p *[]T, each func(*T)) {
 	}
 	for i := range *p {
 		each(&(*p)[i])
-	}
-}
-
-// option codes what p points to, if it points to anything.
-func option[T any](c *coder, p **T, each func(*T)) {
-	there := *p != nil
-	c.flag(&there)
-	if there && *p == nil {
-		*p = new(T)
-	}
-	if there {
-		each(*p)
 	}
 }
