@@ -25,8 +25,8 @@ import (
 // so on Windows, where the last of it may be late.) Output still goes to Cmd.Stdout and
 // Cmd.Stderr, so these must be safe for concurrent use, as a Tail is. If several commands
 // have the same one, what they write at about the same time may change places. The Cmd's
-// Members, Signal, Kill and Stop go on working. Its Timeout, context and Lifelines have
-// no effect any more.
+// Members, Signal, Kill and Stop go on working. Its Timeout, IdleTimeout, context
+// and Lifelines have no effect any more.
 //
 // With another policy a command is in the Scope only as long as it runs: Close stops
 // it too.

@@ -636,6 +636,36 @@ func TestScopeNotHeld(t *testing.T) {
 	}
 }
 
+// TestScopeTimes: the time limits of a command end with its leader, and not what it has
+// left.
+func TestScopeTimes(t *testing.T) {
+	t.Parallel()
+	forHolding(t, func(t *testing.T, cont corral.Containment) {
+		scope := new(corral.Scope)
+		defer scope.Close(context.Background())
+		limit := 300 * time.Millisecond
+		for {
+			cmd, _ := heldShell(scope, cont, `sleep 60 & echo`)
+			cmd.Timeout, cmd.IdleTimeout = limit, limit
+			err := cmd.Run()
+			if err == nil {
+				break
+			}
+			if limit *= 2; !errors.Is(err, context.DeadlineExceeded) || limit > time.Minute {
+				t.Fatal(err)
+			}
+		}
+		// The limits pass while this one runs.
+		longer, _ := heldShell(scope, cont, fmt.Sprintf("sleep %f", 2*limit.Seconds()))
+		if err := longer.Run(); err != nil {
+			t.Error(err)
+		}
+		if held := known(scope.Processes()); len(held) != 1 {
+			t.Errorf("held: %v", held)
+		}
+	})
+}
+
 // TestScopeStdin: the stop of what is held closes standard input, if the plan says
 // so. A stop of one process does not, and goes on with the next step.
 func TestScopeStdin(t *testing.T) {
