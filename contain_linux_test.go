@@ -30,6 +30,7 @@ import (
 func init() {
 	escape.Register("contain-host", containHost)
 	escape.Register("contain-told", containTold)
+	escape.Register("contain-stopped", containStopped)
 }
 
 // containers are the containments that a contained command is tried in.
@@ -222,6 +223,52 @@ func TestContainHostKilled(t *testing.T) {
 				host.Wait()
 				gone(t, probe, nil)
 			})
+		}
+	}
+}
+
+// containStopped is a program that stops a runner before that has begun, and is killed.
+func containStopped([]string) {
+	cmd := exec.Command("true")
+	cmd.Stdout = os.Stdout // it is open for as long as the runner is there
+	err := corral.Contain(cmd, corral.ContainOptions{})
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		err = cmd.Process.Signal(syscall.SIGSTOP)
+	}
+	if err == nil {
+		var ended unix.Siginfo
+		err = unix.Waitid(unix.P_PID, cmd.Process.Pid, &ended, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	if err != nil {
+		panic(err)
+	}
+	unix.Kill(os.Getpid(), unix.SIGKILL)
+}
+
+// TestContainHostKilledEarly: a runner that is stopped before it has come to watch its
+// parent does not stay when that is killed.
+func TestContainHostKilledEarly(t *testing.T) {
+	t.Parallel()
+	for range 5 { // some runners are faster than the signal
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		self, args := escape.Command("contain-stopped")
+		host := exec.Command(self, args...)
+		host.Stdout, host.Stderr = w, os.Stderr
+		err = host.Run()
+		w.Close()
+		if host.ProcessState.String() != "signal: killed" {
+			t.Fatal(err)
+		}
+		r.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.ReadAll(r); err != nil {
+			t.Fatalf("a runner is left: %v", err)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func contain(cmd *exec.Cmd, opts ContainOptions) error {
 		cmd.Env = holdBack(cmd.Env, os.Environ(), spec)
 	}
 	cmd.Args = slices.Concat(helper.RunnerArguments(wire.RunnerRole, HelperPath), []string{spec.String(), cmd.Path}, args)
-	cmd.Path, cmd.SysProcAttr = program, runners
+	cmd.Path, cmd.SysProcAttr = program, wokenAtParentsDeath(runners)
 	return nil
 }
 
