@@ -549,6 +549,12 @@ func TestContainChroot(t *testing.T) {
 			if !bytes.Equal(out, want) || fmt.Sprint(runErr) != fmt.Sprint(err) {
 				t.Errorf("%q, %v; os/exec: %q, %v", out, runErr, want, err)
 			}
+			cmd = command()
+			cmd.Path, cmd.Args = "/bin/env", nil // a shell would find out itself
+			contain(t, cont, cmd)
+			if out, err := cmd.Output(); err != nil || !strings.Contains("\n"+string(out), "\nPWD=/bin\n") {
+				t.Errorf("without PWD=/bin: %q, %v", out, err)
+			}
 		})
 	}
 }

@@ -56,6 +56,9 @@ func contain(cmd *exec.Cmd, opts ContainOptions) error {
 		}
 	}
 	if leaders.Chroot != "" {
+		if cmd.Dir != "" && cmd.Env == nil {
+			cmd.Env = cmd.Environ() // with PWD, for which Start sees no reason any more
+		}
 		spec.Dir, cmd.Dir = cmd.Dir, ""
 	}
 	args := cmd.Args
