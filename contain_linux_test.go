@@ -31,6 +31,7 @@ func init() {
 	escape.Register("contain-host", containHost)
 	escape.Register("contain-told", containTold)
 	escape.Register("contain-stopped", containStopped)
+	escape.Register("contain-high", containHigh)
 }
 
 // containers are the containments that a contained command is tried in.
@@ -731,6 +732,45 @@ func TestContainFiles(t *testing.T) {
 			stdin.Close()
 			if err := cmd.Wait(); err == nil || err.Error() != "exit status 1" {
 				t.Errorf("Wait: %v", err)
+			}
+		})
+	}
+}
+
+// containHigh is a program that has a descriptor whose number is beyond its limit, and
+// contains a command that writes to it.
+func containHigh(args []string) {
+	const number, limit = 200, 64
+	err := unix.Dup2(1, number)
+	if err == nil {
+		err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: limit})
+	}
+	cmd := exec.Command("sh", "-c", fmt.Sprintf("echo written >/proc/self/fd/%d; sleep 60 &", number))
+	cmd.Stderr = os.Stderr
+	cont := corral.Containment(args[0])
+	if err == nil {
+		err = corral.Contain(cmd, corral.ContainOptions{Containment: cont, Require: cont})
+	}
+	if err == nil {
+		err = cmd.Run()
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// TestContainHighFile: the command inherits what has a number beyond the limit of
+// descriptors, and neither the runner nor a helper keeps it.
+func TestContainHighFile(t *testing.T) {
+	for _, cont := range containers {
+		t.Run(string(cont), func(t *testing.T) {
+			t.Parallel()
+			need(t, cont)
+			self, args := escape.Command("contain-high", string(cont))
+			host := exec.Command(self, args...)
+			host.WaitDelay = 10 * time.Second
+			if out, err := host.Output(); err != nil || string(out) != "written\n" {
+				t.Errorf("%q, %v", out, err)
 			}
 		})
 	}
