@@ -30,6 +30,8 @@ import (
 func init() {
 	escape.Register("contain-host", containHost)
 	escape.Register("contain-told", containTold)
+	escape.Register("contain-stopped", containStopped)
+	escape.Register("contain-high", containHigh)
 }
 
 // containers are the containments that a contained command is tried in.
@@ -222,6 +224,52 @@ func TestContainHostKilled(t *testing.T) {
 				host.Wait()
 				gone(t, probe, nil)
 			})
+		}
+	}
+}
+
+// containStopped is a program that stops a runner before that has begun, and is killed.
+func containStopped([]string) {
+	cmd := exec.Command("true")
+	cmd.Stdout = os.Stdout // it is open for as long as the runner is there
+	err := corral.Contain(cmd, corral.ContainOptions{})
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		err = cmd.Process.Signal(syscall.SIGSTOP)
+	}
+	if err == nil {
+		var ended unix.Siginfo
+		err = unix.Waitid(unix.P_PID, cmd.Process.Pid, &ended, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	if err != nil {
+		panic(err)
+	}
+	unix.Kill(os.Getpid(), unix.SIGKILL)
+}
+
+// TestContainHostKilledEarly: a runner that is stopped before it has come to watch its
+// parent does not stay when that is killed.
+func TestContainHostKilledEarly(t *testing.T) {
+	t.Parallel()
+	for range 5 { // some runners are faster than the signal
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		self, args := escape.Command("contain-stopped")
+		host := exec.Command(self, args...)
+		host.Stdout, host.Stderr = w, os.Stderr
+		err = host.Run()
+		w.Close()
+		if host.ProcessState.String() != "signal: killed" {
+			t.Fatal(err)
+		}
+		r.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.ReadAll(r); err != nil {
+			t.Fatalf("a runner is left: %v", err)
 		}
 	}
 }
@@ -502,6 +550,12 @@ func TestContainChroot(t *testing.T) {
 			if !bytes.Equal(out, want) || fmt.Sprint(runErr) != fmt.Sprint(err) {
 				t.Errorf("%q, %v; os/exec: %q, %v", out, runErr, want, err)
 			}
+			cmd = command()
+			cmd.Path, cmd.Args = "/bin/env", nil // a shell would find out itself
+			contain(t, cont, cmd)
+			if out, err := cmd.Output(); err != nil || !strings.Contains("\n"+string(out), "\nPWD=/bin\n") {
+				t.Errorf("without PWD=/bin: %q, %v", out, err)
+			}
 		})
 	}
 }
@@ -678,6 +732,45 @@ func TestContainFiles(t *testing.T) {
 			stdin.Close()
 			if err := cmd.Wait(); err == nil || err.Error() != "exit status 1" {
 				t.Errorf("Wait: %v", err)
+			}
+		})
+	}
+}
+
+// containHigh is a program that has a descriptor whose number is beyond its limit, and
+// contains a command that writes to it.
+func containHigh(args []string) {
+	const number, limit = 200, 64
+	err := unix.Dup2(1, number)
+	if err == nil {
+		err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: limit})
+	}
+	cmd := exec.Command("sh", "-c", fmt.Sprintf("echo written >/proc/self/fd/%d; sleep 60 &", number))
+	cmd.Stderr = os.Stderr
+	cont := corral.Containment(args[0])
+	if err == nil {
+		err = corral.Contain(cmd, corral.ContainOptions{Containment: cont, Require: cont})
+	}
+	if err == nil {
+		err = cmd.Run()
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// TestContainHighFile: the command inherits what has a number beyond the limit of
+// descriptors, and neither the runner nor a helper keeps it.
+func TestContainHighFile(t *testing.T) {
+	for _, cont := range containers {
+		t.Run(string(cont), func(t *testing.T) {
+			t.Parallel()
+			need(t, cont)
+			self, args := escape.Command("contain-high", string(cont))
+			host := exec.Command(self, args...)
+			host.WaitDelay = 10 * time.Second
+			if out, err := host.Output(); err != nil || string(out) != "written\n" {
+				t.Errorf("%q, %v", out, err)
 			}
 		})
 	}

@@ -50,6 +50,9 @@ func contain(cmd *exec.Cmd, opts ContainOptions) error {
 	}
 	spec.Environ = ownSteering()
 	if leaders.Chroot != "" {
+		if cmd.Dir != "" && cmd.Env == nil {
+			cmd.Env = cmd.Environ() // with PWD, for which Start sees no reason any more
+		}
 		spec.Dir, cmd.Dir = cmd.Dir, ""
 	}
 	args := cmd.Args
@@ -60,7 +63,7 @@ func contain(cmd *exec.Cmd, opts ContainOptions) error {
 		cmd.Env = holdBack(cmd.Env, os.Environ(), spec)
 	}
 	cmd.Args = slices.Concat(helper.RunnerArguments(wire.RunnerRole, HelperPath), []string{spec.String(), cmd.Path}, args)
-	cmd.Path, cmd.SysProcAttr = program, runners
+	cmd.Path, cmd.SysProcAttr = program, wokenAtParentsDeath(runners)
 	return nil
 }
 

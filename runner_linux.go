@@ -1,6 +1,7 @@
 package corral
 
 import (
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,18 @@ func wakeAtParentsDeath() {
 	if errno == 0 && sig == 0 {
 		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	}
+}
+
+// wokenAtParentsDeath is wakeAtParentsDeath for a runner that is stopped before it has
+// come to that. The caller may still take another SysProcAttr.
+func wokenAtParentsDeath(attr *syscall.SysProcAttr) *syscall.SysProcAttr {
+	if attr == nil {
+		attr = new(syscall.SysProcAttr)
+	}
+	if attr.Pdeathsig == 0 {
+		attr.Pdeathsig = unix.SIGCONT
+	}
+	return attr
 }
 
 const tiocgsid = unix.TIOCGSID

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +35,7 @@ type runner struct {
 	spec    *wire.RunnerSpec
 	cmd     *Cmd
 	files   []*os.File // what the command gets beyond the standard streams, nil where there is none
+	high    []*os.File // what it inherits as it is
 	signals chan os.Signal
 	tty     *os.File      // for the leader to become the foreground, or nil
 	group   *pgroup.Group // whom signals are passed on to; nil for the leader alone
@@ -46,7 +48,8 @@ func beRunner(parent int, args []string) {
 	if err != nil {
 		runnerFails(err)
 	}
-	r := &runner{spec: spec, files: inheritedFiles(), signals: make(chan os.Signal, 1024)}
+	r := &runner{spec: spec, signals: make(chan os.Signal, 1024)}
+	r.files, r.high = inheritedFiles()
 	r.cmd = &Cmd{
 		Path: args[1], Args: args[2:], Env: giveBack(ownEnviron(), spec), Dir: spec.Dir,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: r.files,
@@ -105,16 +108,25 @@ func (r *runner) ownEnvironment() {
 }
 
 // inheritedFiles returns the descriptors that the command inherits beyond the
-// standard streams. They are close-on-exec from now on.
-func inheritedFiles() (files []*os.File) {
+// standard streams. They are close-on-exec from now on, but for high ones, whose
+// numbers are beyond the limit (getrlimit(2)). Those cannot be had anew: the command
+// inherits them, by way of a helper if it must.
+func inheritedFiles() (files, high []*os.File) {
+	var limit unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 	for fd := range helper.Inherited() {
+		f := os.NewFile(uintptr(fd), "inherited")
+		if err == nil && uint64(fd) >= uint64(limit.Cur) {
+			high = append(high, f)
+			continue
+		}
 		unix.CloseOnExec(fd)
 		for len(files) <= fd-3 {
 			files = append(files, nil)
 		}
-		files[fd-3] = os.NewFile(uintptr(fd), "inherited")
+		files[fd-3] = f
 	}
-	return files
+	return files, high
 }
 
 // watchParent makes the parent's end the end of the run. The parent may stop this
@@ -224,7 +236,7 @@ func (r *runner) stepAside() {
 	} else {
 		unix.Setsid()
 	}
-	for _, f := range append(r.files, r.tty) {
+	for _, f := range slices.Concat(r.files, r.high, []*os.File{r.tty}) {
 		f.Close()
 	}
 	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)

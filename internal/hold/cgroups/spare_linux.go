@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/corral-run/corral/internal/cgroup"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/wire"
 )
@@ -17,10 +18,12 @@ import (
 // guard takes it for a run that is to outlive its owner: it does not stop it, but
 // moves all in it to where they would have been without Corral. So does the owner at
 // the end of the run. Meanwhile the kernel knows who is in it: no process gets into
-// another's control group by itself.
+// another's control group by itself. Who leaves the run around this one as well is in a
+// directory of that one then, and is known by what it is.
 type spared struct {
-	mu  sync.Mutex
-	dir *cgroup.Dir
+	mu   sync.Mutex
+	dir  *cgroup.Dir
+	gone kept.Set
 }
 
 func (c *containment) Still(ctx context.Context) (goOn func()) {
@@ -67,6 +70,7 @@ func (c *containment) Spare(id proctree.ID) error {
 	if row, err := proctree.Brief(id.PID); err == nil && row.ID != id {
 		return fmt.Errorf("cgroup: process %d ended when it was let go of, and another one has its PID, which may have been let go of", id.PID)
 	}
+	s.gone.Add(id)
 	return nil
 }
 
@@ -92,6 +96,7 @@ func (o *ownerDir) addDetached() (*cgroup.Dir, error) {
 	return dir, nil
 }
 
+// Without is called with all rows that are not members.
 func (c *containment) Without(rows []proctree.Process) []proctree.Process {
 	s := &c.spared
 	s.mu.Lock()
@@ -99,6 +104,8 @@ func (c *containment) Without(rows []proctree.Process) []proctree.Process {
 	if s.dir == nil || len(rows) == 0 {
 		return rows
 	}
+	s.gone.Prune(rows)
+	rows = s.gone.Members(rows)
 	pids, err := s.dir.PIDs()
 	if err != nil { // then nobody is taken for one of them
 		return rows
