@@ -106,7 +106,7 @@ func (p StopPlan) check() error {
 func (r *run) watch(ctx context.Context) {
 	c := r.cmd
 	r.watchLifelines()
-	if r.idle != nil {
+	if r.idle != nil { // or the function would be made for nothing
 		r.idle.start(func() { r.beginStop(Idle, &IdleError{c.IdleTimeout}, r.plan) })
 	}
 	if c.Timeout > 0 {
