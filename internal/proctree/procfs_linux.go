@@ -291,7 +291,10 @@ func (proc *procfs) stat(pid int) (Process, error) {
 func parseOwnStat(pid int, b []byte) (Process, error) {
 	p, err := parseStat(b)
 	switch {
-	case err == nil && p.PID == 0: // gVisor's word for one that has been reaped meanwhile
+	// Who has been reaped while the row was being made, whose state may be an old one,
+	// has no group any more (-1, in do_task_stat of the kernel's fs/proc/array.c). gVisor
+	// says 0 for its PID.
+	case err == nil && (p.PGID < 0 || p.PID == 0):
 		err = ErrGone
 	case err == nil && p.PID != pid:
 		err = fmt.Errorf("/proc/%d shows process %d", pid, p.PID)

@@ -120,6 +120,17 @@ func TestGroup(t *testing.T) {
 	}
 }
 
+// TestReapedMeanwhile: a row that has lost its group while it was being made is that of
+// a process that is gone, whatever its state was.
+func TestReapedMeanwhile(t *testing.T) {
+	for _, state := range []string{"R", "Z", "X"} {
+		row := "8672 (sh) " + state + " 0 -1 -1 0 -1 4194380 26 0 0 0 0 0 0 0 20 0 0 0 173 0 0 18446744073709551615 0\n"
+		if p, err := parseOwnStat(8672, []byte(row)); !errors.Is(err, ErrGone) {
+			t.Errorf("%s: %+v, %v", state, p, err)
+		}
+	}
+}
+
 // TestGroupOnTheMove: a group is not empty because each of its members ends
 // before it is looked at, having started the next one.
 func TestGroupOnTheMove(t *testing.T) {
