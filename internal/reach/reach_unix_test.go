@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -30,7 +31,7 @@ func TestLook(t *testing.T) {
 		"somebody":                 {looks: 1, rows: 1},
 		"nobody":                   {empty: 1, none: true, looks: 1},
 		"somebody after some time": {empty: 5, looks: 6, rows: 1},
-		"always gone":              {empty: 1 << 62, failure: true},
+		"always gone":              {empty: math.MaxInt, failure: true},
 		"an error":                 {empty: 1, err: io.EOF, looks: 1, failure: true},
 	} {
 		looks := 0
