@@ -221,6 +221,13 @@ type Cmd struct {
 	// caller limits.
 	OutputLimit int64
 
+	// Limits bound what the run may use.
+	Limits Limits
+
+	// Accounting asks for Report.Usage: what the run has used, as far as that is known.
+	// Limits ask for it, too. It costs a control group of the run's own.
+	Accounting bool
+
 	// Logger is told what Corral does with the run (level Debug), and what went
 	// wrong without ending it (level Warn). Nil is silent.
 	Logger *slog.Logger
@@ -359,6 +366,9 @@ func (c *Cmd) check() error {
 		return fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
 	case c.Keep != nil && c.Leftovers.keeps():
 		return errors.New("corral: Keep says which leftovers are kept, but by Leftovers all are: set one of the two")
+	}
+	if err := c.Limits.check(); err != nil {
+		return err
 	}
 	if c.SysProcAttr == nil && c.Dir != "" {
 		// os.StartProcess does this if there are no attributes; Corral adds some.

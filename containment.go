@@ -80,12 +80,13 @@ type choice struct {
 	hold.Containment
 	name     Containment
 	declined []Declined
-	lacking  string // what it has to do without, for Report.BestEffort
+	lacking  string       // what it has to do without, for Report.BestEffort
+	limiter  hold.Limiter // nil if it has no limits
 }
 
 // choose takes the first rung that works, from the wanted one down to the weakest
 // that will do. It returns the reasons why those above it did not work.
-func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
+func choose(wanted, weakest Containment, req hold.Request, limits Limits) (*choice, error) {
 	from, err := strength(wanted)
 	if err != nil {
 		return nil, err
@@ -120,10 +121,14 @@ func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
 		var cont hold.Containment
 		err := here
 		if err == nil {
+			err = limits.unfit(m.name)
+		}
+		if err == nil {
 			cont, err = m.open(req)
 		}
 		if err == nil {
-			return &choice{Containment: cont, name: m.name, declined: declined}, nil
+			limiter, _ := cont.(hold.Limiter)
+			return &choice{Containment: cont, name: m.name, declined: declined, limiter: limiter}, nil
 		}
 		if missing := (*helper.PathError)(nil); errors.As(err, &missing) {
 			return nil, missing

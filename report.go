@@ -158,6 +158,9 @@ type Report struct {
 	UserTime   time.Duration `json:"-"` // user_seconds
 	SystemTime time.Duration `json:"-"` // system_seconds
 	PeakMemory int64         `json:"peak_memory_bytes"`
+	// Usage is what the run has used, all members together where that is known. It is
+	// there if Cmd.Accounting or Cmd.Limits asks for it.
+	Usage *Usage `json:"usage,omitempty"`
 }
 
 // seconds is a duration as it is in JSON.
@@ -254,6 +257,7 @@ func (r *run) makeReport(known hold.Facts) *Report {
 	r.reportEnding(rep)
 	r.reportLeftovers(rep)
 	r.reportFacts(rep, known)
+	r.reportUsage(rep, known)
 	return rep
 }
 
