@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -173,7 +174,7 @@ func (d *seconds) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	*d = seconds(s * float64(time.Second))
+	*d = seconds(math.Round(s * float64(time.Second))) // or it would be read as a nanosecond less, now and then
 	return nil
 }
 

@@ -317,15 +317,15 @@ func (o *ownerDir) build() error {
 		return err
 	}
 	where := site{parent: parent, around: parent}
-	if err := parent.HoldEntry(); err != nil {
-		where.close()
-		return err
-	}
 	if o.counts {
 		if where.around, err = placeForControllers(parent); err != nil {
 			where.close()
 			return err
 		}
+	}
+	if err := parent.HoldEntry(); err != nil {
+		where.close()
+		return err
 	}
 	self, err := proctree.Identify(os.Getpid())
 	if err != nil {
