@@ -101,7 +101,7 @@ func (l Limits) unfit(c Containment) error {
 	if l.ofRun() == (hold.Limits{}) || c == Cgroup || c == Job {
 		return nil
 	}
-	return errors.New("it cannot limit all members together")
+	return errors.New("only a control group or a job object limits all members together")
 }
 
 // memoryError is what Wait has to say of a run that was out of memory, or nil.

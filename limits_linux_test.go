@@ -362,7 +362,7 @@ func TestLimitsRefused(t *testing.T) {
 			cmd := corral.Command("touch", started)
 			cmd.Limits, cmd.Containment, cmd.Require = l, cont, cont
 			var none *corral.ContainmentError
-			if err := cmd.Run(); !errors.As(err, &none) || !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "cannot limit all members together") {
+			if err := cmd.Run(); !errors.As(err, &none) || !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "limits all members together") {
 				t.Errorf("%s: %v", cont, err)
 			}
 		}
