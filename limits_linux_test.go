@@ -334,6 +334,9 @@ func TestLimiterIsTransparent(t *testing.T) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
+				if testing.Short() && (cont != corral.Keeper || name != "sees" && name != "credential" && name != "missing") {
+					t.Skip("SKIPPED: -short")
+				}
 				run := func(l corral.Limits) (string, string) {
 					cmd := limited(cont, l, "sh", "-c", ":")
 					set(cmd)

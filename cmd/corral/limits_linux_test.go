@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/cgroup"
@@ -27,56 +27,95 @@ func init() {
 	})
 }
 
-// TestLimitsInScope: corral that systemd-run has started in a delegated scope can limit
-// its run, as it moves out of the way; and does not if somebody else is there.
-func TestLimitsInScope(t *testing.T) {
+// scopes makes control groups as systemd-run --scope -p Delegate=yes does: in a slice, which
+// is not delegated.
+type scopes struct {
+	*testing.T
+	slice *cgroup.Dir
+	made  int
+}
+
+func newScopes(t *testing.T) *scopes {
 	unit := delegated.Here(t)
-	for _, name := range []string{"cpu", "io", "memory", "pids"} {
-		os.WriteFile(filepath.Join(unit, "cgroup.subtree_control"), []byte("+"+name), 0)
-	}
-	scope, err := cgroup.Create(filepath.Join(unit, "test.scope"))
+	slice, err := cgroup.Create(filepath.Join(unit, "test.slice"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lifetime)
 		defer cancel()
-		if err := scope.AwaitEmpty(ctx); err != nil { // the guard ends after corral
+		if err := slice.AwaitEmpty(ctx); err != nil { // a guard ends after corral
 			t.Error(err)
 		}
-		if err := scope.Remove(); err != nil {
+		if err := slice.Remove(); err != nil {
 			t.Error(err)
 		}
-		scope.Close()
-	}()
-	if err := scope.MarkDelegated(); err != nil {
-		t.Fatal(err)
-	}
-	report := filepath.Join(t.TempDir(), "report.json")
-	run := func(args ...string) (status int, stderr string, r corral.Report) {
-		t.Helper()
-		cmd := exec.Command("corral", append([]string{"--report", report}, args...)...)
-		var said bytes.Buffer
-		cmd.Stderr = &said
-		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: scope.FD()}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+		slice.Close()
+	})
+	for _, dir := range []string{unit, slice.Path()} {
+		for _, name := range []string{"cpu", "io", "memory", "pids"} {
+			os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0)
 		}
-		_, status = ended(cmd)
-		if b, err := os.ReadFile(report); err == nil && len(b) > 0 {
-			if err := json.Unmarshal(b, &r); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return status, said.String(), r
 	}
+	return &scopes{T: t, slice: slice}
+}
 
-	other := exec.Command("sleep", "60")
-	other.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: scope.FD()}
+// new returns a scope, to be closed.
+func (s *scopes) new() *cgroup.Dir {
+	s.Helper()
+	s.made++
+	scope, err := cgroup.Create(filepath.Join(s.slice.Path(), fmt.Sprintf("run-%d.scope", s.made)))
+	if err == nil {
+		err = scope.MarkDelegated()
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	return scope
+}
+
+// in has a command start in the scope.
+func in(scope *cgroup.Dir, cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: scope.FD()}
+	return cmd
+}
+
+// run runs corral in the scope, or in one of its own if that is nil.
+func (s *scopes) run(scope *cgroup.Dir, args ...string) (status int, stderr string, r corral.Report) {
+	s.Helper()
+	if scope == nil {
+		scope = s.new()
+		defer scope.Close()
+	}
+	report := filepath.Join(s.TempDir(), "report.json")
+	cmd := in(scope, exec.Command("corral", append([]string{"--report", report}, args...)...))
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	_, status = ended(cmd)
+	if b, err := os.ReadFile(report); err == nil && len(b) > 0 {
+		if err := json.Unmarshal(b, &r); err != nil {
+			s.Fatal(err)
+		}
+	}
+	return status, said.String(), r
+}
+
+// TestLimitsInScope: corral that systemd-run has started in a delegated scope can limit
+// its run, as it moves out of the way; and does not if somebody else is there.
+func TestLimitsInScope(t *testing.T) {
+	s := newScopes(t)
+	run := func(args ...string) (int, string, corral.Report) { return s.run(nil, args...) }
+
+	scope := s.new()
+	defer scope.Close()
+	other := in(scope, exec.Command("sleep", "60"))
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
-	status, stderr, _ := run("--memory", "1G", "--", "true")
+	status, stderr, _ := s.run(scope, "--memory", "1G", "--", "true")
 	if status != statusOwn || !strings.Contains(stderr, "memory cannot be limited") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("beside another process: status %d, %s", status, stderr)
 	}
@@ -91,9 +130,13 @@ func TestLimitsInScope(t *testing.T) {
 	if r.Ending != corral.OutOfMemory || r.Usage == nil || r.Usage.Run.PeakMemory == nil || *r.Usage.Run.PeakMemory > 33<<20 {
 		t.Errorf("report: %+v", r)
 	}
-	began := time.Now()
+	nested := append([]string{"--memory", "300M", "--", "corral", "-q", "--memory", "32M", "--", path}, args...)
+	status, stderr, r = run(nested...)
+	if status != statusSignal+int(syscall.SIGKILL) || stderr != "" || r.Ending != corral.Exited || r.ExitCode != status {
+		t.Errorf("a run in a run is out of memory: status %d, %s%+v", status, stderr, r)
+	}
 	status, stderr, r = run("--memory", "1G", "--", "sh", "-c", "exit 3")
 	if status != 3 || stderr != "" || r.Ending != corral.Exited || r.Usage.Run.PeakMemory == nil {
-		t.Errorf("status %d after %v, %s%+v", status, time.Since(began), stderr, r)
+		t.Errorf("status %d, %s%+v", status, stderr, r)
 	}
 }

@@ -56,13 +56,13 @@ func parseCPUStat(b []byte) (user, system *time.Duration) {
 	return duration("user_usec"), duration("system_usec")
 }
 
-// parseOOMKills reads memory.events: how many members the kernel has killed for want
-// of memory.
-func parseOOMKills(b []byte) int64 {
-	if n := flatKey(b, "oom_kill"); n != nil {
-		return *n
+// outOfMemory reads memory.events and memory.events.local: see Dir.KilledForMemory.
+func outOfMemory(all, own []byte) bool {
+	some := func(b []byte, key string) bool {
+		n := flatKey(b, key)
+		return n != nil && *n > 0
 	}
-	return 0
+	return some(own, "oom_kill") || some(own, "oom_group_kill") || some(own, "oom") && some(all, "oom_kill")
 }
 
 // parseIOStat sums up io.stat, which has a line for each device. A device that has

@@ -152,8 +152,17 @@ func (d *Dir) Usage() Usage {
 	return u
 }
 
-// KilledForMemory reports whether the kernel has killed a member for want of memory.
+// KilledForMemory reports whether the kernel has killed a member for want of memory:
+// because d's limit was reached, or one of d itself was chosen when there was none
+// left further out. What the limit of a cgroup below d has done does not count.
 func (d *Dir) KilledForMemory() bool {
-	b, err := d.read("memory.events")
-	return err == nil && parseOOMKills(b) > 0
+	all, err := d.read("memory.events")
+	if err != nil {
+		return false
+	}
+	own, err := d.read("memory.events.local") // Linux 5.2
+	if err != nil {
+		own = all
+	}
+	return outOfMemory(all, own)
 }

@@ -45,9 +45,24 @@ func TestParseUsage(t *testing.T) {
 			t.Errorf("io.stat %q: %d, %d", text, *read, *written)
 		}
 	}
-	for text, want := range map[string]int64{"": 0, "low 0\nhigh 0\nmax 4\noom 1\noom_kill 2\noom_group_kill 1\n": 2, "oom_kill_disable 1\n": 0} {
-		if got := parseOOMKills([]byte(text)); got != want {
-			t.Errorf("memory.events %q: %d", text, got)
+	const quiet = "low 0\nhigh 0\nmax 4\noom 0\noom_kill 0\noom_group_kill 0\n"
+	const below = "low 0\nhigh 0\nmax 4\noom 1\noom_kill 2\noom_group_kill 1\n"
+	for _, tt := range []struct {
+		all, own string
+		want     bool
+	}{
+		{"", "", false},
+		{quiet, quiet, false},
+		{below, quiet, false}, // a run in this one has been killed for its own limit
+		{below, below, true},
+		{below, "oom 1\noom_kill 0\n", true}, // by this limit, one in a cgroup below
+		{"oom 1\noom_kill 0\n", "oom 1\noom_kill 0\n", false},
+		{below, "oom 0\noom_kill 1\n", true}, // by a limit further out
+		{below, "oom 0\noom_kill 0\noom_group_kill 1\n", true},
+		{"oom_kill_disable 1\n", "oom_kill_disable 1\n", false},
+	} {
+		if got := outOfMemory([]byte(tt.all), []byte(tt.own)); got != tt.want {
+			t.Errorf("memory.events %q, local %q: %v", tt.all, tt.own, got)
 		}
 	}
 }

@@ -32,6 +32,9 @@ func (c *containment) openCounted(req hold.Request) error {
 	c.owner = &countedOwner
 	if c.dir, _, err = c.owner.take(req.HelperPath, c.plan, true); err == nil {
 		if err = c.owner.lacks(controllersFor(req.Limits)); err == nil {
+			// What the command does in it is its own affair: so it may have limits for
+			// runs of its own. Where there are no extended attributes, it may not.
+			c.dir.MarkDelegated()
 			return nil
 		}
 		c.owner.put(c.dir, c.plan, false, true)

@@ -51,8 +51,8 @@ func (j *containment) limitCPUs() error {
 	rate := math.Ceil(j.limits.CPUs / float64(runtime.NumCPU()) * all)
 	want := cpuRate{enable | hardCap, uint32(min(max(rate, 1), all))}
 	_, err := windows.SetInformationJobObject(j.job, class, uintptr(unsafe.Pointer(&want)), uint32(unsafe.Sizeof(want)))
-	if err != nil {
-		return fmt.Errorf("corral: job containment: limit CPUs: %w", os.NewSyscallError("SetInformationJobObject", err))
+	if err != nil { // Windows before 8, too, has no such limit
+		return fmt.Errorf("corral: job containment: this system does not take the limit of CPUs of a job object: %w: %w", errors.ErrUnsupported, err)
 	}
 	var now cpuRate
 	if err := j.query(class, unsafe.Pointer(&now), unsafe.Sizeof(now)); err != nil || now != want {
