@@ -408,9 +408,9 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // what is left has been kept or given up; and until output has been copied. Then it
 // fills ProcessState and the Report.
 //
-// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of four
-// fields is set that have errors of their own: Timeout, IdleTimeout, Lifelines or
-// FailOnLeftovers. One more thing differs: with a WaitDelay of zero, what is left
+// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of five
+// fields is set that have errors of their own: Timeout, IdleTimeout, Lifelines,
+// FailOnLeftovers, or Limits.Memory when the run was out of memory. One more thing differs: with a WaitDelay of zero, what is left
 // to be copied gets one second, so Wait may return ErrWaitDelay where exec.Cmd.Wait
 // would wait. The error is the first of these:
 //   - an *ExitError, as itself, if the command did not exit with status 0;

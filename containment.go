@@ -43,8 +43,8 @@ const (
 // HelperPath, if not empty, is the program that is started where a keeper or guard
 // cannot be a fork of the owner. On Linux (amd64, arm64) that is where the owner has
 // more than 16 MiB of its own in memory, under pidns, when a guard clears what an
-// owner has left, and for Contain; so a wrong one may be noticed late. It must import this package, of
-// the same version. Set it before the first run. PATH is not searched for it. If it
+// owner has left, for Contain, and for Limits that each process has for itself; so a
+// wrong one may be noticed late. It must import this package, of the same version. Set it before the first run. PATH is not searched for it. If it
 // is not there, Start returns an error, also where it would not be needed.
 //
 // The default is the running program. That is right unless that is not a Go program,

@@ -97,20 +97,27 @@ const launchTime = time.Minute
 func (l *limiter) launch(ready func() error) error {
 	l.theirs.Close()
 	l.line.SetDeadline(time.Now().Add(launchTime))
-	_, err := l.line.Write(wire.Frame(l.spec))
-	if err == nil {
-		err = l.hear(true)
+	if _, err := l.line.Write(wire.Frame(l.spec)); err != nil {
+		return lostLimiter(err)
 	}
-	if err != nil {
+	if err := l.hear(true); err != nil {
 		return err
 	}
 	if err := ready(); err != nil {
 		return err
 	}
 	if _, err := l.line.Write([]byte{wire.LimiterGo}); err != nil {
-		return fmt.Errorf("corral: the helper that sets Limits has ended: %w", err)
+		return lostLimiter(err)
 	}
 	return l.hear(false)
+}
+
+// lostLimiter says that the helper has ended, or says nothing.
+func lostLimiter(err error) error {
+	if HelperPath != "" {
+		err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, HelperPath)
+	}
+	return fmt.Errorf("corral: the helper that sets Limits has not started the command: %w", err)
 }
 
 // hear waits for the helper to say that it is ready, or, if it has said so, for its
@@ -123,10 +130,7 @@ func (l *limiter) hear(ready bool) error {
 	case err == io.EOF && !ready:
 		return nil
 	case err != nil:
-		if HelperPath != "" {
-			err = fmt.Errorf("%w (does HelperPath, %s, import this version of this package?)", err, HelperPath)
-		}
-		return fmt.Errorf("corral: the helper that sets Limits has not started the command: %w", err)
+		return lostLimiter(err)
 	case event.Ready && ready:
 		return nil
 	case event.Errno != 0 && event.Text == "":

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -66,6 +67,7 @@ func TestLimits(t *testing.T) {
 	t.Run("started", startedLimited)
 	t.Run("owner", limitedOwnerKilled)
 	t.Run("kept", keptOfLimited)
+	t.Run("many", manyLimited)
 }
 
 // limitFiles: the kernel has the limits when the command begins.
@@ -105,7 +107,7 @@ func outOfMemory(t *testing.T) {
 		if !errors.Is(err, corral.ErrOutOfMemory) || !errors.As(err, &exit) || len(out) > 0 {
 			t.Errorf("%s: %v, %q", script, err, out)
 		}
-		if rep.Ending != corral.OutOfMemory || rep.Signal != "SIGKILL" || !strings.Contains(rep.Cause, "50331648 bytes") || len(rep.Leftovers) > 0 {
+		if rep.Ending != corral.OutOfMemory || rep.Signal != "SIGKILL" || !strings.Contains(rep.Cause, "50331648 bytes") || len(rep.Survivors()) > 0 {
 			t.Errorf("%s: %+v", script, rep)
 		}
 		if peak := rep.Usage.Run.PeakMemory; peak == nil || *peak < 40<<20 || *peak > 49<<20 {
@@ -186,9 +188,15 @@ func startedLimited(t *testing.T) {
 	}
 }
 
-// limitedHost has a run with limits, and is killed.
-func limitedHost([]string) {
+// limitedHost has a run with limits, and is killed. The arguments are the containment,
+// and the user of the command.
+func limitedHost(args []string) {
 	cmd := limited(corral.Cgroup, corral.Limits{Memory: 100 << 20, PIDs: 50, Core: corral.LimitToZero}, "sh", "-c", "sleep 60 & echo up; sleep 60; sleep 60")
+	if len(args) > 0 {
+		uid, _ := strconv.Atoi(args[1])
+		cmd = limited(corral.Containment(args[0]), corral.Limits{Core: corral.LimitToZero}, "sh", "-c", "echo up; exec sleep 60")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		fmt.Println(err)
@@ -197,8 +205,23 @@ func limitedHost([]string) {
 
 // limitedOwnerKilled: nothing of the run is left when its owner is killed. The end of
 // the output tells.
-func limitedOwnerKilled(t *testing.T) {
-	path, args := escape.Command("limited-host")
+func limitedOwnerKilled(t *testing.T) { killLimitedHost(t) }
+
+// TestLimiterKeepsDeathSignal: the command dies with its parent, also if its ids have
+// been changed by the helper, at which the kernel forgets that it should.
+func TestLimiterKeepsDeathSignal(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: only root changes ids")
+	}
+	forEach(t, []corral.Containment{corral.Keeper, corral.Group}, func(t *testing.T, cont corral.Containment) {
+		need(t, cont)
+		killLimitedHost(t, string(cont), "65534")
+	})
+}
+
+func killLimitedHost(t *testing.T, how ...string) {
+	t.Helper()
+	path, args := escape.Command("limited-host", how...)
 	host := exec.Command(path, args...)
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -333,10 +356,10 @@ func TestLimiterIsTransparent(t *testing.T) {
 				cmd.Path, cmd.SysProcAttr, cmd.Dir = "/missing", &syscall.SysProcAttr{Chroot: dir}, "/"
 			},
 		} {
+			if testing.Short() && (cont != corral.Keeper || name != "sees" && name != "missing") {
+				continue
+			}
 			t.Run(name, func(t *testing.T) {
-				if testing.Short() && (cont != corral.Keeper || name != "sees" && name != "credential" && name != "missing") {
-					t.Skip("SKIPPED: -short")
-				}
 				run := func(l corral.Limits) (string, string) {
 					cmd := limited(cont, l, "sh", "-c", ":")
 					set(cmd)
@@ -355,6 +378,57 @@ func TestLimiterIsTransparent(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestLimiterHelperPath: the helper may be another program, and one that does not know
+// its role is an error.
+func TestLimiterHelperPath(t *testing.T) {
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if out, err := exec.Command("cp", own, other).CombinedOutput(); err != nil {
+		t.Fatalf("%v, %s", err, out)
+	}
+	defer func() { corral.HelperPath = "" }()
+	forEach(t, mostlyTried(), func(t *testing.T, cont corral.Containment) {
+		need(t, cont)
+		corral.HelperPath = other
+		out, err := limited(cont, corral.Limits{Core: corral.LimitToZero}, "sh", "-c", "ulimit -c").Output()
+		if err != nil || string(out) != "0\n" {
+			t.Errorf("another program: %q, %v", out, err)
+		}
+		corral.HelperPath = "/bin/true"
+		cmd := limited(cont, corral.Limits{Core: corral.LimitToZero}, "sh", "-c", ":")
+		if err := cmd.Run(); err == nil || !strings.Contains(err.Error(), "does HelperPath, /bin/true, import this version") {
+			t.Errorf("a program that is no helper: %v", err)
+		}
+		corral.HelperPath = ""
+	})
+}
+
+// manyLimited: runs with limits and without go on side by side.
+func manyLimited(t *testing.T) {
+	var all sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			l := corral.Limits{}
+			if i%2 == 0 {
+				l = corral.Limits{Memory: 64 << 20, PIDs: 100 + i}
+			}
+			for range 3 {
+				const script = `cat /sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/pids.max; exit 3`
+				cmd := limited(corral.Cgroup, l, "sh", "-c", script)
+				out, err := cmd.Output()
+				var exit *corral.ExitError
+				if !errors.As(err, &exit) || exit.ExitCode() != 3 || l.PIDs > 0 && string(out) != fmt.Sprintln(l.PIDs) || l.PIDs == 0 && len(out) > 0 {
+					t.Errorf("%+v: %q, %v", l, out, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // TestLimitsRefused: what cannot be enforced is an error before anything is started.
