@@ -205,7 +205,12 @@ func limitedHost(args []string) {
 
 // limitedOwnerKilled: nothing of the run is left when its owner is killed. The end of
 // the output tells.
-func limitedOwnerKilled(t *testing.T) { killLimitedHost(t) }
+func limitedOwnerKilled(t *testing.T) {
+	for _, how := range []string{"always", "off"} { // the guard is a fork, or a program
+		t.Setenv(stub.Switch, how)
+		killLimitedHost(t)
+	}
+}
 
 // TestLimiterKeepsDeathSignal: the command dies with its parent, also if its ids have
 // been changed by the helper, at which the kernel forgets that it should.

@@ -83,6 +83,9 @@ func (o *ownerDir) lacks(controllers []string) error {
 // is to be, which is own, or around it.
 func placeForControllers(own *cgroup.Dir) (*cgroup.Dir, error) {
 	if own.IsRoot() {
+		if err := unix.Access(own.Path(), unix.W_OK); err != nil {
+			return own, fmt.Errorf("%s, which this program is in, is the root of all control groups, and not this user's (%w): %w", own.Path(), err, errInside)
+		}
 		return own, nil
 	}
 	path := own.Around()
