@@ -44,9 +44,9 @@ func eater(args []string) {
 	fmt.Println("ate", len(food)>>20)
 }
 
-// burner uses a processor for a second of the clock.
+// burner uses a processor for half a second of the clock.
 func burner([]string) {
-	for began := time.Now(); time.Since(began) < time.Second; {
+	for began := time.Now(); time.Since(began) < time.Second/2; {
 	}
 }
 
@@ -268,9 +268,9 @@ func keptOfLimited(t *testing.T) {
 
 // mostlyTried are the containments that limits of a process are tried in: in all of
 // them it is one helper that sets them.
-func mostlyTried() []corral.Containment {
+func mostlyTried(always ...corral.Containment) []corral.Containment {
 	if testing.Short() {
-		return []corral.Containment{corral.Cgroup, corral.Keeper}
+		return always
 	}
 	return containments
 }
@@ -295,7 +295,7 @@ func TestLimitsOfProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forEach(t, mostlyTried(), func(t *testing.T, cont corral.Containment) {
+	forEach(t, mostlyTried(corral.Cgroup, corral.Keeper), func(t *testing.T, cont corral.Containment) {
 		need(t, cont)
 		for _, how := range []string{"always", "early", "off"} {
 			if how != "always" && (cont != corral.Keeper || testing.Short()) {
@@ -332,7 +332,7 @@ func TestLimiterIsTransparent(t *testing.T) {
 	signal.Ignore(syscall.SIGUSR2, syscall.SIGQUIT)
 	defer signal.Reset(syscall.SIGUSR2, syscall.SIGQUIT)
 	const look = `printf '%s|' "$0" "$@"; pwd; env | sort; ls /proc/self/fd | wc -l; grep -E 'Sig(Blk|Ign)|^Groups' /proc/self/status; readlink /proc/self/fd/3`
-	forEach(t, mostlyTried(), func(t *testing.T, cont corral.Containment) {
+	forEach(t, mostlyTried(corral.Keeper), func(t *testing.T, cont corral.Containment) {
 		need(t, cont)
 		for name, set := range map[string]func(*corral.Cmd){
 			"sees": func(cmd *corral.Cmd) {
@@ -361,7 +361,7 @@ func TestLimiterIsTransparent(t *testing.T) {
 				cmd.Path, cmd.SysProcAttr, cmd.Dir = "/missing", &syscall.SysProcAttr{Chroot: dir}, "/"
 			},
 		} {
-			if testing.Short() && (cont != corral.Keeper || name != "sees" && name != "missing") {
+			if testing.Short() && name != "sees" && name != "missing" {
 				continue
 			}
 			t.Run(name, func(t *testing.T) {
@@ -397,7 +397,7 @@ func TestLimiterHelperPath(t *testing.T) {
 		t.Fatalf("%v, %s", err, out)
 	}
 	defer func() { corral.HelperPath = "" }()
-	forEach(t, mostlyTried(), func(t *testing.T, cont corral.Containment) {
+	forEach(t, mostlyTried(corral.Keeper), func(t *testing.T, cont corral.Containment) {
 		need(t, cont)
 		corral.HelperPath = other
 		out, err := limited(cont, corral.Limits{Core: corral.LimitToZero}, "sh", "-c", "ulimit -c").Output()
@@ -416,13 +416,17 @@ func TestLimiterHelperPath(t *testing.T) {
 // manyLimited: runs with limits and without go on side by side.
 func manyLimited(t *testing.T) {
 	var all sync.WaitGroup
-	for i := range 12 {
+	side, each := 12, 3
+	if testing.Short() {
+		side, each = 4, 1
+	}
+	for i := range side {
 		all.Go(func() {
 			l := corral.Limits{}
 			if i%2 == 0 {
 				l = corral.Limits{Memory: 64 << 20, PIDs: 100 + i}
 			}
-			for range 3 {
+			for range each {
 				const script = `cat /sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/pids.max; exit 3`
 				cmd := limited(corral.Cgroup, l, "sh", "-c", script)
 				out, err := cmd.Output()
@@ -481,7 +485,7 @@ func TestLimitsCheck(t *testing.T) {
 // TestAccounting: the Report has what is known of the run, and nothing of what is not.
 func TestAccounting(t *testing.T) {
 	path, args := escape.Command("eater", "40")
-	forEach(t, mostlyTried(), func(t *testing.T, cont corral.Containment) {
+	forEach(t, mostlyTried(corral.Cgroup), func(t *testing.T, cont corral.Containment) {
 		need(t, cont)
 		plain := contained(cont, path, args...)
 		if err := plain.Run(); err != nil || plain.Report().Usage != nil {
