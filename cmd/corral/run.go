@@ -72,7 +72,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
-	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", words("stdin", "tty", "parent", "fd:", "pid:"))
+	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", lifelineWords)
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
 	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all", nil)
 	o.limit.define(add)
@@ -80,6 +80,9 @@ func (o *runFlags) define(c *cobra.Command) {
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
 }
+
+// lifelineWords are made once: each run pays for what its flags take.
+var lifelineWords = words("stdin", "tty", "parent", "fd:", "pid:")
 
 // apply sets the fields of cmd that the flags stand for. Its streams, its terminal
 // and its log are the job's affair.
