@@ -67,6 +67,7 @@ func TestLimits(t *testing.T) {
 	t.Run("started", startedLimited)
 	t.Run("owner", limitedOwnerKilled)
 	t.Run("kept", keptOfLimited)
+	t.Run("detached", detachedOfLimited)
 	t.Run("many", manyLimited)
 }
 
@@ -192,7 +193,10 @@ func startedLimited(t *testing.T) {
 // and the user of the command.
 func limitedHost(args []string) {
 	cmd := limited(corral.Cgroup, corral.Limits{Memory: 100 << 20, PIDs: 50, Core: corral.LimitToZero}, "sh", "-c", "sleep 60 & echo up; sleep 60; sleep 60")
-	if len(args) > 0 {
+	if len(args) == 1 { // to be kept
+		cmd = limited(corral.Cgroup, corral.Limits{PIDs: 50}, "sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $$ $!; exec sleep 60")
+		cmd.Leftovers = corral.DetachLeftovers
+	} else if len(args) > 1 {
 		uid, _ := strconv.Atoi(args[1])
 		cmd = limited(corral.Containment(args[0]), corral.Limits{Core: corral.LimitToZero}, "sh", "-c", "echo up; exec sleep 60")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
@@ -273,6 +277,40 @@ func mostlyTried(always ...corral.Containment) []corral.Containment {
 		return always
 	}
 	return containments
+}
+
+// detachedOfLimited: a run that is to outlive its owner is moved to where the owner
+// was, when that is killed.
+func detachedOfLimited(t *testing.T) {
+	path, args := escape.Command("limited-host", "detach")
+	host := exec.Command(path, args...)
+	out, err := host.StdoutPipe()
+	if err == nil {
+		err = host.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids [2]int
+	if _, err := fmt.Fscan(out, &pids[0], &pids[1]); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		defer unix.Kill(pid, unix.SIGKILL)
+	}
+	host.Process.Kill()
+	host.Wait()
+	own := string(readFile(t, "/proc/self/cgroup"))
+	for _, pid := range pids {
+		file := fmt.Sprintf("/proc/%d/cgroup", pid)
+		theirs, err := os.ReadFile(file)
+		for began := time.Now(); err == nil && string(theirs) != own && time.Since(began) < 30*time.Second; theirs, err = os.ReadFile(file) {
+			time.Sleep(time.Millisecond)
+		}
+		if string(theirs) != own {
+			t.Errorf("process %d is in %q, %v; want %q", pid, theirs, err, own)
+		}
+	}
 }
 
 // TestLimitsOfProcess: each member has resource limits, in whatever containment and
