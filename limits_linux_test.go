@@ -83,6 +83,11 @@ func limitFiles(t *testing.T) {
 		if !strings.HasPrefix(text, "67108864 1 100 150000 100000") || strings.TrimSuffix(text, " 0") != "67108864 1 100 150000 100000" {
 			t.Errorf("%+v: %q, %v", l, text, err)
 		}
+		// A member could take the controllers away from the runs to come.
+		out, err = limited(corral.Cgroup, l, "sh", "-c", "cd /sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/.. && echo -memory -cpu >cgroup.subtree_control; pwd -P").Output()
+		if home := strings.TrimSpace(string(out)); err != nil || !strings.HasPrefix(filepath.Base(home), "corral-") {
+			t.Errorf("home %q, %v", home, err)
+		}
 	}
 	// A run without limits has a control group without controllers, as ever.
 	out, _ := limited(corral.Cgroup, corral.Limits{}, "sh", "-c", strings.Replace(script, "cat", "ls cgroup.events memory.max; cat", 1)).Output()
