@@ -221,6 +221,13 @@ type Cmd struct {
 	// caller limits.
 	OutputLimit int64
 
+	// Limits bound what the run may use.
+	Limits Limits
+
+	// Accounting asks for Report.Usage: what the run has used, as far as that is known.
+	// Limits ask for it, too. It costs a control group of the run's own.
+	Accounting bool
+
 	// Logger is told what Corral does with the run (level Debug), and what went
 	// wrong without ending it (level Warn). Nil is silent.
 	Logger *slog.Logger
@@ -360,6 +367,9 @@ func (c *Cmd) check() error {
 	case c.Keep != nil && c.Leftovers.keeps():
 		return errors.New("corral: Keep says which leftovers are kept, but by Leftovers all are: set one of the two")
 	}
+	if err := c.Limits.check(); err != nil {
+		return err
+	}
 	if c.SysProcAttr == nil && c.Dir != "" {
 		// os.StartProcess does this if there are no attributes; Corral adds some.
 		if _, err := os.Stat(c.Dir); err != nil {
@@ -398,9 +408,9 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // what is left has been kept or given up; and until output has been copied. Then it
 // fills ProcessState and the Report.
 //
-// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of four
-// fields is set that have errors of their own: Timeout, IdleTimeout, Lifelines or
-// FailOnLeftovers. One more thing differs: with a WaitDelay of zero, what is left
+// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of five
+// fields is set that have errors of their own: Timeout, IdleTimeout, Lifelines,
+// FailOnLeftovers, or Limits.Memory when the run was out of memory. One more thing differs: with a WaitDelay of zero, what is left
 // to be copied gets one second, so Wait may return ErrWaitDelay where exec.Cmd.Wait
 // would wait. The error is the first of these:
 //   - an *ExitError, as itself, if the command did not exit with status 0;

@@ -43,8 +43,8 @@ const (
 // HelperPath, if not empty, is the program that is started where a keeper or guard
 // cannot be a fork of the owner. On Linux (amd64, arm64) that is where the owner has
 // more than 16 MiB of its own in memory, under pidns, when a guard clears what an
-// owner has left, and for Contain; so a wrong one may be noticed late. It must import this package, of
-// the same version. Set it before the first run. PATH is not searched for it. If it
+// owner has left, for Contain, and for Limits that each process has for itself; so a
+// wrong one may be noticed late. It must import this package, of the same version. Set it before the first run. PATH is not searched for it. If it
 // is not there, Start returns an error, also where it would not be needed.
 //
 // The default is the running program. That is right unless that is not a Go program,
@@ -80,12 +80,13 @@ type choice struct {
 	hold.Containment
 	name     Containment
 	declined []Declined
-	lacking  string // what it has to do without, for Report.BestEffort
+	lacking  string       // what it has to do without, for Report.BestEffort
+	limiter  hold.Limiter // nil if it has no limits
 }
 
 // choose takes the first rung that works, from the wanted one down to the weakest
 // that will do. It returns the reasons why those above it did not work.
-func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
+func choose(wanted, weakest Containment, req hold.Request, limits Limits) (*choice, error) {
 	from, err := strength(wanted)
 	if err != nil {
 		return nil, err
@@ -120,10 +121,14 @@ func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
 		var cont hold.Containment
 		err := here
 		if err == nil {
+			err = limits.unfit(m.name)
+		}
+		if err == nil {
 			cont, err = m.open(req)
 		}
 		if err == nil {
-			return &choice{Containment: cont, name: m.name, declined: declined}, nil
+			limiter, _ := cont.(hold.Limiter)
+			return &choice{Containment: cont, name: m.name, declined: declined, limiter: limiter}, nil
 		}
 		if missing := (*helper.PathError)(nil); errors.As(err, &missing) {
 			return nil, missing

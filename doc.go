@@ -54,7 +54,8 @@
 // To let a command outlive the owner, use [DetachLeftovers] or, as under os/exec,
 // Process.Release: see [Cmd.Process].
 //
-// A command can have a terminal of its own: see [PTY].
+// A command can have a terminal of its own: see [PTY]. What a run may use can be
+// bounded: see [Limits].
 //
 // The package installs no signal handler, and reaps only what it has started,
 // unless Cmd.AdoptOrphans asks for more. When a run is over it leaves no goroutine,

@@ -131,7 +131,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	if r.unknown != nil && r.held == nil { // the Scope holds also what cannot be seen
 		left = append(left, survivorError(nil, r.unknown))
 	}
-	if r.stuck || r.cmd.joinsErrors() {
+	if r.stuck || r.cmd.joinsErrors() || r.memoryError(rep) != nil {
 		return r.joinedError(exitErr, ioErr, left, rep)
 	}
 	std := []error{status, r.ctxErr}
@@ -150,7 +150,7 @@ func (c *Cmd) joinsErrors() bool {
 // out if there is any other: if the command failed or was stopped, so may the
 // copying have been.
 func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error {
-	errs := []error{r.endErr, exitErr}
+	errs := []error{r.endErr, r.memoryError(rep), exitErr}
 	if exitErr == nil && !errors.Is(r.endErr, r.ctxErr) {
 		errs = append(errs, r.ctxErr)
 	}

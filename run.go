@@ -97,6 +97,8 @@ type run struct {
 	closeOnce sync.Once
 	garbage   runtime.Cleanup // closes the containment of a run whose Cmd nobody has any more
 
+	limiter *limiter // sets limits that each process has for itself; nil if there are none
+
 	held      *held // what a Scope holds of the run; guarded by mu
 	leftScope bool  // the Scope holds nothing of it; guarded by the Scope's mu
 
@@ -136,7 +138,8 @@ func (r *run) prepare() (err error) {
 		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers,
 		WaitForLeftovers: c.Leftovers == WaitForLeftovers || c.Leftovers == HoldLeftovers, Hold: c.Leftovers == HoldLeftovers,
 		Spares: c.spares(),
-	})
+		Limits: c.Limits.ofRun(), Account: c.Accounting,
+	}, c.Limits)
 	if err != nil {
 		return err
 	}
@@ -150,6 +153,11 @@ func (r *run) prepare() (err error) {
 	}
 	if err := c.stdio.connect(c, r.inner); err != nil {
 		return err
+	}
+	if c.Limits.ofProcess() {
+		if r.limiter, err = newLimiter(c.Limits, r.inner); err != nil {
+			return err
+		}
 	}
 	return r.cont.Prepare(r.inner)
 }
@@ -200,7 +208,7 @@ func (r *run) start(inline bool) error {
 // begin starts the leader inside its containment.
 func (r *run) begin() error {
 	r.started = time.Now()
-	leader, id, err := r.cont.Start(r.inner)
+	leader, id, err := r.startLimited()
 	if err != nil {
 		return err
 	}
@@ -337,6 +345,9 @@ func (r *run) close() {
 		r.watching.Wait()
 		closeLifelines(r.lines)
 		r.door.Close()
+		if r.limiter != nil {
+			r.limiter.close()
+		}
 		r.closeContainment()
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -66,6 +66,8 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = statusSignal + int(syscall.SIGKILL)
 	case ranOut(r):
 		status = statusTimeout
+	case r.Ending == corral.OutOfMemory:
+		status = statusSignal + int(syscall.SIGKILL)
 	case len(r.Survivors()) > 0, r.Unknown != "":
 		status = unlessFailed(status, statusOwn)
 	case errors.As(err, &leftovers):

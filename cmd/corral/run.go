@@ -34,6 +34,7 @@ type runFlags struct {
 	require     corral.Containment
 	pty         bool
 	outputLimit size
+	limit       limitFlags
 	lifelines   lifelines
 	report      fileName
 	quiet       bool
@@ -70,13 +71,17 @@ func (o *runFlags) define(c *cobra.Command) {
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
-	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", words("stdin", "tty", "parent", "fd:", "pid:"))
+	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", lifelineWords)
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
 	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all", nil)
+	o.limit.define(add)
 	flags.Var(&o.report, "report", "write a report to FILE, as JSON; -: to standard error")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
 }
+
+// lifelineWords are made once: each run pays for what its flags take.
+var lifelineWords = words("stdin", "tty", "parent", "fd:", "pid:")
 
 // apply sets the fields of cmd that the flags stand for. Its streams, its terminal
 // and its log are the job's affair.
@@ -97,6 +102,8 @@ func (o *runFlags) apply(cmd *corral.Cmd) {
 		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
 	}
 	cmd.AdoptOrphans = adoptOrphans
+	cmd.Limits = o.limit.limits()
+	cmd.Accounting = o.report != ""
 	cmd.Env = withoutVariables(o.variables)
 	if o.init != nil {
 		o.init.apply(cmd)
@@ -180,16 +187,19 @@ corral. With a stdin step in --stop, so does what it reads.
 
 DURATION is a number of seconds (10, 2.5), or one with units (500ms, 5m, 1m30s,
 2d). SIGNAL is a name or a number (TERM, SIGTERM, 15). SIZE is a number of bytes,
-or one with a unit (64K, 1M, 2G).`,
+or one with a unit (64K, 1M, 2G). A limit may be "unlimited", and one that cannot
+be enforced is an error.`,
 		Example: `  corral -- npm test
   corral --timeout 10m --report run.json make check
   corral --leftovers fail -- ./integration-tests
+  corral --memory 2G --pids 500 --core 0 -- make -j
   corral -c 'server & client --once'`,
 		Annotations: map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
 124	it ran out of time, or wrote nothing for too long (137 if it had to be killed)
 125	bad arguments, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
+137	the run was out of memory (--memory), and has been killed
 128+n	signal n ended the command; it ends corral, too, if corral has got it
 other	the exit status of the command
 `},
@@ -273,6 +283,11 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 func (o *runFlags) run(stderr io.Writer, args []string) error {
 	if err := reserve(len(o.lifelines)); err != nil {
 		return err
+	}
+	if o.limit.needControlGroup() {
+		if err := stepAside(); err != nil {
+			return err
+		}
 	}
 	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}}
 	if err := j.openReport(); err != nil {

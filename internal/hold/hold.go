@@ -76,6 +76,35 @@ type Facts struct {
 	// Path is the directory that the run's control group has. When the run is
 	// closed, the directory is gone, or kept for another run.
 	Path string
+	// Run is what all members together have used, as far as that is known. It is
+	// there if Request.Account is set, or Limits are.
+	Run Amounts
+	// OutOfMemory says that the kernel has killed a member for want of memory. It is
+	// known where Run is.
+	OutOfMemory bool
+}
+
+// Amounts are what processes have used. Nil is not known.
+type Amounts struct {
+	User, System  *time.Duration
+	PeakMemory    *int64 // in bytes
+	PeakPIDs      *int64
+	Read, Written *int64 // in bytes
+}
+
+// Limits are those of all members together. Zero is no limit.
+type Limits struct {
+	Memory int64 // in bytes
+	PIDs   int
+	CPUs   float64
+}
+
+// Limiter is a containment that can have Limits. Open refuses those that it cannot
+// have. Others are not asked.
+type Limiter interface {
+	// Limit puts the Request's limits into force. It is called once: before Start, or
+	// after it, before the leader does anything of its own.
+	Limit() error
 }
 
 // Usage is what a run has used.
@@ -96,6 +125,9 @@ type Request struct {
 	Log              *slog.Logger
 
 	HelperPath string // the program that helpers are started from; empty for this one
+
+	Limits  Limits
+	Account bool // count what the run uses, as far as that is possible
 }
 
 // InTurn sends one signal after the other and stops at the first error.
