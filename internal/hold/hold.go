@@ -42,6 +42,10 @@ type Containment interface {
 	// of the run where it is. Reap follows. It is only for runs that are held.
 	Ended() (*os.ProcessState, error)
 
+	// Peek returns how a leader that has ended has done so, without reaping it, or nil
+	// if that is not known yet.
+	Peek() *os.ProcessState
+
 	// Reap reaps the leader and returns how it ended, with the error that
 	// exec.Cmd.Wait has for it.
 	Reap() (*os.ProcessState, error)
@@ -76,7 +80,20 @@ type Facts struct {
 	// Path is the directory that the run's control group has. When the run is
 	// closed, the directory is gone, or kept for another run.
 	Path string
+	// OwnersDeath is what the death of the owner does to a run that has not been let
+	// go.
+	OwnersDeath OwnersDeath
 }
+
+// OwnersDeath says what the death of the owner does to a run.
+type OwnersDeath string
+
+const (
+	DeathStops       OwnersDeath = "stop"    // all members are stopped by the plan
+	DeathKills       OwnersDeath = "kill"    // all members are killed at once
+	DeathKillsLeader OwnersDeath = "leader"  // the leader alone is killed
+	DeathIsNothing   OwnersDeath = "nothing" // the run goes on
+)
 
 // Usage is what a run has used.
 type Usage struct {

@@ -29,9 +29,12 @@ type Leftover struct {
 	Fate    string
 	Signal  string // in whose step it ended, such as "SIGTERM", if it was signalled
 	Reason  string // why it survived
+	Name    string // the kernel's short one
 }
 
-func leftoverOf(row proctree.Process) Leftover { return Leftover{ID: row.ID, Command: row.Command()} }
+func leftoverOf(row proctree.Process) Leftover {
+	return Leftover{ID: row.ID, Command: row.Command(), Name: row.Name}
+}
 
 func (r Leftover) String() string {
 	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
@@ -71,12 +74,15 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 			if s.record(seen, fate, signal) {
 				return true
 			}
+			s.watch.members = len(seen.rows)
 		case <-enough.C:
 			s.LookErr = fmt.Errorf("a look at the members took more than %v", patience)
+			s.watch.members = unknown
 			return false
 		}
 	}
 	s.recordNames(seen.rows, enough.C)
+	s.tellMet(false)
 	return false
 }
 
@@ -137,6 +143,7 @@ func (s *Stopper) rename(rows []proctree.Process) {
 			s.helpers[row.ID] = true
 		}
 	}
+	s.watch.looked(rows)
 	for i := range s.Leftovers {
 		if args := commands[s.Leftovers[i].ID]; args != nil {
 			s.Leftovers[i].Command = args // it may have executed something else
@@ -148,6 +155,7 @@ func (s *Stopper) rename(rows []proctree.Process) {
 func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 	s.LookErr = seen.err
 	if seen.err != nil {
+		s.watch.members = unknown
 		s.log.Warn("corral: cannot list the members", "error", seen.err)
 		return false
 	}
