@@ -69,11 +69,11 @@ func (e *events) flush() {
 // same order.
 func (e *events) tell(ev event.Event, at time.Time, level slog.Level, message string) {
 	event.Fill(ev, e.run, at)
-	if e.sink != nil {
-		e.sink(ev)
-	}
 	if e.log != nil {
 		e.log.Tell(ev, level, "corral: "+message)
+	}
+	if e.sink != nil {
+		e.sink(ev) // whose it is from now on
 	}
 }
 

@@ -124,7 +124,7 @@ func full(e event.Event, length int) event.Event {
 // TestLine: a line is one line of JSON, and no longer than MaxLine, whatever is in it.
 // What is cut says so, and the event itself stays as it was.
 func TestLine(t *testing.T) {
-	for _, length := range []int{0, 1, 30, 200, 1000, 5000, 200_000} {
+	for _, length := range []int{0, 1, 30, 200, 1000, 5000, 30_000} {
 		for _, e := range event.All() {
 			name := fmt.Sprintf("%s, %d", full(e, length).Common().Kind, length)
 			before := fmt.Sprintf("%+v", e)
