@@ -5,6 +5,7 @@ package event
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -40,6 +41,11 @@ func (h *Head) Common() *Head { return h }
 type ID struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"`
+}
+
+// LogValue gives it the same names in every log.
+func (id ID) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("pid", id.PID), slog.Uint64("start", id.Start))
 }
 
 // Process is a process, with what is known of it.
