@@ -15,7 +15,7 @@ const MaxLine = 4096
 // texts in it are cut, and it says so.
 func Line(e Event) ([]byte, error) {
 	line, err := encode(e)
-	for most := MaxLine / 4; err == nil && len(line) > MaxLine && most > 0; most /= 4 {
+	for most := MaxLine * 3 / 4; err == nil && len(line) > MaxLine && most > 0; most = most * 2 / 3 {
 		line, err = encode(shortened(e, most))
 	}
 	return line, err
