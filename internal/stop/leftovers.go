@@ -74,7 +74,6 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 			if s.record(seen, fate, signal) {
 				return true
 			}
-			s.watch.members = len(seen.rows)
 		case <-enough.C:
 			s.LookErr = fmt.Errorf("a look at the members took more than %v", patience)
 			s.watch.members = unknown
@@ -167,6 +166,10 @@ func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 		} else {
 			there[row.ID] = leftoverOf(row)
 		}
+	}
+	s.watch.members = len(there)
+	if s.LeaderAlive {
+		s.watch.members++
 	}
 	for i := range s.Leftovers {
 		l := &s.Leftovers[i]
