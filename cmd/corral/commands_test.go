@@ -76,7 +76,7 @@ func TestRootFor(t *testing.T) {
 func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
 		"--containment group -- true": 105,
-		"run -t 5 true":               200,
+		"run -t 5 true":               205,
 		"timeout 5 true":              150,
 	} {
 		args := strings.Fields(line)
