@@ -229,7 +229,14 @@ type Cmd struct {
 	Accounting bool
 
 	// Logger is told what Corral does with the run (level Debug), and what went
-	// wrong without ending it (level Warn). Nil is silent.
+	// wrong without ending it (level Warn). Nil is silent. What docs/events.md calls
+	// an event is one record, with the names that it has there as attributes.
+	//
+	// It is told by a goroutine of its own, which is there only while there is
+	// something to tell. So a handler that takes long, panics or never returns holds
+	// up nothing, but for Wait (and Start, if it fails), by a second at most: then what
+	// has not been logged yet may be logged later. Of what is too much, "dropped"
+	// counts what is missing before a record.
 	Logger *slog.Logger
 
 	ctx         context.Context
@@ -331,6 +338,7 @@ func (c *Cmd) start(inline bool) (err error) {
 		c.stdio.closeParent()
 		if c.run != nil {
 			c.run.close()
+			c.run.events.flush()
 		}
 		return err
 	}
@@ -446,6 +454,7 @@ func (c *Cmd) Wait() error {
 	}
 	c.run.observer.Waiting()
 	defer c.run.observer.Ended()
+	defer c.run.events.flush()
 	return c.run.wait()
 }
 

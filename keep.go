@@ -78,9 +78,9 @@ func (r *run) sort() {
 		asked[proctree.ID{PID: p.PID, Start: p.Start}] = p
 	}
 	for _, row := range spared {
-		p := asked[row.ID]
-		r.log.Debug("corral: kept", "process", p.String())
-		r.addSpared(Leftover{Process: p, Fate: Kept})
+		kept := Leftover{Process: asked[row.ID], Fate: Kept}
+		r.addSpared(kept)
+		r.events.settle([]Leftover{kept})
 	}
 }
 
@@ -145,6 +145,7 @@ func (r *run) nameSpared(leaver proctree.ID, started Process) {
 	for i, l := range r.spared {
 		if l.Fate == Detached && l.PID == leaver.PID && l.Start == leaver.Start {
 			r.spared[i].Process = started
+			r.events.settle(r.spared[i : i+1])
 		}
 	}
 }

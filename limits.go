@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/corral-run/corral/internal/event"
 	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
@@ -93,6 +94,30 @@ func (l Limits) check() error {
 		return errNoProcessLimits
 	}
 	return nil
+}
+
+// told returns the limits as an event has them, or nil if there are none.
+func (l Limits) told() *event.Limits {
+	if l == (Limits{}) {
+		return nil
+	}
+	amount := func(n int64) *int64 {
+		switch n {
+		case 0:
+			return nil
+		case LimitToZero:
+			n = 0
+		}
+		return &n
+	}
+	told := &event.Limits{
+		Memory: amount(l.Memory), PIDs: amount(int64(l.PIDs)),
+		OpenFiles: amount(l.OpenFiles), FileSize: amount(l.FileSize), Core: amount(l.Core),
+	}
+	if l.CPUs != 0 {
+		told.CPUs = &l.CPUs
+	}
+	return told
 }
 
 // unfit is why a kind of containment cannot have the limits, or nil. Those that it may

@@ -189,7 +189,9 @@ func (r *run) closeReleased() {
 	known := r.cont.Facts()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report.Store(r.makeReport(known))
+	rep := r.makeReport(known)
+	r.report.Store(rep)
+	r.events.end(r, rep)
 }
 
 // keepThread keeps the thread for a leader that has been let go, as long as it
@@ -249,7 +251,10 @@ func lookUnclaimed(run weak.Pointer[run], pause time.Duration) {
 			known := r.cont.Facts()
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.report.CompareAndSwap(nil, r.makeReport(known))
+			rep := r.makeReport(known)
+			if r.report.CompareAndSwap(nil, rep) {
+				r.events.end(r, rep)
+			}
 		default:
 			lookUnclaimed(run, 2*pause)
 		}

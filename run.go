@@ -39,6 +39,7 @@ type run struct {
 	started time.Time
 
 	observer observer.Observer // nobody, but for package corraltest
+	events   *events           // nil if nobody wants to be told
 
 	inline     bool        // Cmd.Run has been called
 	ownThread  bool        // the thread that started the leader is kept until it has ended
@@ -107,9 +108,10 @@ type run struct {
 
 func newRun(c *Cmd) *run {
 	r := &run{
-		cmd: c, inner: c.inner(), plan: c.StopPlan, log: c.logger(),
-		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx),
+		cmd: c, inner: c.inner(), plan: c.StopPlan,
+		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx), events: newEvents(c),
 	}
+	r.log = r.events.logger()
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
 	}
@@ -162,13 +164,6 @@ func (r *run) prepare() (err error) {
 	return r.cont.Prepare(r.inner)
 }
 
-func (c *Cmd) logger() *slog.Logger {
-	if c.Logger == nil {
-		return discard
-	}
-	return c.Logger
-}
-
 var discard = slog.New(slog.DiscardHandler)
 
 // start starts the leader. If inline, the caller calls wait next. Else a goroutine
@@ -218,7 +213,7 @@ func (r *run) begin() error {
 	if r.cont.lacking != "" {
 		r.log.Warn("corral: " + r.cont.lacking)
 	}
-	r.log.Debug("corral: started", "pid", id.PID, "containment", r.cont.name)
+	r.events.started(r)
 	return nil
 }
 
@@ -255,6 +250,7 @@ func (r *run) supervise() {
 			}
 			r.reapIfWaited()
 		}
+		r.tellLeaderEnded(pinned)
 	case r.giveUpCtx.Err() == nil:
 		r.log.Warn("corral: cannot wait for the command", "error", err)
 	default:
@@ -333,6 +329,7 @@ func (r *run) wait() error {
 	r.cmd.setState(r.state)
 	rep := r.makeReport(known)
 	r.report.Store(rep)
+	r.events.end(r, rep)
 	return r.waitError(exitErr, ioErr, rep)
 }
 

@@ -239,6 +239,7 @@ func (s *Scope) Stop(ctx context.Context, p Process) error {
 	id := proctree.ID{PID: p.PID, Start: p.Start}
 	st := stop.New(&part{r: r, met: map[proctree.ID]bool{id: true}}, r.plan.internal(), 0, r.log)
 	st.CloseInput = func() error { return errors.New("standard input may be others' as well: Cmd.Stop closes it") }
+	r.events.watch(st, Stopped, &id)
 	go st.Run()
 	return awaitStop(ctx, st)
 }

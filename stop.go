@@ -195,11 +195,15 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 		r.log.Debug("corral: stopping the run", "because", ending)
 		s := stop.New(r.cont, plan.internal(), r.leader.PID, r.log)
 		s.CloseInput = r.cmd.stdio.closeInput
+		r.events.watch(s, ending, nil)
 		r.stop = s
 		close(r.stopping)
 		go func() {
 			r.sortLeftovers()
 			s.Run()
+			if r.events != nil {
+				r.events.settle(leftoversOf(s.Leftovers))
+			}
 			switch {
 			case s.LeaderAlive:
 				r.giveUp()

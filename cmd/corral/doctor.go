@@ -41,7 +41,7 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 		Args:                  noArguments,
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := reserve(0); err != nil {
+			if err := reserve(0, 0); err != nil {
 				return err
 			}
 			program, err := os.Executable()

@@ -31,6 +31,7 @@ func (j *job) end(err error, signals *inbox) error {
 			status = unlessFailed(status, statusOwn)
 		}
 	}
+	j.events.finish(func(format string, args ...any) { say(j.stderr, format, args...) })
 	j.endLike(status, r, signals)
 	return &exitError{status: status}
 }

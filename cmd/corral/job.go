@@ -22,6 +22,7 @@ type job struct {
 	cmd     *corral.Cmd
 	stderr  io.Writer
 	report  io.WriteCloser
+	events  *eventLog
 	tty     *terminal
 	outputs []*output
 	typing  chan struct{} // closed when the command may be heard
@@ -53,7 +54,7 @@ func (j *job) stdinIsLifeline() bool {
 
 // command returns the command in args, to be started.
 func (j *job) command(args []string) *corral.Cmd {
-	cmd := corral.Command(args[0], args[1:]...)
+	cmd := j.events.newCommand(args)
 	j.outputs, j.typing = nil, make(chan struct{})
 	if j.pty {
 		cmd.PTY = newPTY()

@@ -37,6 +37,7 @@ type runFlags struct {
 	limit       limitFlags
 	lifelines   lifelines
 	report      fileName
+	events      fileName
 	quiet       bool
 	verbose     bool
 	shell       shellFlags
@@ -76,6 +77,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all", nil)
 	o.limit.define(add)
 	flags.Var(&o.report, "report", "write a report to FILE, as JSON; -: to standard error")
+	flags.Var(&o.events, "events", "append what happens to FILE while the run goes on, as lines of JSON; fd:N: to descriptor N")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
 }
@@ -281,7 +283,11 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 // run runs the command in args to its end, and returns its exit status, or ends
 // corral as the command has ended.
 func (o *runFlags) run(stderr io.Writer, args []string) error {
-	if err := reserve(len(o.lifelines)); err != nil {
+	events, err := openEvents(o.events)
+	if err != nil {
+		return err
+	}
+	if err := reserve(len(o.lifelines), writers(events, o.verbose)); err != nil {
 		return err
 	}
 	if o.limit.needControlGroup() {
@@ -289,7 +295,7 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 			return err
 		}
 	}
-	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}}
+	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}, events: events}
 	if err := j.openReport(); err != nil {
 		return err
 	}
@@ -300,7 +306,6 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		listen, answer = initSignals, o.init.relay
 	}
 	signals := newInbox(listen())
-	var err error
 	if j.cmd, err = startCommand(args, j.command); err != nil {
 		return startError(args[0], err)
 	}

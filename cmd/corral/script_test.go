@@ -63,6 +63,7 @@ func runScripts(t *testing.T, dir string, vars ...string) {
 		"pids":   cmdPIDs,
 		"alive":  cmdAlive,
 		"json":   cmdJSON,
+		"told":   cmdTold,
 	}
 	maps.Copy(commands, systemCommands)
 	testscript.Run(t, testscript.Params{

@@ -42,6 +42,10 @@ type Containment interface {
 	// of the run where it is. Reap follows. It is only for runs that are held.
 	Ended() (*os.ProcessState, error)
 
+	// Peek returns how a leader that has ended has done so, without reaping it, or nil
+	// if that is not known yet.
+	Peek() *os.ProcessState
+
 	// Reap reaps the leader and returns how it ended, with the error that
 	// exec.Cmd.Wait has for it.
 	Reap() (*os.ProcessState, error)
@@ -82,6 +86,9 @@ type Facts struct {
 	// OutOfMemory says that the kernel has killed a member for want of memory. It is
 	// known where Run is.
 	OutOfMemory bool
+	// OwnersDeath is what the death of the owner does to a run that has not been let
+	// go.
+	OwnersDeath OwnersDeath
 }
 
 // Amounts are what processes have used. Nil is not known.
@@ -106,6 +113,16 @@ type Limiter interface {
 	// after it, before the leader does anything of its own.
 	Limit() error
 }
+
+// OwnersDeath says what the death of the owner does to a run.
+type OwnersDeath string
+
+const (
+	DeathStops       OwnersDeath = "stop"    // all members are stopped by the plan
+	DeathKills       OwnersDeath = "kill"    // all members are killed at once
+	DeathKillsLeader OwnersDeath = "leader"  // the leader alone is killed
+	DeathIsNothing   OwnersDeath = "nothing" // the run goes on
+)
 
 // Usage is what a run has used.
 type Usage struct {

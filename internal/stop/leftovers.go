@@ -29,9 +29,12 @@ type Leftover struct {
 	Fate    string
 	Signal  string // in whose step it ended, such as "SIGTERM", if it was signalled
 	Reason  string // why it survived
+	Name    string // the kernel's short one
 }
 
-func leftoverOf(row proctree.Process) Leftover { return Leftover{ID: row.ID, Command: row.Command()} }
+func leftoverOf(row proctree.Process) Leftover {
+	return Leftover{ID: row.ID, Command: row.Command(), Name: row.Name}
+}
 
 func (r Leftover) String() string {
 	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
@@ -73,10 +76,12 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 			}
 		case <-enough.C:
 			s.LookErr = fmt.Errorf("a look at the members took more than %v", patience)
+			s.watch.members = unknown
 			return false
 		}
 	}
 	s.recordNames(seen.rows, enough.C)
+	s.tellMet(false)
 	return false
 }
 
@@ -137,6 +142,7 @@ func (s *Stopper) rename(rows []proctree.Process) {
 			s.helpers[row.ID] = true
 		}
 	}
+	s.watch.looked(rows)
 	for i := range s.Leftovers {
 		if args := commands[s.Leftovers[i].ID]; args != nil {
 			s.Leftovers[i].Command = args // it may have executed something else
@@ -148,6 +154,7 @@ func (s *Stopper) rename(rows []proctree.Process) {
 func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 	s.LookErr = seen.err
 	if seen.err != nil {
+		s.watch.members = unknown
 		s.log.Warn("corral: cannot list the members", "error", seen.err)
 		return false
 	}
@@ -159,6 +166,10 @@ func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 		} else {
 			there[row.ID] = leftoverOf(row)
 		}
+	}
+	s.watch.members = len(there)
+	if s.LeaderAlive {
+		s.watch.members++
 	}
 	for i := range s.Leftovers {
 		l := &s.Leftovers[i]

@@ -260,7 +260,7 @@ func (c *containment) Members() ([]proctree.Process, error) {
 }
 
 func (c *containment) Facts() hold.Facts {
-	f := hold.Facts{HelperPID: c.owner.guardPID()}
+	f := hold.Facts{HelperPID: c.owner.guardPID(), OwnersDeath: hold.DeathStops}
 	if c.dir != nil {
 		f.Path = c.dir.Path()
 	}

@@ -115,6 +115,9 @@ func (j *containment) LetGo() error { return j.limit(0) }
 // Ended is Reap: the leader pins nothing.
 func (j *containment) Ended() (*os.ProcessState, error) { return j.Reap() }
 
+// Peek knows nothing: here, an os.ProcessState comes of Reap alone.
+func (j *containment) Peek() *os.ProcessState { return nil }
+
 func (j *containment) Reap() (*os.ProcessState, error) {
 	state, err := j.process.Wait()
 	if err == nil && !state.Success() {
@@ -342,7 +345,9 @@ func (j *containment) hear(pause time.Duration) bool {
 // Tend is AwaitEmpty: the kernel stops the run when the owner is gone.
 func (j *containment) Tend(ctx context.Context) error { return j.AwaitEmpty(ctx) }
 
-func (j *containment) Facts() hold.Facts { return hold.Facts{Used: j.total, Run: j.used} }
+func (j *containment) Facts() hold.Facts {
+	return hold.Facts{Used: j.total, Run: j.used, OwnersDeath: hold.DeathKills}
+}
 
 // account returns what the whole run has used.
 func (j *containment) account() (total hold.Usage) {

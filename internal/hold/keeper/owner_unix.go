@@ -207,7 +207,7 @@ func (k *containment) Members() ([]proctree.Process, error) {
 }
 
 func (k *containment) Facts() hold.Facts {
-	f := hold.Facts{Adopts: true, Lost: k.isLost(), BestEffort: escapes}
+	f := hold.Facts{Adopts: true, Lost: k.isLost(), BestEffort: escapes, OwnersDeath: hold.DeathStops}
 	if k.proc != nil {
 		f.HelperPID = k.proc.Pid
 	}
@@ -278,10 +278,9 @@ func (k *containment) Ended() (*os.ProcessState, error) {
 		k.mu.Unlock()
 		return k.Reap()
 	}
-	status, usage := k.end.Status, k.end.Rusage
 	k.mu.Unlock()
 	osproc.MarkDone(k.leader)
-	state := osproc.NewState(k.id.PID, status, &usage, nil)
+	state := k.Peek()
 	switch {
 	case state == nil: // os.ProcessState has other fields than it is known to have
 		return nil, syscall.EINVAL
@@ -289,6 +288,17 @@ func (k *containment) Ended() (*os.ProcessState, error) {
 		return state, &exec.ExitError{ProcessState: state}
 	}
 	return state, nil
+}
+
+// Peek says what the keeper has told so far.
+func (k *containment) Peek() *os.ProcessState {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.end == nil {
+		return nil
+	}
+	usage := k.end.Rusage
+	return osproc.NewState(k.id.PID, k.end.Status, &usage, nil)
 }
 
 // Reap returns the same when it is called again, as it is after Ended.
