@@ -146,6 +146,7 @@ func (h *held) settle() {
 	r.report.Store(r.makeReport(known))
 	r.mu.Unlock()
 	h.err = errjoin.Join(h.err, ioErr)
+	r.unlist(r.report.Load(), nil, "")
 	r.cmd.Scope.leave(r)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/registry"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -188,8 +189,9 @@ func (r *run) closeReleased() {
 	r.close()
 	known := r.cont.Facts()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.report.Store(r.makeReport(known))
+	r.mu.Unlock()
+	r.unlist(r.report.Load(), nil, registry.LetGo)
 }
 
 // keepThread keeps the thread for a leader that has been let go, as long as it
@@ -220,6 +222,7 @@ func (r *run) closeUnclaimed(pinned bool) {
 	if r.inline || r.stuck || r.waitCalled.Load() || r.heldBy() != nil {
 		return
 	}
+	r.unlist(nil, nil, registry.NotWaited)
 	if !pinned && r.nothingLeft() {
 		r.close()
 		return

@@ -16,6 +16,7 @@ import (
 	"github.com/corral-run/corral/internal/observer"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/registry"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -100,6 +101,8 @@ type run struct {
 	held      *held // what a Scope holds of the run; guarded by mu
 	leftScope bool  // the Scope holds nothing of it; guarded by the Scope's mu
 
+	listing *listing // in the registry; nil without a Name
+
 	report atomic.Pointer[Report]
 }
 
@@ -110,6 +113,9 @@ func newRun(c *Cmd) *run {
 	}
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
+	}
+	if c.Name != "" {
+		r.listing = &listing{id: registry.NewID()}
 	}
 	if c.IdleTimeout > 0 {
 		r.idle = &idle{limit: c.IdleTimeout}
