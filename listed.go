@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/corral-run/corral/internal/registry"
@@ -52,6 +51,7 @@ type listing struct {
 	mu   sync.Mutex
 	is   *registry.Listing // nil unless it is registered
 	err  error             // why it is not
+	late *time.Timer       // until nobody is going to call Wait any more
 	over bool
 }
 
@@ -63,7 +63,7 @@ func (r *run) list() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over { // the command was quick, and nobody has called Wait
+	if l.over {
 		return
 	}
 	dir, _ := filepath.Abs(r.cmd.Dir)
@@ -127,6 +127,27 @@ func (r *run) unlistWaited(err error) {
 	}
 }
 
+// claimPatience is how long a run that is over stays in the registry if Wait has not
+// been called: how it ended is not known before.
+const claimPatience = 3 * time.Second
+
+// unlistUnclaimed is unlist for a run that is over while nobody waits for it.
+func (r *run) unlistUnclaimed() {
+	l := r.listing
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.late = time.AfterFunc(claimPatience, func() {
+			if !r.waitCalled.Load() { // else that sees to it
+				r.unlist(nil, nil, registry.NotWaited)
+			}
+		})
+	}
+}
+
 // unlist takes the run off the registry when all of it is over, and tells those that
 // wait for it how it ended: as rep and err say, or, without a rep, why says.
 func (r *run) unlist(rep *Report, err error, why registry.Failure) {
@@ -140,6 +161,9 @@ func (r *run) unlist(rep *Report, err error, why registry.Failure) {
 		return
 	}
 	l.over = true
+	if l.late != nil {
+		l.late.Stop()
+	}
 	if l.is == nil {
 		return
 	}
@@ -175,7 +199,7 @@ type steering struct{ r *run }
 func (s steering) Stop(signal int, grace time.Duration) error {
 	r, plan, now := s.r, s.r.plan, false
 	if signal != 0 {
-		sig := syscall.Signal(signal)
+		sig := signalOf(signal)
 		plan = StopPlan{{Signal: sig, Wait: grace}}
 		if now = sig == os.Kill; now {
 			plan = StopPlan{}
@@ -202,7 +226,7 @@ func (s steering) Signal(signal int) error {
 	if signal <= 0 {
 		return fmt.Errorf("corral: %d is no signal that can be sent", signal)
 	}
-	return s.r.signal(syscall.Signal(signal))
+	return s.r.signal(signalOf(signal))
 }
 
 func (s steering) Look() (phase string, members []registry.Process, err error) {

@@ -222,7 +222,7 @@ func (r *run) closeUnclaimed(pinned bool) {
 	if r.inline || r.stuck || r.waitCalled.Load() || r.heldBy() != nil {
 		return
 	}
-	r.unlist(nil, nil, registry.NotWaited)
+	r.unlistUnclaimed()
 	if !pinned && r.nothingLeft() {
 		r.close()
 		return

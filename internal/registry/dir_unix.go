@@ -234,7 +234,7 @@ func (d *Dir) List() (*Contents, error) {
 	c := &Contents{}
 	for _, name := range names {
 		ext := filepath.Ext(name)
-		if !isID(strings.TrimSuffix(name, ext)) || ext != runSuffix && ext != keptSuffix {
+		if !IsID(strings.TrimSuffix(name, ext)) || ext != runSuffix && ext != keptSuffix {
 			continue
 		}
 		e, err := d.Read(name)
@@ -303,7 +303,7 @@ func (d *Dir) Sweep() (n int, err error) {
 		ext := filepath.Ext(name)
 		id := strings.TrimPrefix(strings.TrimSuffix(name, ext), freshPrefix)
 		var st unix.Stat_t
-		if !isID(id) || unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if !IsID(id) || unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			continue
 		}
 		switch {

@@ -18,6 +18,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -104,8 +105,27 @@ func NewID() string {
 
 const idLength = 10
 
-// isID reports whether s may be what NewID has returned.
-func isID(s string) bool {
+type idKey struct{}
+
+// WithID returns a context with which the run of a command has this ID. It is for the
+// command corral, which has to know it before the start.
+func WithID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, idKey{}, id)
+}
+
+// IDOf returns a new ID, or the one that comes with the command's context, which may be
+// nil.
+func IDOf(ctx context.Context) string {
+	if ctx != nil {
+		if id, ok := ctx.Value(idKey{}).(string); ok {
+			return id
+		}
+	}
+	return NewID()
+}
+
+// IsID reports whether s may be what NewID has returned.
+func IsID(s string) bool {
 	return len(s) == idLength && !strings.ContainsFunc(s, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
 }
 
@@ -215,6 +235,7 @@ type Reply struct {
 	// Phase is "running", "ending" when the leader has ended, or "stopping".
 	Phase   string    `json:"phase,omitempty"`
 	Members []Process `json:"members,omitempty"`
+	Waiting int       `json:"waiting,omitempty"` // how many clients wait for the outcome
 	Outcome *Outcome  `json:"outcome,omitempty"`
 }
 

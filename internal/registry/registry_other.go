@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // Supported says why runs cannot be registered on this system.
@@ -33,6 +34,8 @@ func (*Dir) Names() ([]string, error)         { return nil, Supported() }
 func (*Dir) Read(string) (*Entry, error)      { return nil, Supported() }
 func (*Dir) Write(string, *Entry) error       { return Supported() }
 func (*Dir) Delete(string) error              { return Supported() }
+
+func (*Dir) Open(string, int) (*os.File, error) { return nil, Supported() }
 
 func (*Found) Forget() error                               { return Supported() }
 func (*Found) Ask(context.Context, Request) (Reply, error) { return Reply{}, Supported() }

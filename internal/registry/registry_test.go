@@ -68,13 +68,13 @@ func TestNewID(t *testing.T) {
 	met := make(map[string]bool)
 	for range 10000 {
 		id := NewID()
-		if !isID(id) || met[id] {
+		if !IsID(id) || met[id] {
 			t.Fatalf("%q", id)
 		}
 		met[id] = true
 	}
 	for _, not := range []string{"", "short", "../../etc1", "UPPERCASE1", "a.b.c.d.e.", NewID() + "x"} {
-		if isID(not) {
+		if IsID(not) {
 			t.Errorf("%q is taken for an ID", not)
 		}
 	}

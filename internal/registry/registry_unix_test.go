@@ -73,7 +73,7 @@ func startOwner(t *testing.T) *owner {
 	}
 	o.stdin = stdin
 	line, _ := bufio.NewReader(stdout).ReadString('\n')
-	if o.id = strings.TrimSpace(line); !isID(o.id) {
+	if o.id = strings.TrimSpace(line); !IsID(o.id) {
 		t.Fatalf("the owner says %q", line)
 	}
 	t.Cleanup(func() { o.end() })
@@ -613,14 +613,7 @@ func TestControl(t *testing.T) {
 func awaitWaiters(t *testing.T, s *server, n int) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		s.mu.Lock()
-		waiting := 0
-		for _, waits := range s.conns {
-			if waits {
-				waiting++
-			}
-		}
-		s.mu.Unlock()
+		waiting := s.waiting()
 		if waiting == n {
 			return
 		}

@@ -98,6 +98,18 @@ func (s *server) accept() {
 	}
 }
 
+// waiting counts the clients that wait for the outcome.
+func (s *server) waiting() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, waits := range s.conns {
+		if waits {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *server) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,6 +180,7 @@ func (s *server) do(r Request) (reply Reply, wait bool) {
 		err = s.handler.Signal(r.Signal)
 	case "look":
 		reply.Phase, reply.Members, err = s.handler.Look()
+		reply.Waiting = s.waiting()
 	default:
 		err = fmt.Errorf("the run's owner does not know the request %q", r.Do)
 	}
