@@ -31,6 +31,7 @@ func (j *job) end(err error, signals *inbox) error {
 			status = unlessFailed(status, statusOwn)
 		}
 	}
+	j.back.ended(status, r)
 	j.endLike(status, r, signals)
 	return &exitError{status: status}
 }

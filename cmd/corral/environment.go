@@ -25,7 +25,7 @@ const (
 
 // variable is the name of the variable of a flag; empty if it has none.
 func variable(prefix string, f *pflag.Flag) string {
-	if f.Hidden || slices.Contains([]string{"help", "version", commandFlag}, f.Name) {
+	if f.Hidden || slices.Contains([]string{"help", "version", commandFlag, detachFlag}, f.Name) {
 		return ""
 	}
 	return prefix + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")

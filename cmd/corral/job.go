@@ -27,6 +27,7 @@ type job struct {
 	typing  chan struct{} // closed when the command may be heard
 	keys    keyboard
 	restore func()
+	back    *background // nil unless the run is in the background
 }
 
 func (j *job) openReport() error {
@@ -53,9 +54,11 @@ func (j *job) stdinIsLifeline() bool {
 
 // command returns the command in args, to be started.
 func (j *job) command(args []string) *corral.Cmd {
-	cmd := corral.Command(args[0], args[1:]...)
+	cmd := j.back.command(args)
 	j.outputs, j.typing = nil, make(chan struct{})
-	if j.pty {
+	if j.back != nil {
+		cmd.Stdout, cmd.Stderr = j.back.log, j.back.log
+	} else if j.pty {
 		cmd.PTY = newPTY()
 		cmd.Stdout = heldWriter{j.output(os.Stdout), j.typing}
 	} else {
@@ -65,6 +68,7 @@ func (j *job) command(args []string) *corral.Cmd {
 		cmd.Stdin = os.Stdin
 	}
 	j.apply(cmd)
+	j.register.apply(cmd, args[0])
 	if j.verbose {
 		log := j.stderr
 		if j.pty && isTerminal(os.Stdin) {

@@ -201,6 +201,7 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 	cmd.WaitDelay = grace
 	cmd.Containment = o.containment
 	cmd.AdoptOrphans = adoptOrphans
+	(&registerFlags{}).apply(cmd, args[0]) // that it cannot be is nothing that GNU timeout would say
 	return cmd
 }
 

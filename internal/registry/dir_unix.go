@@ -255,7 +255,9 @@ func (d *Dir) List() (*Contents, error) {
 			c.Kept = append(c.Kept, found)
 			continue
 		}
-		d.remove(e.ID, ext) // who may not, has said all that there is to say
+		if d.remove(e.ID, ext) == nil { // who may not, has said all that there is to say
+			c.Removed++
+		}
 	}
 	return c, nil
 }
@@ -290,8 +292,9 @@ func (f *Found) Forget() error {
 // write or bind any more.
 const leftAge = time.Hour
 
-// Sweep removes what is not part of an entry: files that were not finished, sockets
-// that nobody has, and entries that are none. It returns how many.
+// Sweep removes what is not part of an entry and has been there for an hour: files that
+// were not finished, sockets that nobody has, and entries that are none. It returns how
+// many.
 func (d *Dir) Sweep() (n int, err error) {
 	names, err := d.Names()
 	if err != nil {

@@ -287,6 +287,8 @@ type Contents struct {
 	Kept []Found
 	// Strange are files with the name of an entry that are none.
 	Strange []string
+	// Removed counts what was stale.
+	Removed int
 }
 
 // Found is an entry, and what is known of its owner; or of those that were kept.
