@@ -16,6 +16,7 @@ import (
 
 	"github.com/corral-run/corral/internal/headtail"
 	"github.com/corral-run/corral/internal/observer"
+	"github.com/corral-run/corral/internal/registry"
 )
 
 // These are os/exec's own, so that a file that imported os/exec needs no
@@ -178,7 +179,7 @@ type Cmd struct {
 	// Scope, if not nil, is what the command is in: see Scope.
 	Scope *Scope
 
-	// Name, if not empty, has the run registered while it lasts, so that the command
+	// Name, if not empty, has the run registered from before the start until its end, so that the command
 	// corral can list, inspect, signal and stop it: see docs/runs.md, and RunID. It has
 	// at most 64 letters, digits, and . _ - after the first one, and need not be unique.
 	// The same user can ask for that, and root. A run that cannot be registered goes on
@@ -330,6 +331,7 @@ func (c *Cmd) start(inline bool) (err error) {
 		c.run = newRun(c)
 		c.stdio.idle = c.run.idle
 		if err = c.run.prepare(); err == nil {
+			c.run.list()
 			err = c.run.start(inline)
 		}
 	}
@@ -337,13 +339,14 @@ func (c *Cmd) start(inline bool) (err error) {
 	if err != nil {
 		c.stdio.closeParent()
 		if c.run != nil {
+			c.run.unlist(nil, nil, registry.NotStarted)
 			c.run.close()
 		}
 		return err
 	}
 	c.stdio.copy()
 	c.run.watch(c.ctx)
-	c.run.list()
+	c.run.listStarted()
 	if !inline {
 		c.run.watchRelease()
 	}

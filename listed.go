@@ -46,7 +46,9 @@ func (c *Cmd) checkListing() error {
 // listing is a run's place in the registry. Its methods do nothing for a run without a
 // Name, which has none.
 type listing struct {
-	id string
+	id      string
+	started chan struct{} // closed when the run has been, and the entry says so
+	ended   chan struct{} // closed when the run is taken off
 
 	mu   sync.Mutex
 	is   *registry.Listing // nil unless it is registered
@@ -55,7 +57,8 @@ type listing struct {
 	over bool
 }
 
-// list registers the run. Nothing of the run depends on it.
+// list registers the run, before its command is started: who hears of that finds it.
+// Nothing of the run depends on it.
 func (r *run) list() {
 	l := r.listing
 	if l == nil {
@@ -63,23 +66,39 @@ func (r *run) list() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
-		return
-	}
 	dir, _ := filepath.Abs(r.cmd.Dir)
 	l.is, l.err = registry.Register(registry.Entry{
 		ID: l.id, Name: r.cmd.Name, Labels: r.cmd.Labels,
 		Command: registry.Shown(r.argv(), r.cmd.Redact), Redacted: r.cmd.Redact,
 		Dir: dir, Program: filepath.Base(os.Args[0]),
-		Leader:  registry.Process{PID: r.leader.PID, Start: r.leader.Start},
-		Started: r.started, Containment: string(r.cont.name),
+		Started: time.Now(), Containment: string(r.cont.name),
 	}, steering{r})
 	if l.err != nil {
 		r.log.Warn("corral: the run is not registered", "error", l.err)
+	}
+}
+
+// listStarted completes what is registered of a run that has been started.
+func (r *run) listStarted() {
+	l := r.listing
+	if l == nil {
 		return
 	}
+	defer close(l.started)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over || l.is == nil {
+		return
+	}
+	leader := registry.Process{PID: r.leader.PID, Start: r.leader.Start}
+	err := l.is.Update(func(e *registry.Entry) {
+		e.Leader, e.Started, e.Containment = leader, r.started, string(r.cont.name)
+	})
+	if err != nil {
+		r.log.Warn("corral: what is registered of the run is not complete", "error", err)
+	}
 	if r.cmd.Leftovers == DetachLeftovers { // it goes on if the owner is killed
-		leader := registry.Process{PID: r.leader.PID, Start: r.leader.Start, Command: registry.Shown(r.argv(), r.cmd.Redact)}
+		leader.Command = registry.Shown(r.argv(), r.cmd.Redact)
 		r.keepListed(l.is, []registry.Process{leader})
 	}
 }
@@ -161,6 +180,7 @@ func (r *run) unlist(rep *Report, err error, why registry.Failure) {
 		return
 	}
 	l.over = true
+	close(l.ended)
 	if l.late != nil {
 		l.late.Stop()
 	}
@@ -196,7 +216,24 @@ func outcomeOf(rep *Report, err error, why registry.Failure) registry.Outcome {
 // steering does what the command corral asks the owner for.
 type steering struct{ r *run }
 
+// errNotStarted: the request has come before there is anything to ask about.
+var errNotStarted = errors.New("it is just being started")
+
+// started waits a moment for the run to be started: a client may be quick.
+func (s steering) started() bool {
+	select {
+	case <-s.r.listing.started:
+		return true
+	case <-s.r.listing.ended:
+	case <-time.After(time.Second):
+	}
+	return false
+}
+
 func (s steering) Stop(signal int, grace time.Duration) error {
+	if !s.started() {
+		return errNotStarted
+	}
 	r, plan, now := s.r, s.r.plan, false
 	if signal != 0 {
 		sig := signalOf(signal)
@@ -223,6 +260,9 @@ func (s steering) Stop(signal int, grace time.Duration) error {
 }
 
 func (s steering) Signal(signal int) error {
+	if !s.started() {
+		return errNotStarted
+	}
 	if signal <= 0 {
 		return fmt.Errorf("corral: %d is no signal that can be sent", signal)
 	}
@@ -230,6 +270,9 @@ func (s steering) Signal(signal int) error {
 }
 
 func (s steering) Look() (phase string, members []registry.Process, err error) {
+	if !s.started() {
+		return "starting", nil, nil
+	}
 	r := s.r
 	r.mu.Lock()
 	switch {

@@ -115,7 +115,7 @@ func newRun(c *Cmd) *run {
 		r.plan = DefaultStopPlan()
 	}
 	if c.Name != "" {
-		r.listing = &listing{id: registry.IDOf(c.ctx)}
+		r.listing = &listing{id: registry.IDOf(c.ctx), started: make(chan struct{}), ended: make(chan struct{})}
 	}
 	if c.IdleTimeout > 0 {
 		r.idle = &idle{limit: c.IdleTimeout}

@@ -147,6 +147,9 @@ func (b *background) command(args []string) *corral.Cmd {
 
 // stayWith is the other corral: it runs the command.
 func (o *runFlags) stayWith(args []string) error {
+	if !registry.IsID(o.register.detached) {
+		return fmt.Errorf("--%s is not for people: use --%s", detachedFlag, detachFlag)
+	}
 	b := &background{id: o.register.detached, ready: os.NewFile(readyFile, "ready")}
 	err := b.open()
 	if err == nil {
@@ -166,9 +169,6 @@ func (o *runFlags) stayWith(args []string) error {
 }
 
 func (b *background) open() (err error) {
-	if !registry.IsID(b.id) {
-		return fmt.Errorf("--%s is not for people", detachedFlag)
-	}
 	if b.dir, err = stateDir(false); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func newInspect() *cobra.Command {
 		Long: `Show what is known of RUN, given by its ID or its name: who started it, when, and
 where, what holds it, what it is doing, and the tree of its processes.
 
-PHASE is running; ending, when its command has ended, and it deals with what that
+PHASE is starting; running; ending, when its command has ended, and it deals with what that
 has left; or stopping.`,
 		Example: `  corral inspect web
   corral inspect --json web | jq .members`,

@@ -36,15 +36,18 @@ func (n *runName) Set(s string) error {
 func (n *runName) String() string { return string(*n) }
 func (n *runName) Type() string   { return "NAME" }
 
-// labels is a flag's value, which may be repeated: KEY=VALUE, or KEY alone.
+// labels is a flag's value, which may be repeated, and takes lists with commas:
+// KEY=VALUE, or KEY alone.
 type labels map[string]string
 
 func (l labels) Set(s string) error {
-	key, value, _ := strings.Cut(s, "=")
-	if err := registry.CheckLabel(key, value); err != nil {
-		return err
+	for word := range strings.SplitSeq(s, ",") {
+		key, value, _ := strings.Cut(word, "=")
+		if err := registry.CheckLabel(key, value); err != nil {
+			return err
+		}
+		l[key] = value
 	}
-	l[key] = value
 	return registry.CheckLabels(l)
 }
 

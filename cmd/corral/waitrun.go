@@ -76,6 +76,8 @@ func (r *knownRun) await(ctx context.Context) (int, error) {
 		return 0, errors.New("its owner does not say how it ended")
 	case reply.Outcome.Failed == registry.LetGo:
 		return 0, errors.New("its owner has let it go, and does not know how it ends")
+	case reply.Outcome.Failed == registry.NotStarted:
+		return 0, errors.New("its command could not be started")
 	case reply.Outcome.Failed == registry.NotWaited:
 		return 0, errors.New("it is over, and its owner does not know how it ended, as it does not wait for it")
 	}

@@ -96,22 +96,19 @@ func isRuntimeDir(dir string, uid int) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == uid && st.Mode&0o022 == 0
 }
 
-// Dirs opens all directories in which runs of the user may be registered: what one
-// process has in its environment, another has not. One that is not there is no error.
+// Dirs opens all directories in which runs of the user may be registered: a process
+// without an XDG_RUNTIME_DIR, as one of cron's, has used the temporary directory. One
+// that is not there is no error.
 func Dirs(uid int) (dirs []*Dir, errs []error) {
-	var paths []string
-	if uid == os.Geteuid() {
-		paths = append(paths, os.Getenv("XDG_RUNTIME_DIR"))
+	runtime := os.Getenv("XDG_RUNTIME_DIR")
+	if uid != os.Geteuid() || !isRuntimeDir(runtime, uid) {
+		runtime = "/run/user/" + strconv.Itoa(uid) // pam_systemd(8)
 	}
-	paths = append(paths, "/run/user/"+strconv.Itoa(uid))
-	var met []string
-	add := func(path string) {
-		for _, other := range met {
-			if path == other {
-				return
-			}
-		}
-		met = append(met, path)
+	paths := []string{filepath.Join(os.TempDir(), subdir+"-"+strconv.Itoa(uid))}
+	if isRuntimeDir(runtime, uid) {
+		paths = append(paths, filepath.Join(runtime, subdir))
+	}
+	for _, path := range paths {
 		d, err := OpenDir(path, uid, false)
 		switch {
 		case err == nil:
@@ -119,14 +116,6 @@ func Dirs(uid int) (dirs []*Dir, errs []error) {
 		case !errors.Is(err, fs.ErrNotExist):
 			errs = append(errs, err)
 		}
-	}
-	for _, path := range paths {
-		if isRuntimeDir(path, uid) {
-			add(filepath.Join(path, subdir))
-		}
-	}
-	for _, temp := range []string{os.TempDir(), "/tmp"} {
-		add(filepath.Join(temp, subdir+"-"+strconv.Itoa(uid)))
 	}
 	return dirs, errs
 }

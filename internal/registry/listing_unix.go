@@ -43,6 +43,17 @@ func Register(e Entry, h Handler) (*Listing, error) {
 	return l, nil
 }
 
+// Update changes the entry by change.
+func (l *Listing) Update(change func(*Entry)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	change(&l.entry)
+	return l.dir.Write(l.entry.ID+runSuffix, &l.entry)
+}
+
 // Keep makes known whom the run has let go of, in place of whom it named before. That
 // outlives the owner.
 func (l *Listing) Keep(kept []Process) error {

@@ -232,7 +232,7 @@ type Request struct {
 type Reply struct {
 	Version int    `json:"v"`
 	Error   string `json:"error,omitempty"`
-	// Phase is "running", "ending" when the leader has ended, or "stopping".
+	// Phase is "starting", "running", "ending" when the leader has ended, or "stopping".
 	Phase   string    `json:"phase,omitempty"`
 	Members []Process `json:"members,omitempty"`
 	Waiting int       `json:"waiting,omitempty"` // how many clients wait for the outcome
@@ -260,6 +260,7 @@ const (
 	FailedOther     Failure = "other"     // Wait has another error
 	NotWaited       Failure = "not waited for"
 	LetGo           Failure = "let go"
+	NotStarted      Failure = "not started"
 )
 
 // Handler does for the owner what clients ask for. Its methods are called by

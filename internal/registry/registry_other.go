@@ -18,6 +18,7 @@ func Supported() error {
 type Listing struct{}
 
 func Register(Entry, Handler) (*Listing, error) { return nil, Supported() }
+func (*Listing) Update(func(*Entry)) error      { return nil }
 func (*Listing) Keep([]Process) error           { return nil }
 func (*Listing) Close(Outcome)                  {}
 
