@@ -24,6 +24,9 @@ func (o *stopFlags) stopKept(ctx context.Context, r *knownRun) (string, error) {
 	if r.kept.State == registry.Unseen {
 		return "", errors.New("what it has kept cannot be seen from here")
 	}
+	if pid := runsThis(r.kept.Kept); pid != 0 {
+		return "", fmt.Errorf("process %d runs this command: stop it from elsewhere", pid)
+	}
 	plan := stop.Plan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
 	if o.signal.Signal == syscall.SIGKILL {
 		plan = nil
@@ -53,6 +56,22 @@ func (o *stopFlags) stopKept(ctx context.Context, r *knownRun) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("stopped %s that it had kept", processes(len(s.Leftovers), "")), nil
+}
+
+// runsThis returns the PID of the one that this process descends from, or is; 0 if that
+// is none.
+func runsThis(kept []registry.Process) int {
+	table, err := proctree.Snapshot()
+	if err != nil {
+		return 0 // nothing is stopped without one
+	}
+	spared := above(table, os.Getpid())
+	for _, p := range table {
+		if spared[p.PID] && slices.ContainsFunc(kept, func(k registry.Process) bool { return k.ID() == p.ID }) {
+			return p.PID
+		}
+	}
+	return 0
 }
 
 // keptTree are processes that were kept, those below them, and those in a session that
