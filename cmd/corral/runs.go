@@ -266,6 +266,9 @@ func (r *knownRun) ask(ctx context.Context, req registry.Request) (registry.Repl
 	case r.found == nil:
 		return registry.Reply{}, os.ErrProcessDone
 	}
+	if row, err := proctree.Brief(r.Owner.PID); err == nil && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped {
+		return registry.Reply{}, fmt.Errorf("its owner is suspended: resume it, as by kill -CONT %d", r.Owner.PID)
+	}
 	reply, err := r.found.Ask(ctx, req)
 	if errors.Is(err, registry.ErrNoAnswer) && r.isOver() {
 		err = os.ErrProcessDone

@@ -4,6 +4,7 @@ package registry
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,18 +36,17 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 	conn.SetDeadline(time.Now().Add(patience))
 	r.Version = Version
 	b, err := json.Marshal(r)
-	if err == nil {
-		_, err = conn.Write(append(b, '\n'))
-	}
 	if err != nil {
-		return Reply{}, unanswered(ctx, err)
+		return Reply{}, err
 	}
+	// An owner that refuses whoever asks does not read what for.
+	_, werr := conn.Write(append(b, '\n'))
 	if r.Do == "wait" || r.Do == "stop" {
 		conn.SetReadDeadline(time.Time{})
 	}
 	line, err := bufio.NewReader(io.LimitReader(conn, mostReply)).ReadBytes('\n')
 	if err != nil {
-		return Reply{}, unanswered(ctx, err)
+		return Reply{}, unanswered(ctx, cmp.Or(werr, err))
 	}
 	var reply Reply
 	if err := json.Unmarshal(line, &reply); err != nil {
