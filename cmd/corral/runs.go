@@ -48,7 +48,7 @@ const (
 func (r *knownRun) live() bool { return r.state == stateRunning || r.state == stateUnseen }
 
 // title is what the run is called in a message.
-func (r *knownRun) title() string { return fmt.Sprintf("%s (%s)", r.ID, r.Name) }
+func (r *knownRun) title() string { return fmt.Sprintf("%s (%s)", r.ID, printable(r.Name)) }
 
 // selection is which runs a command is about, by flags that several have.
 type selection struct {
