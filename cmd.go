@@ -16,6 +16,7 @@ import (
 
 	"github.com/corral-run/corral/internal/headtail"
 	"github.com/corral-run/corral/internal/observer"
+	"github.com/corral-run/corral/internal/registry"
 )
 
 // These are os/exec's own, so that a file that imported os/exec needs no
@@ -178,6 +179,20 @@ type Cmd struct {
 	// Scope, if not nil, is what the command is in: see Scope.
 	Scope *Scope
 
+	// Name, if not empty, has the run registered from before the start until its end, so that the command
+	// corral can list, inspect, signal and stop it: see docs/runs.md, and RunID. It has
+	// at most 64 letters, digits, and . _ - after the first one, and need not be unique.
+	// The same user can ask for that, and root. A run that cannot be registered goes on
+	// without; so it does on Windows.
+	Name string
+
+	// Labels tell of a run with a Name, as "team": "a".
+	Labels map[string]string
+
+	// Redact keeps the arguments of the command, and those of its members, out of what
+	// is registered and told of a run with a Name. The environment is never in it.
+	Redact bool
+
 	// Containment is the containment wanted. If it is not available here, Start
 	// takes the next weaker one, and the Report says so. The default, Auto, is the
 	// strongest that works here without changing what the command sees.
@@ -330,6 +345,7 @@ func (c *Cmd) start(inline bool) (err error) {
 		c.run = newRun(c)
 		c.stdio.idle = c.run.idle
 		if err = c.run.prepare(); err == nil {
+			c.run.list()
 			err = c.run.start(inline)
 		}
 	}
@@ -337,6 +353,7 @@ func (c *Cmd) start(inline bool) (err error) {
 	if err != nil {
 		c.stdio.closeParent()
 		if c.run != nil {
+			c.run.unlist(nil, nil, registry.NotStarted)
 			c.run.close()
 			c.run.events.flush()
 		}
@@ -344,6 +361,7 @@ func (c *Cmd) start(inline bool) (err error) {
 	}
 	c.stdio.copy()
 	c.run.watch(c.ctx)
+	c.run.listStarted()
 	if !inline {
 		c.run.watchRelease()
 	}
@@ -390,6 +408,9 @@ func (c *Cmd) check() error {
 		}
 	}
 	if err := c.checkScope(); err != nil {
+		return err
+	}
+	if err := c.checkListing(); err != nil {
 		return err
 	}
 	return c.StopPlan.check()
@@ -455,7 +476,9 @@ func (c *Cmd) Wait() error {
 	c.run.observer.Waiting()
 	defer c.run.observer.Ended()
 	defer c.run.events.flush()
-	return c.run.wait()
+	err := c.run.wait()
+	c.run.unlistWaited(err)
+	return err
 }
 
 // Output runs the command and returns its standard output. If Stderr was nil,

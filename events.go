@@ -2,15 +2,14 @@ package corral
 
 import (
 	"log/slog"
-	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/corral-run/corral/internal/event"
 	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/registry"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -41,7 +40,7 @@ func newEvents(c *Cmd) *events {
 		return nil
 	}
 	e := &events{
-		run: strconv.FormatUint(1<<63|rand.Uint64(), 16), sink: sink,
+		run: registry.IDOf(c.ctx), sink: sink,
 		met: make(map[proctree.ID]bool), fates: make(map[proctree.ID]Fate),
 	}
 	if c.Logger != nil {

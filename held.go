@@ -150,6 +150,7 @@ func (h *held) settle() {
 	r.events.end(r, rep)
 	r.mu.Unlock()
 	h.err = errjoin.Join(h.err, ioErr)
+	r.unlist(r.report.Load(), nil, "")
 	r.cmd.Scope.leave(r)
 }
 

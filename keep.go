@@ -82,6 +82,7 @@ func (r *run) sort() {
 		r.addSpared(kept)
 		r.events.settle([]Leftover{kept})
 	}
+	r.listKept()
 }
 
 // ask asks whether to keep a process, until ctx is done. Who the process is may take
@@ -186,6 +187,7 @@ func (r *run) serveDoor() {
 		Leave: r.leave,
 		Left: func(leaver, started proctree.Process) {
 			r.nameSpared(leaver.ID, soon([]proctree.Process{started}, known)[0])
+			r.listKept()
 		},
 	})
 }
@@ -196,6 +198,7 @@ func (r *run) leave(leaver proctree.ID) error {
 	row, err := r.openTo(leaver)
 	if err == nil {
 		r.addSpared(Leftover{Process: soon([]proctree.Process{row}, known)[0], Fate: Detached})
+		r.listKept()
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/corral-run/corral/internal/observer"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/registry"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -103,6 +104,8 @@ type run struct {
 	held      *held // what a Scope holds of the run; guarded by mu
 	leftScope bool  // the Scope holds nothing of it; guarded by the Scope's mu
 
+	listing *listing // in the registry; nil without a Name
+
 	report atomic.Pointer[Report]
 }
 
@@ -114,6 +117,14 @@ func newRun(c *Cmd) *run {
 	r.log = r.events.logger()
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
+	}
+	if c.Name != "" {
+		r.listing = &listing{started: make(chan struct{}), ended: make(chan struct{})}
+		if r.events != nil { // the run has one ID
+			r.listing.id = r.events.run
+		} else {
+			r.listing.id = registry.IDOf(c.ctx)
+		}
 	}
 	if c.IdleTimeout > 0 {
 		r.idle = &idle{limit: c.IdleTimeout}

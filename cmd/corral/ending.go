@@ -32,6 +32,7 @@ func (j *job) end(err error, signals *inbox) error {
 		}
 	}
 	j.events.finish(func(format string, args ...any) { say(j.stderr, format, args...) })
+	j.back.ended(status, r)
 	j.endLike(status, r, signals)
 	return &exitError{status: status}
 }

@@ -30,7 +30,7 @@ const (
 // variable is the name of the variable of a flag; empty if it has none.
 func variable(prefix string, f *pflag.Flag) string {
 	switch {
-	case f.Hidden || slices.Contains([]string{"help", "version", commandFlag}, f.Name),
+	case f.Hidden || slices.Contains([]string{"help", "version", commandFlag, detachFlag}, f.Name),
 		prefix == timeoutPrefix && !slices.Contains(keepNames, f.Name):
 		return ""
 	}
@@ -51,6 +51,9 @@ var rivals = map[string][]string{
 	"stop":      {"signal", "grace"},
 	"signal":    {"stop"},
 	"grace":     {"stop"},
+
+	"pty":          {detachFlag},
+	"output-limit": {detachFlag},
 }
 
 // excluded reports whether a flag that was given excludes this value of another one.

@@ -88,15 +88,21 @@ func writers(l *eventLog, verbose bool) int {
 	return n
 }
 
-// newCommand is corral.Command for a command whose events go to l.
-func (l *eventLog) newCommand(args []string) *corral.Cmd {
-	if l == nil {
+// newCommand is corral.CommandContext for a command whose events go to l. Without a
+// context it is corral.Command.
+func (l *eventLog) newCommand(ctx context.Context, args []string) *corral.Cmd {
+	if l != nil {
+		if ctx == nil {
+			ctx = context.Background()
+		}
+		ctx = event.With(ctx, func(e event.Event) {
+			_, last := e.(*event.RunEnded)
+			l.queue.Put(e, last)
+		})
+	}
+	if ctx == nil {
 		return corral.Command(args[0], args[1:]...)
 	}
-	ctx := event.With(context.Background(), func(e event.Event) {
-		_, last := e.(*event.RunEnded)
-		l.queue.Put(e, last)
-	})
 	return corral.CommandContext(ctx, args[0], args[1:]...)
 }
 

@@ -73,8 +73,8 @@ func TestEventsShared(t *testing.T) {
 				}
 				told[e.Run] += e.Event + " "
 			}
-			if len(told) != sharing*each {
-				t.Errorf("there are %d runs, not %d", len(told), sharing*each)
+			if len(told) != sharing*apiece {
+				t.Errorf("there are %d runs, not %d", len(told), sharing*apiece)
 			}
 			for run, events := range told {
 				if events != "run-started leader-started leader-ended run-ended " {
@@ -85,7 +85,7 @@ func TestEventsShared(t *testing.T) {
 	}
 }
 
-const sharing, each = 4, 3
+const sharing, apiece = 4, 3
 
 // runCorrals runs some at a time whose lines are as long as they get.
 func runCorrals(t *testing.T, events string) {
@@ -93,7 +93,7 @@ func runCorrals(t *testing.T, events string) {
 	var all sync.WaitGroup
 	for range sharing {
 		all.Go(func() {
-			for range each {
+			for range apiece {
 				cmd := exec.Command("corral", append([]string{"--containment", "group", "--events", events, "--"}, longCommand()...)...)
 				if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 					t.Errorf("%v: %s", err, out)

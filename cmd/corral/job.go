@@ -28,6 +28,7 @@ type job struct {
 	typing  chan struct{} // closed when the command may be heard
 	keys    keyboard
 	restore func()
+	back    *background // nil unless the run is in the background
 }
 
 func (j *job) openReport() error {
@@ -54,9 +55,11 @@ func (j *job) stdinIsLifeline() bool {
 
 // command returns the command in args, to be started.
 func (j *job) command(args []string) *corral.Cmd {
-	cmd := j.events.newCommand(args)
+	cmd := j.events.newCommand(j.back.context(), args)
 	j.outputs, j.typing = nil, make(chan struct{})
-	if j.pty {
+	if j.back != nil {
+		cmd.Stdout, cmd.Stderr = j.back.log, j.back.log
+	} else if j.pty {
 		cmd.PTY = newPTY()
 		cmd.Stdout = heldWriter{j.output(os.Stdout), j.typing}
 	} else {
@@ -66,6 +69,7 @@ func (j *job) command(args []string) *corral.Cmd {
 		cmd.Stdin = os.Stdin
 	}
 	j.apply(cmd)
+	j.register.apply(cmd, args[0])
 	if j.verbose {
 		log := j.stderr
 		if j.pty && isTerminal(os.Stdin) {

@@ -41,6 +41,7 @@ type runFlags struct {
 	quiet       bool
 	verbose     bool
 	shell       shellFlags
+	register    registerFlags
 	variables   []string   // of the flags, which the command does not get
 	init        *initFlags // of `corral init`, nil for the others
 }
@@ -73,6 +74,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
 	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", lifelineWords)
+	o.register.define(add, flags, o.init == nil)
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
 	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all", nil)
 	o.limit.define(add)
@@ -213,7 +215,14 @@ other	the exit status of the command
 			if err != nil {
 				return err
 			}
-			err = o.run(c.ErrOrStderr(), args)
+			switch {
+			case o.register.detached != "":
+				err = o.stayWith(args)
+			case o.register.detach:
+				err = detachRun(c)
+			default:
+				err = o.run(c.ErrOrStderr(), args, nil)
+			}
 			var e *exitError
 			if errors.As(err, &e) && e.err != nil && !o.shell.command {
 				e.err = fmt.Errorf("%w%s", e.err, startHint(c, e, args[0]))
@@ -274,15 +283,19 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 		return nil, errors.New("--wait-all and --leftovers contradict each other")
 	case len(o.keep) > 0 && o.keepsAll():
 		return nil, errors.New("--keep contradicts --leftovers keep and detach, which keep all")
-	case o.shell.command:
+	}
+	if err := o.register.check(o); err != nil {
+		return nil, err
+	}
+	if o.shell.command {
 		return o.shell.words(args)
 	}
 	return args, nil
 }
 
 // run runs the command in args to its end, and returns its exit status, or ends
-// corral as the command has ended.
-func (o *runFlags) run(stderr io.Writer, args []string) error {
+// corral as the command has ended. A run in the background has a log.
+func (o *runFlags) run(stderr io.Writer, args []string, back *background) error {
 	events, err := openEvents(o.events)
 	if err != nil {
 		return err
@@ -295,7 +308,7 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 			return err
 		}
 	}
-	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}, events: events}
+	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}, events: events, back: back}
 	if err := j.openReport(); err != nil {
 		return err
 	}
@@ -309,6 +322,8 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 	if j.cmd, err = startCommand(args, j.command); err != nil {
 		return startError(args[0], err)
 	}
+	j.sayUnregistered()
+	back.started(j.cmd)
 	if o.pty {
 		if !j.stdinIsLifeline() {
 			j.restore = j.keys.typeOn(j.cmd.PTY, func(err error) { say(stderr, "cannot read the input: %v", err) })

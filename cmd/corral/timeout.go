@@ -200,7 +200,7 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 		os.Setenv("PATH", defaultPath)
 		defer os.Unsetenv("PATH")
 	}
-	cmd := o.log.newCommand(args)
+	cmd := o.log.newCommand(nil, args)
 	switch {
 	case args[0] == "":
 		cmd.Err = &exec.Error{Name: args[0], Err: exec.ErrNotFound} // os/exec says "no command"
@@ -221,6 +221,7 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 	o.keepFlags.apply(cmd)
 	cmd.Env = withoutVariables(o.variables)
 	cmd.AdoptOrphans = adoptOrphans
+	(&registerFlags{}).apply(cmd, args[0]) // that it cannot be is nothing that GNU timeout would say
 	return cmd
 }
 

@@ -1,0 +1,174 @@
+//go:build linux || darwin || freebsd
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/registry"
+)
+
+func newLog(t *testing.T, most int64) (*logFile, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "corral")
+	dir, err := registry.OpenDir(path, os.Geteuid(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	l, err := openLog(dir, "x.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.close)
+	l.most = most
+	return l, filepath.Join(path, "x.log")
+}
+
+// TestLogRotates: a log has the newest output, in two files that are bounded.
+func TestLogRotates(t *testing.T) {
+	l, path := newLog(t, 1000)
+	var all strings.Builder
+	for i := range 1000 {
+		line := fmt.Sprintln("line", i)
+		all.WriteString(line)
+		if n, err := l.Write([]byte(line)); n != len(line) || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	older, newer := read(t, path+".1"), read(t, path)
+	if len(older) > 1000 || len(newer) > 1000 || len(older) < 900 || !strings.HasSuffix(all.String(), older+newer) {
+		t.Errorf("%d and %d bytes\n%s%s", len(older), len(newer), older, newer)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 2 {
+		t.Errorf("%v, %v", left, err)
+	}
+	l.Write(bytes.Repeat([]byte("x"), 5000)) // larger than a log: it is one
+	l.Write([]byte("y"))
+	if older, newer := read(t, path+".1"), read(t, path); len(older) != 5000 || newer != "y" {
+		t.Errorf("%d and %d bytes", len(older), len(newer))
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestLogFull: what cannot be written fails nobody, and is counted.
+func TestLogFull(t *testing.T) {
+	l, path := newLog(t, 1<<20)
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(r unix.Rlimit) {
+		t.Helper()
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer unix.Setrlimit(unix.RLIMIT_FSIZE, &was)
+	small := was
+	small.Cur = 10
+	limit(small)
+	for _, s := range []string{"12345678", "abcdef", "more"} {
+		if n, err := l.Write([]byte(s)); n != len(s) || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+	limit(was)
+	l.Write([]byte("again\n"))
+	const want = "12345678ab\ncorral: 8 bytes of the output are missing here: file too large\nagain\n"
+	if got := read(t, path); got != want {
+		t.Errorf("%q; want %q", got, want)
+	}
+	l.close()
+	if n, err := l.Write([]byte("late")); n != 4 || err != nil {
+		t.Errorf("after the end: %d, %v", n, err)
+	}
+}
+
+// TestLogFollowed: who follows a log gets all that is written, over the points where a
+// new one is begun, each byte once.
+func TestLogFollowed(t *testing.T) {
+	l, path := newLog(t, 1000)
+	l.Write([]byte("before\n"))
+	r := &logReader{dir: l.dir, name: "x.log"}
+	past, err := r.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { r.f.Close() }()
+	got := bytes.NewBuffer(past)
+	want := "before\n"
+	for i := range 300 {
+		line := fmt.Sprintln("line", i)
+		want += line
+		l.Write([]byte(line))
+		if i%50 == 49 {
+			if err := r.copy(got); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got.String() != want {
+		t.Errorf("%q", got)
+	}
+	if _, err := os.Stat(path + ".1"); err != nil {
+		t.Errorf("no new log was begun: %v", err)
+	}
+	// It was there from the beginning, in both files.
+	all := &logReader{dir: l.dir, name: "x.log"}
+	past, err = all.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.f.Close()
+	if !strings.HasSuffix(want, string(past)) || len(past) < 1000 {
+		t.Errorf("%d bytes: %q", len(past), past)
+	}
+}
+
+// TestLogWithoutOwner: who follows the log of a run whose owner is dead does not wait.
+func TestLogWithoutOwner(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	dir, err := stateDir(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	id := registry.NewID()
+	log, err := openLog(dir, id+logSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Write([]byte("all\n"))
+	log.close()
+	owner, err := registry.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner.Start++
+	var out bytes.Buffer
+	err = writeLog(context.Background(), &out, &knownRun{Entry: registry.Entry{ID: id, Owner: owner}, log: "x"}, -1, true)
+	if out.String() != "all\n" || err != nil {
+		t.Errorf("%q, %v", &out, err)
+	}
+}

@@ -1,0 +1,352 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/registry"
+)
+
+// A known run is what can be found out about a run: its entry in the registry, while
+// it lasts; the record, if it is in the background; whom it has kept.
+type knownRun struct {
+	registry.Entry
+	state runState
+	found *registry.Found // nil if it is not registered (any more)
+	kept  *registry.Found // nil if nothing is
+	log   string          // the path of its log; empty if there is none
+}
+
+// runState is what is known of a run.
+type runState string
+
+const (
+	stateRunning runState = "running"
+	stateUnseen  runState = "unseen" // its owner cannot be seen from here, and may live
+	stateEnded   runState = "ended"
+	stateLost    runState = "lost" // its owner was killed, and the run with it
+	stateKept    runState = "kept" // it is over, and has left processes alone on purpose
+)
+
+// live reports whether the run may go on.
+func (r *knownRun) live() bool { return r.state == stateRunning || r.state == stateUnseen }
+
+// title is what the run is called in a message.
+func (r *knownRun) title() string { return fmt.Sprintf("%s (%s)", r.ID, printable(r.Name)) }
+
+// selection is which runs a command is about, by flags that several have.
+type selection struct {
+	labels labels
+	all    bool
+	user   string
+}
+
+func (s *selection) define(c *cobra.Command, all string) {
+	s.labels = labels{}
+	flags := c.Flags()
+	flags.SortFlags = false
+	if all != "" {
+		flags.BoolVarP(&s.all, "all", "a", false, all)
+	}
+	flags.VarP(s.labels, "label", "l", "those with this label, a KEY=VALUE, or with any value, a KEY; may be repeated: those with all of them")
+	complete(c, "label", nil)
+	s.defineUser(c)
+}
+
+func (s *selection) defineUser(c *cobra.Command) {
+	c.Flags().StringVar(&s.user, "user", "", "the runs of another `USER`, which root alone may see")
+	complete(c, "user", nil)
+}
+
+// uid is the user whose runs are meant.
+func (s *selection) uid() (int, error) {
+	if s.user == "" {
+		return os.Geteuid(), nil
+	}
+	if uid, err := strconv.ParseUint(s.user, 10, 31); err == nil {
+		return int(uid), nil
+	}
+	u, err := user.Lookup(s.user)
+	if err != nil {
+		return 0, fmt.Errorf("--user %q: there is no such user", s.user)
+	}
+	return strconv.Atoi(u.Uid)
+}
+
+// has reports whether the run has the labels.
+func (s *selection) has(r *knownRun) bool {
+	for key, value := range s.labels {
+		if got, ok := r.Labels[key]; !ok || value != "" && got != value {
+			return false
+		}
+	}
+	return true
+}
+
+// runs finds all runs, those that began first first. What is wrong with a place where
+// they could be is said, and the others are there all the same.
+func (s *selection) runs(c *cobra.Command) ([]*knownRun, error) {
+	if err := registry.Supported(); err != nil {
+		return nil, &exitError{statusOwn, fmt.Errorf("%s: %w", c.Name(), err)}
+	}
+	uid, err := s.uid()
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]*knownRun)
+	dirs, errs := registry.Dirs(uid) // stay open, for what is asked later
+	for _, d := range dirs {
+		contents, err := d.List()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, f := range contents.Runs {
+			byID[f.ID] = &knownRun{Entry: f.Entry, found: &f, state: stateRunning}
+			if f.State == registry.Unseen {
+				byID[f.ID].state = stateUnseen
+			}
+		}
+		for _, f := range contents.Kept {
+			if byID[f.ID] == nil {
+				byID[f.ID] = &knownRun{Entry: f.Entry, state: stateKept}
+			}
+			byID[f.ID].kept = &f
+		}
+	}
+	if uid == os.Geteuid() {
+		errs = append(errs, addRecords(byID)...)
+	}
+	for _, err := range errs {
+		say(c.ErrOrStderr(), "%v", err)
+	}
+	if len(errs) > 0 && len(dirs) == 0 && s.user != "" {
+		return nil, &exitError{status: statusOwn}
+	}
+	return slices.SortedFunc(maps.Values(byID), func(a, b *knownRun) int {
+		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.ID, b.ID))
+	}), nil
+}
+
+// addRecords adds what the records of runs in the background say.
+func addRecords(byID map[string]*knownRun) (errs []error) {
+	dir, err := stateDir(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return []error{err}
+	}
+	defer dir.Close()
+	names, err := dir.Names()
+	if err != nil {
+		return []error{err}
+	}
+	for _, name := range names {
+		id, isRecord := strings.CutSuffix(name, recordSuffix)
+		if !isRecord || !registry.IsID(id) {
+			continue
+		}
+		e, err := dir.Read(name)
+		if err != nil {
+			continue // it is removed this moment, or is none
+		}
+		r := byID[id]
+		if r == nil {
+			r = &knownRun{Entry: *e}
+			byID[id] = r
+		}
+		r.log, r.Ended = dir.Path()+"/"+id+logSuffix, e.Ended
+		if r.found == nil {
+			r.state = recordState(e)
+		}
+	}
+	return errs
+}
+
+// recordState is the state of a run of which there is only the record.
+func recordState(e *registry.Entry) runState {
+	if e.Ended != nil {
+		return stateEnded
+	}
+	return map[registry.State]runState{registry.Live: stateRunning, registry.Stale: stateLost, registry.Unseen: stateUnseen}[e.Owner.Look()]
+}
+
+// leastPrefix is how much of an ID stands for it.
+const leastPrefix = 3
+
+// pick returns the run that word means: by its ID, its name, or the beginning of its
+// ID. Those that are live count before others, and a later run before an earlier one
+// of the same name that is over.
+func pick(runs []*knownRun, word string) (*knownRun, error) {
+	if word == "" {
+		return nil, errors.New("the name of a run cannot be empty")
+	}
+	matching := func(is func(*knownRun) bool) (some []*knownRun) {
+		for _, r := range runs {
+			if is(r) {
+				some = append(some, r)
+			}
+		}
+		return some
+	}
+	some := matching(func(r *knownRun) bool { return r.ID == word })
+	if len(some) == 0 {
+		some = matching(func(r *knownRun) bool { return r.Name == word && r.live() })
+	}
+	if len(some) == 0 {
+		some = matching(func(r *knownRun) bool { return r.Name == word })
+		some = some[max(0, len(some)-1):]
+	}
+	if len(some) == 0 && len(word) >= leastPrefix {
+		some = matching(func(r *knownRun) bool { return strings.HasPrefix(r.ID, word) })
+	}
+	switch len(some) {
+	case 0:
+		return nil, fmt.Errorf("there is no run %q; 'corral ps --all' lists them", word)
+	case 1:
+		return some[0], nil
+	}
+	var ids []string
+	for _, r := range some {
+		ids = append(ids, r.ID)
+	}
+	return nil, fmt.Errorf("%d runs are called %q; take one by its ID: %s", len(some), word, strings.Join(ids, ", "))
+}
+
+// needRun refuses arguments that are not one run.
+func needRun(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s needs one run, by its ID or its name", c.Name())
+	}
+	return nil
+}
+
+// completeRuns offers the live runs to the shells' completions.
+func completeRuns(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var s selection
+	runs, _ := s.runs(c)
+	var words []string
+	for _, r := range runs {
+		words = append(words, fmt.Sprintf("%s\t%s", r.ID, shorten(printable(r.Name+": "+commandLine(&r.Entry)), 60)))
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
+// commandLine is the command of a run on one line.
+func commandLine(e *registry.Entry) string {
+	line := strings.Join(e.Command, " ")
+	if e.Redacted {
+		line += " [redacted]"
+	}
+	return line
+}
+
+// ask asks the owner of a run. What the error is about is for the caller to say.
+func (r *knownRun) ask(ctx context.Context, req registry.Request) (registry.Reply, error) {
+	switch {
+	case r.found == nil && r.live():
+		return registry.Reply{}, fmt.Errorf("%w: it is not registered", registry.ErrNoControl)
+	case r.found == nil:
+		return registry.Reply{}, os.ErrProcessDone
+	}
+	if row, err := proctree.Brief(r.Owner.PID); err == nil && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped {
+		return registry.Reply{}, fmt.Errorf("its owner is suspended: resume it, as by kill -CONT %d", r.Owner.PID)
+	}
+	reply, err := r.found.Ask(ctx, req)
+	if errors.Is(err, registry.ErrNoAnswer) && r.isSoonOver(ctx) {
+		err = os.ErrProcessDone
+	}
+	return reply, err
+}
+
+// isSoonOver is isOver for an owner that does not answer: it may be about to take the
+// run off the registry, or to die.
+func (r *knownRun) isSoonOver(ctx context.Context) bool {
+	const patience, pause = time.Second, 20 * time.Millisecond
+	for began := time.Now(); !r.isOver(); time.Sleep(pause) {
+		if time.Since(began) > patience || ctx.Err() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// isOver reports whether the run is not in the registry any more, or has lost its
+// owner.
+func (r *knownRun) isOver() bool {
+	_, err := r.found.From.Read(r.ID + recordSuffix)
+	return errors.Is(err, fs.ErrNotExist) || r.found.Owner.Look() == registry.Stale
+}
+
+// awaitOwner waits until the owner of a run in the background has ended: the record
+// is complete then.
+func (r *knownRun) awaitOwner(ctx context.Context) error {
+	h, err := proctree.Open(proctree.ID{PID: r.Owner.PID, Start: r.Owner.Start})
+	if errors.Is(err, proctree.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Wait(ctx)
+}
+
+// reread returns what the record says by now; nil if there is none.
+func (r *knownRun) reread() *registry.Entry {
+	dir, err := stateDir(false)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	e, err := dir.Read(r.ID + recordSuffix)
+	if err != nil {
+		return nil
+	}
+	return e
+}
+
+// outcomeStatus is what corral would exit with for such an outcome; see job.status.
+func outcomeStatus(o *registry.Outcome) int {
+	status := o.ExitCode
+	if o.Signal != "" {
+		status = statusSignal + int(signalNumber(o.Signal))
+	}
+	if status < 0 {
+		status = statusOwn
+	}
+	ran := o.Ending == string(corral.TimedOut) || o.Ending == string(corral.Idle)
+	switch {
+	case ran && o.Forced:
+		return statusSignal + 9
+	case ran:
+		return statusTimeout
+	case o.Survivors > 0, o.Unknown != "":
+		return unlessFailed(status, statusOwn)
+	case o.Failed == registry.FailedLeftovers:
+		return unlessFailed(status, statusLeftovers)
+	case o.Failed != "":
+		return unlessFailed(status, statusOwn)
+	}
+	return status
+}
+
+// ageOf is the time since a moment, in its two largest units.
+func ageOf(t time.Time) string { return age(proctree.Process{Started: t}, time.Now()) }

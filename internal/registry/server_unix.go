@@ -1,0 +1,266 @@
+//go:build linux || darwin || freebsd
+
+package registry
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// server is the owner's end of a run's socket. A client can be slow, or say nothing:
+// it takes one of a few places until its time is over, and nothing of the run waits
+// for it.
+type server struct {
+	socket  *net.UnixListener
+	handler Handler
+	busy    sync.WaitGroup
+
+	mu      sync.Mutex
+	conns   map[*net.UnixConn]bool // true if it waits for the outcome
+	outcome *Outcome               // once the run is over
+}
+
+const (
+	// mostClients bounds how many are served at the same time. Others wait in the
+	// kernel's queue.
+	mostClients = 64
+	// patience bounds how long a client may take to say what it wants, and to read the
+	// answer.
+	patience = 10 * time.Second
+	// partingPatience bounds the same at the end of the run. What is said then fits into
+	// the kernel's buffer.
+	partingPatience = 100 * time.Millisecond
+	mostRequest     = 4 << 10
+	// mostReply bounds what a client reads.
+	mostReply = 16 << 20
+)
+
+// mostPath is how long the path of a socket may be: unix(7), and 104 bytes on BSD.
+const mostPath = 103
+
+// socketPath is the path to bind, or connect to, a socket in the directory.
+func (d *Dir) socketPath(name string) (string, error) {
+	path := filepath.Join(d.Path(), name)
+	if len(path) <= mostPath && filepath.IsAbs(path) {
+		return path, nil
+	}
+	short, err := d.openPath()
+	if err != nil {
+		return "", fmt.Errorf("the path of its socket would be too long: %s: %w", path, err)
+	}
+	return short + "/" + name, nil
+}
+
+func serve(d *Dir, name string, h Handler) (*server, error) {
+	path, err := d.socketPath(name)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
+	if err != nil {
+		return nil, err
+	}
+	socket.SetUnlinkOnClose(false) // what path leads to may have changed
+	s := &server{socket: socket, handler: h, conns: make(map[*net.UnixConn]bool)}
+	s.busy.Go(s.accept)
+	return s, nil
+}
+
+func (s *server) accept() {
+	places := make(chan struct{}, mostClients)
+	for {
+		places <- struct{}{}
+		conn, err := s.socket.AcceptUnix()
+		if err != nil {
+			if s.isOver() {
+				return
+			}
+			<-places
+			time.Sleep(10 * time.Millisecond) // out of descriptors, most likely
+			continue
+		}
+		if !s.admit(conn) {
+			return
+		}
+		s.busy.Go(func() {
+			s.attend(conn)
+			s.dismiss(conn)
+			<-places
+		})
+	}
+}
+
+// waiting counts the clients that wait for the outcome.
+func (s *server) waiting() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, waits := range s.conns {
+		if waits {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *server) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outcome != nil
+}
+
+func (s *server) admit(conn *net.UnixConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.outcome != nil {
+		conn.Close()
+		return false
+	}
+	s.conns[conn] = false
+	return true
+}
+
+func (s *server) dismiss(conn *net.UnixConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, conn)
+	conn.Close()
+}
+
+// spareDescriptors is how many descriptors clients leave to the owner, which may need
+// them to stop its run.
+const spareDescriptors = 40
+
+// crowded reports whether a client has one of the last descriptors.
+func crowded(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	number := uint64(0)
+	var limit unix.Rlimit
+	if raw.Control(func(fd uintptr) { number = uint64(fd) }) != nil || unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return false
+	}
+	return number+spareDescriptors >= uint64(limit.Cur)
+}
+
+// attend serves one client.
+func (s *server) attend(conn *net.UnixConn) {
+	conn.SetDeadline(time.Now().Add(patience))
+	if crowded(conn) {
+		answer(conn, Reply{Error: "its owner has too few descriptors left: try again, or raise its limit of open files"})
+		return
+	}
+	if uid, err := peerUID(conn); err != nil || !mayAsk(uid, os.Geteuid()) {
+		answer(conn, Reply{Error: "the run is another user's"})
+		return
+	}
+	line, err := bufio.NewReader(io.LimitReader(conn, mostRequest)).ReadBytes('\n')
+	if err != nil {
+		return
+	}
+	var r Request
+	if err := json.Unmarshal(line, &r); err != nil {
+		answer(conn, Reply{Error: "a request is one line of JSON"})
+		return
+	}
+	if r.Version != Version {
+		answer(conn, Reply{Error: fmt.Sprintf("the run's owner understands version %d of requests, not %d", Version, r.Version)})
+		return
+	}
+	reply, wait := s.do(r)
+	if wait {
+		s.await(conn)
+		return
+	}
+	conn.SetDeadline(time.Now().Add(patience)) // that of a look is another matter
+	answer(conn, reply)
+}
+
+// mayAsk reports whether the user may ask an owner who is of another one.
+func mayAsk(uid, owner int) bool { return uid == owner || uid == 0 }
+
+// do does what a client asks for. It reports whether the answer is the outcome.
+func (s *server) do(r Request) (reply Reply, wait bool) {
+	var err error
+	switch r.Do {
+	case "wait":
+		return reply, true
+	case "stop":
+		if err = s.handler.Stop(r.Signal, r.Grace); err == nil {
+			return reply, true
+		}
+	case "signal":
+		err = s.handler.Signal(r.Signal)
+	case "look":
+		reply.Phase, reply.Members, err = s.handler.Look()
+		reply.Waiting = s.waiting()
+	default:
+		err = fmt.Errorf("the run's owner does not know the request %q", r.Do)
+	}
+	if err != nil {
+		reply = Reply{Error: strings.TrimPrefix(err.Error(), "corral: ")}
+	}
+	return reply, false
+}
+
+func answer(conn *net.UnixConn, r Reply) {
+	r.Version = Version
+	if b, err := json.Marshal(r); err == nil {
+		conn.Write(append(b, '\n')) // who does not read it does not get it
+	}
+}
+
+// await waits until the run is over, when close answers, or the client has gone.
+func (s *server) await(conn *net.UnixConn) {
+	s.mu.Lock()
+	over := s.outcome
+	s.conns[conn] = over == nil
+	s.mu.Unlock()
+	if over != nil {
+		answer(conn, Reply{Outcome: over})
+		return
+	}
+	conn.SetDeadline(time.Time{})
+	io.Copy(io.Discard, conn)
+}
+
+// close answers those that wait, and sends all away. What a client has asked for and
+// is being done has a second to end.
+func (s *server) close(o Outcome) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.outcome = &o
+	s.socket.Close()
+	for conn, waits := range s.conns {
+		if waits {
+			conn.SetDeadline(time.Now().Add(partingPatience))
+			answer(conn, Reply{Outcome: &o})
+		}
+		conn.Close()
+	}
+	s.mu.Unlock()
+	gone := make(chan struct{})
+	go func() {
+		s.busy.Wait()
+		close(gone)
+	}()
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	select {
+	case <-gone:
+	case <-late.C:
+	}
+}
