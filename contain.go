@@ -54,8 +54,8 @@ type ContainOptions struct {
 //
 // Later changes of cmd count, but for three: Path must stay as it is, Args may only
 // grow, and in SysProcAttr, what a process has for itself (Chroot, Credential,
-// namespaces, capabilities) must be set before. Dir must be set before if there is a
-// Chroot.
+// namespaces, capabilities; on Windows, all but the flags that are about consoles) must
+// be set before. Dir must be set before if there is a Chroot.
 //
 // What differs from a command without Contain:
 //
@@ -75,8 +75,13 @@ type ContainOptions struct {
 //     times of ProcessState are the command's and the runner's.
 //   - There is no Report. A program that wants one uses Wrap.
 //
-// On Windows and where there is no containment but a process group, Contain returns
-// an errors.ErrUnsupported.
+// On Windows the runner has the only handle of the run's job. So whoever kills it kills
+// all, at once, and so does its own end, however it comes about. Ctrl-C and Ctrl-Break, the
+// only signals there besides Kill, reach the command as CTRL_BREAK. Token, ParentProcess and
+// NoInheritHandles in SysProcAttr, and DEBUG_PROCESS in CreationFlags, are errors.
+//
+// Where there is no containment but a process group, Contain returns an
+// errors.ErrUnsupported.
 func Contain(cmd *exec.Cmd, opts ContainOptions) error {
 	switch {
 	case errNoRunner != nil:

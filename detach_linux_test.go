@@ -34,7 +34,7 @@ func init() {
 func leaver(args []string) {
 	unix.Setsid() // it may lead one
 	cmd := exec.Command(args[1], args[2:]...)
-	detach.Run(cmd, func(err error) {
+	detach.Run(cmd, nil, func(err error) {
 		text := fmt.Sprintf("error %v", err)
 		if err == nil {
 			text = fmt.Sprintf("ok %d %d", os.Getpid(), cmd.Process.Pid)

@@ -48,6 +48,9 @@
 // For functions of other packages that want an *exec.Cmd, and start and kill it
 // themselves, there is [Contain].
 //
+// A [Scope] holds what several commands leave until it is closed or the owner dies.
+// [Cmd.Keep] and [Cmd.AllowDetach] let go of single processes.
+//
 // To let a command outlive the owner, use [DetachLeftovers] or, as under os/exec,
 // Process.Release: see [Cmd.Process].
 //

@@ -137,6 +137,16 @@ func TestExpectedAsPromised(t *testing.T) {
 	}
 }
 
+// eventually waits for what the kernel has no event for.
+func eventually(t *testing.T, otherwise string, happens func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !happens(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(otherwise)
+		}
+	}
+}
+
 // need skips the test where cont is not to be had.
 func need(t *testing.T, cont corral.Containment) {
 	t.Helper()
@@ -160,6 +170,12 @@ func newRun(t *testing.T, cont corral.Containment, probe *escape.Probe) *corral.
 		t.Fatal(err)
 	}
 	probe.Started()
+	t.Cleanup(func() { // how it ended may say why the tree was not complete
+		if t.Failed() && cmd.ProcessState == nil {
+			cmd.Signal(os.Kill)
+			t.Logf("Wait: %v, %+v", cmd.Wait(), cmd.Report())
+		}
+	})
 	return cmd
 }
 

@@ -227,13 +227,17 @@ func (r *run) closeHeld() (*stop.Stopper, error) {
 		<-s.Done
 		err = stopError(s)
 	}
-	h := r.heldBy()
-	if h == nil {
-		return s, err
-	}
-	// Copying is cut after the delay. What a Writer makes of it may take for ever.
+	// Copying is cut after the delay, of what still runs by Wait. What a Writer makes of it
+	// may take for ever.
 	late := time.NewTimer(r.remainingDelay() + writerPatience)
 	defer late.Stop()
+	h := r.heldBy()
+	if h == nil {
+		if !r.cmd.stdio.awaitCopied(late.C) {
+			err = errjoin.Join(err, ErrWaitDelay)
+		}
+		return s, err
+	}
 	select {
 	case <-h.copied:
 		late.Reset(stop.KillPatience) // for what has to be given up

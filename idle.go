@@ -61,9 +61,6 @@ type idle struct {
 
 // start begins to count. When the time is up, it calls stop.
 func (i *idle) start(stop func()) {
-	if i == nil {
-		return
-	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.last = time.Now()

@@ -14,6 +14,10 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
+// spares reports whether something may stay when the run is over, by Keep or at its
+// own request.
+func (c *Cmd) spares() bool { return c.Keep != nil || c.AllowDetach }
+
 // KeepPrograms returns a function for Cmd.Keep that keeps processes by the program
 // that they execute. Each pattern is one of path.Match: with a slash in it, for the
 // whole path, else for the last element. The word "daemons" stands for well-known

@@ -23,12 +23,11 @@ type output struct {
 	expired atomic.Bool      // finish has set a deadline: what the pipe holds now is all
 	kept    atomic.Bool      // likewise, and who has been kept is to go on writing
 	flushes *flushes         // nil unless copying may go on after Wait
+	over    chan struct{}    // closed when the copying is; nil without a Scope
 }
 
 // flushes are requests to have delivered what the pipe holds.
 type flushes struct {
-	over chan struct{} // closed when the copying is
-
 	mu    sync.Mutex
 	asked chan struct{} // closed when it has been; not nil just as long as the pipe has a flush's deadline
 }

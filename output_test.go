@@ -28,7 +28,7 @@ func TestFlushAfterFlush(t *testing.T) {
 	defer w.Close()
 	slow := slowWriter{make(chan struct{}), make(chan struct{})}
 	o := newOutput(r, r, slow, 0)
-	o.flushes = &flushes{over: make(chan struct{})}
+	o.flushes = new(flushes)
 	ended := make(chan error, 1)
 	go func() { ended <- o.copy() }()
 	for range 2000 {

@@ -352,16 +352,6 @@ func (o *running) below(right func(proctree.Process) bool) (found proctree.ID) {
 	return found
 }
 
-// eventually waits for what the kernel has no event for.
-func eventually(t *testing.T, otherwise string, happens func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !happens(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(otherwise)
-		}
-	}
-}
-
 // send signals a process that the test or an owner of its has started. SIGSTOP
 // has had its effect when it returns, and SIGKILL too.
 func send(t *testing.T, id proctree.ID, sig syscall.Signal) {

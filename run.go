@@ -120,7 +120,10 @@ func newRun(c *Cmd) *run {
 	if c.IdleTimeout > 0 {
 		r.idle = &idle{limit: c.IdleTimeout}
 	}
-	r.asking, r.dontAsk = context.WithCancel(context.Background())
+	r.asking, r.dontAsk = context.Background(), func() {}
+	if c.spares() {
+		r.asking, r.dontAsk = context.WithCancel(r.asking)
+	}
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
 }
@@ -138,7 +141,7 @@ func (r *run) prepare() (err error) {
 		Attr: c.SysProcAttr, Plan: c.planForOwnersDeath(r.plan).internal(), Log: r.log, HelperPath: HelperPath,
 		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers,
 		WaitForLeftovers: c.Leftovers == WaitForLeftovers || c.Leftovers == HoldLeftovers, Hold: c.Leftovers == HoldLeftovers,
-		Spares: c.Keep != nil || c.AllowDetach,
+		Spares: c.spares(),
 	})
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ package corral
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"os/signal"
 	"strconv"
@@ -25,13 +24,6 @@ import (
 // It is an owner like any other, with one run, and uses this package as others do.
 
 func init() { helper.RunnerRole(wire.RunnerRole, beRunner) }
-
-// The exit statuses of the runner itself are those of the command corral.
-const (
-	runnerFailed       = 125
-	runnerCannotRun    = 126
-	runnerFindsNothing = 127
-)
 
 // sigRTMin is Linux's first signal that is for programs, SIGRTMIN of glibc. Go's
 // runtime does not pass it on.
@@ -81,24 +73,6 @@ func beRunner(parent int, args []string) {
 	r.stepAside()
 	go r.passOn()
 	r.end(r.cmd.Wait())
-}
-
-// runnerFails says why the command does not run, on what would have been its
-// standard error.
-func runnerFails(err error) {
-	status := runnerFailed
-	var lost *LifelineError
-	var path *fs.PathError
-	switch {
-	case errors.As(err, &lost):
-		syscall.Exit(status) // there is nobody who would read it
-	case errors.As(err, &path) && path.Op == "fork/exec" && errors.Is(err, unix.ENOENT):
-		status = runnerFindsNothing
-	case errors.As(err, &path) && path.Op == "fork/exec":
-		status = runnerCannotRun
-	}
-	os.Stderr.WriteString("corral: " + strings.TrimPrefix(err.Error(), "corral: ") + "\n")
-	syscall.Exit(status)
 }
 
 // ownEnviron is the environment with which this process was started. os.Environ

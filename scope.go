@@ -23,8 +23,10 @@ import (
 // this starts gets away. What any process of the Scope has written by then has been
 // passed on, unless another command's Writer takes longer for that than WaitDelay. (Not
 // so on Windows, where the last of it may be late.) Output still goes to Cmd.Stdout and
-// Cmd.Stderr, so these must be safe for concurrent use, as a Tail is. The Cmd's Members, Signal, Kill and Stop
-// go on working. Its Timeout, context and Lifelines have no effect any more.
+// Cmd.Stderr, so these must be safe for concurrent use, as a Tail is. If several commands
+// have the same one, what they write at about the same time may change places. The Cmd's
+// Members, Signal, Kill and Stop go on working. Its Timeout, IdleTimeout, context
+// and Lifelines have no effect any more.
 //
 // With another policy a command is in the Scope only as long as it runs: Close stops
 // it too.
@@ -84,7 +86,7 @@ func (c *Cmd) checkScope() error {
 		return errors.New("corral: HoldLeftovers and a PTY cannot be had together: the terminal is hung up when the command ends")
 	case c.AdoptOrphans:
 		return errors.New("corral: HoldLeftovers and AdoptOrphans cannot be had together: orphans are adopted for one run at a time")
-	case c.Keep != nil || c.AllowDetach:
+	case c.spares():
 		return errors.New("corral: HoldLeftovers and Keep or AllowDetach cannot be had together: the Scope holds all that is left")
 	case c.OutputLimit > 0:
 		return errors.New("corral: HoldLeftovers and OutputLimit cannot be had together: let a Tail limit the output")
@@ -141,7 +143,8 @@ func (s *Scope) all() []*run {
 }
 
 // Runs returns the commands of the Scope that still run, or of which something is
-// held, in the order in which they were started.
+// held, in the order in which they were started. A command may be among them for a
+// moment after the last of its processes has ended.
 func (s *Scope) Runs() []*Cmd {
 	var cmds []*Cmd
 	for _, r := range s.all() {

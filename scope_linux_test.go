@@ -466,6 +466,68 @@ func TestScopeWaitBesideClose(t *testing.T) {
 	}
 }
 
+// TestScopeCloseCopies: Close returns with all of the output also of a command that it
+// stops while it runs, whoever waits for that.
+func TestScopeCloseCopies(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []corral.LeftoverPolicy{corral.HoldLeftovers, corral.KillLeftovers} {
+		for _, wait := range []bool{true, false} {
+			for _, pty := range []bool{true, false} {
+				if pty && policy == corral.HoldLeftovers {
+					continue // they cannot be had together
+				}
+				t.Run(fmt.Sprint(policy, wait, pty), func(t *testing.T) {
+					t.Parallel()
+					closeCopies(t, policy, wait, pty)
+				})
+			}
+		}
+	}
+}
+
+func closeCopies(t *testing.T, policy corral.LeftoverPolicy, wait, pty bool) {
+	need(t, corral.Keeper)
+	scope := new(corral.Scope)
+	cmd, _ := heldShell(scope, corral.Keeper, `echo hi; exec sleep 60`)
+	blocked := newBlockedWriter()
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay, cmd.Leftovers = blocked, nil, time.Minute, policy
+	if pty {
+		cmd.PTY = new(corral.PTY)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan error, 1)
+	if wait {
+		go func() { waited <- cmd.Wait() }()
+	}
+	<-blocked.entered
+	closed := make(chan string, 1)
+	go func() {
+		if _, err := scope.Close(t.Context()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		closed <- strings.TrimSpace(blocked.String())
+	}()
+	select {
+	case got := <-closed:
+		t.Errorf("Close has returned with %q passed on", got)
+		closed <- got
+	case <-time.After(200 * time.Millisecond): // who does not wait is soon done
+	}
+	close(blocked.release)
+	if got := <-closed; got != "hi" {
+		t.Errorf("passed on: %q", got)
+	}
+	if !wait {
+		waited <- cmd.Wait()
+	}
+	var exit *corral.ExitError
+	if err := <-waited; !errors.As(err, &exit) {
+		t.Errorf("Wait: %v", err)
+	}
+}
+
 // TestScopeConcurrent: Start, Wait, Signal, Stop and Close may all happen at once.
 func TestScopeConcurrent(t *testing.T) {
 	for _, cont := range holding[1:] {
@@ -572,6 +634,36 @@ func TestScopeNotHeld(t *testing.T) {
 			t.Errorf("%v; want %s", err, want)
 		}
 	}
+}
+
+// TestScopeTimes: the time limits of a command end with its leader, and not what it has
+// left.
+func TestScopeTimes(t *testing.T) {
+	t.Parallel()
+	forHolding(t, func(t *testing.T, cont corral.Containment) {
+		scope := new(corral.Scope)
+		defer scope.Close(context.Background())
+		limit := 300 * time.Millisecond
+		for {
+			cmd, _ := heldShell(scope, cont, `sleep 60 & echo`)
+			cmd.Timeout, cmd.IdleTimeout = limit, limit
+			err := cmd.Run()
+			if err == nil {
+				break
+			}
+			if limit *= 2; !errors.Is(err, context.DeadlineExceeded) || limit > time.Minute {
+				t.Fatal(err)
+			}
+		}
+		// The limits pass while this one runs.
+		longer, _ := heldShell(scope, cont, fmt.Sprintf("sleep %f", 2*limit.Seconds()))
+		if err := longer.Run(); err != nil {
+			t.Error(err)
+		}
+		if held := known(scope.Processes()); len(held) != 1 {
+			t.Errorf("held: %v", held)
+		}
+	})
 }
 
 // TestScopeStdin: the stop of what is held closes standard input, if the plan says

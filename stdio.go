@@ -41,12 +41,13 @@ type stdio struct {
 	cutDone chan struct{}
 	cut     bool      // it has been, because somebody holds it
 	hold    bool      // copying may go on after Wait
+	scoped  bool      // a Scope waits for the end of the copying
 	holders []Process // who held what was not waited for any longer
 }
 
 // connect gives inner files for its standard streams.
 func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
-	s.hold = c.Leftovers == HoldLeftovers
+	s.hold, s.scoped = c.Leftovers == HoldLeftovers, c.Scope != nil
 	if c.PTY != nil {
 		return s.connectPTY(c, inner)
 	}
@@ -220,12 +221,15 @@ func (s *stdio) copy() {
 	for _, o := range s.outputs {
 		o.idle = s.idle
 		if s.hold {
-			o.flushes = &flushes{over: make(chan struct{})}
+			o.flushes = new(flushes)
+		}
+		if s.scoped {
+			o.over = make(chan struct{})
 		}
 		go func() {
 			s.outDone <- o.copy()
-			if o.flushes != nil {
-				close(o.flushes.over)
+			if o.over != nil {
+				close(o.over)
 			}
 			if o.kept.Load() {
 				swallow(o.pipe)
@@ -248,13 +252,26 @@ func (s *stdio) flush(late <-chan struct{}) {
 		}
 		select {
 		case <-asked[i]:
-		case <-o.flushes.over:
+		case <-o.over:
 		case <-late:
 		}
 	}
 	for _, f := range s.handed {
 		s.parent = slices.DeleteFunc(s.parent, func(c io.Closer) bool { return c == io.Closer(f) })
 	}
+}
+
+// awaitCopied waits until all output of a Scope's command has been passed on, and reports
+// whether that was so before late.
+func (s *stdio) awaitCopied(late <-chan time.Time) bool {
+	for _, o := range s.outputs {
+		select {
+		case <-o.over:
+		case <-late:
+			return false
+		}
+	}
+	return true
 }
 
 // cutHeld is called when the run is over. Wait may not have been called, as the

@@ -106,7 +106,9 @@ func (p StopPlan) check() error {
 func (r *run) watch(ctx context.Context) {
 	c := r.cmd
 	r.watchLifelines()
-	r.idle.start(func() { r.beginStop(Idle, &IdleError{c.IdleTimeout}, r.plan) })
+	if r.idle != nil {
+		r.idle.start(func() { r.beginStop(Idle, &IdleError{c.IdleTimeout}, r.plan) })
+	}
 	if c.Timeout > 0 {
 		r.timeout = time.AfterFunc(c.Timeout-time.Since(r.started), func() {
 			err := fmt.Errorf("corral: timed out after %v: %w", c.Timeout, context.DeadlineExceeded)

@@ -65,7 +65,10 @@ func TestInner(t *testing.T) {
 	case "fails":
 		failWithOutput(t)
 	case "leftover":
-		corraltest.Command(t, "sh", "-c", "sh -c 'sleep 60; :' & exit 0").Run()
+		// It ends when both are there.
+		cmd := corraltest.Command(t, "sh", "-c", "mkfifo up && { sh -c 'sleep 60 & echo >up; wait' & read line <up; }")
+		cmd.Dir = t.TempDir()
+		cmd.Run()
 	case "unstarted":
 		corraltest.Command(t, "sleep", "60")
 	case "bubble-start":
@@ -269,7 +272,7 @@ func TestEndings(t *testing.T) {
 		{name: "fuzz", state: "exit status 0", says: []string{"PASS"}, silent: true, args: fuzz},
 		{name: "fails", state: "exit status 1", says: []string{"output:", "serving", "ended by SIGTERM"}},
 		{name: "output", state: "exit status 1", says: []string{"the first\n", "omitting", "the last\n", "exit status 0"}, longest: 80 << 10},
-		{name: "leftover", state: "exit status 1", says: []string{"2 processes behind", "sh -c sleep 60; :", "      ", "stopped by SIGTERM"}},
+		{name: "leftover", state: "exit status 1", says: []string{"2 processes behind", "sh -c sleep 60 & echo", "      ", "stopped by SIGTERM"}},
 		{name: "undying", state: "exit status 1", says: []string{"has left a process behind", "cat", "stopped by SIGTERM"}},
 		{name: "bubble-start", state: "exit status 0"},
 		{name: "bubble", state: "exit status 1", says: []string{"a command cannot run in a synctest bubble"}},
@@ -312,7 +315,7 @@ func (e ending) run() func(*testing.T) {
 		return func(t *testing.T) { t.Fatal(err) }
 	}
 	defer r.Close()
-	args := append([]string{"-test.run=^TestInner$", "-test.v", "-test.timeout=20s"}, e.args...)
+	args := append([]string{"-test.run=^TestInner$", "-test.v", "-test.timeout=50s"}, e.args...)
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), caseVariable+"="+e.name)
 	cmd.ExtraFiles = []*os.File{w}                       // all that is started holds it

@@ -61,6 +61,7 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 	flags := c.Flags()
 	c.InitDefaultHelpFlag()
 	c.InitDefaultVersionFlag()
+	all := args
 	first := c == c.Root() || slices.Contains([]string{"run", "init", "detach", timeoutName}, c.Name()) // flags come first
 	for len(args) > 0 {
 		word := args[0]
@@ -77,6 +78,11 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 		flag, known := valueFlag(flags, word)
 		if !known && others {
 			return nil
+		}
+		if !known && flags.Lookup(commandFlag) != nil {
+			if err := shellError(c, all); err != nil {
+				return err
+			}
 		}
 		if !known {
 			return unknownFlag(c, word)
@@ -167,6 +173,9 @@ func unknownFlag(c *cobra.Command, word string) error {
 		return fmt.Errorf("unknown flag: %s", word)
 	}
 	name, _, _ = strings.Cut(name, "=")
+	if c.Name() == "init" && slices.Contains(keepNames, name) {
+		return keepsNothing("--" + name)
+	}
 	if c.Root().Flags().Lookup(name) != nil {
 		return flagOfAnother(c, word)
 	}
@@ -181,7 +190,11 @@ func flagOfAnother(c *cobra.Command, word string) error {
 	if c.Name() == "help" {
 		return &exitError{statusOwn, fmt.Errorf("%s is a flag of corral, which 'corral --help' explains", word)}
 	}
-	return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
+	hint := ""
+	if flag := c.Root().Flags().Lookup(strings.TrimPrefix(word, "--")); c.Name() == timeoutName && flag != nil {
+		hint = fmt.Sprintf(": write %s --timeout DURATION --%s ...", c.Root().CommandPath(), flag.Name)
+	}
+	return fmt.Errorf("unknown flag: %s; %s has it, %s has not%s", word, c.Root().CommandPath(), c.CommandPath(), hint)
 }
 
 // checkDashes refuses a long flag that is written with one dash.

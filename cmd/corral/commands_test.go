@@ -78,7 +78,7 @@ func TestRootFor(t *testing.T) {
 func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
 		"--containment group -- true": 120,
-		"run -t 5 true":               230,
+		"run -t 5 true":               230, // five of them the race detector's
 		"timeout 5 true":              160,
 	} {
 		args := strings.Fields(line)

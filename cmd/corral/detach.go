@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -32,7 +33,7 @@ and then the runs around that one, up to one that does not allow it. So it is no
 stopped with them, whatever becomes of them.
 
 COMMAND is in a session of its own, without a terminal. Its input is empty, and
-its output is thrown away unless --output is given. A script needs a #! line.
+its output is thrown away unless --output is given.
 
 A small process of corral stays as its parent for as long as anything of it lives.
 Linux only.`,
@@ -115,9 +116,24 @@ func detachCommand(output string, args []string) error {
 func stayWith(args []string) error {
 	ready := os.NewFile(readyFile, "ready")
 	closeOnExec(ready)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	status := detach.Run(cmd, func(err error) {
+	build := func(words []string) *exec.Cmd {
+		cmd := exec.Command(words[0], words[1:]...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		return cmd
+	}
+	cmd := build(args)
+	if err := refuseOwnScript(args[0]); err != nil {
+		cmd.Err = err
+	} else if cmd.Err == nil {
+		cmd.Err = cannotExecute(cmd.Path)
+	}
+	again := func(err error) *exec.Cmd { // as startCommand
+		if words := scriptWords(cmd.Path, args, err); words != nil {
+			return build(words)
+		}
+		return nil
+	}
+	status := detach.Run(cmd, again, func(err error) {
 		defer ready.Close()
 		var refused *detach.RefusedError
 		switch {
@@ -133,4 +149,23 @@ func stayWith(args []string) error {
 		}
 	})
 	return &exitError{status: status}
+}
+
+// cannotExecute says what is wrong with a file that is to be executed, in the words of
+// exec.Cmd.Start, as far as that can be known before: who has left the run for a command
+// that cannot be started has left it for the report.
+func cannotExecute(path string) error {
+	_, err := exec.LookPath(path)
+	if err == nil {
+		return nil
+	}
+	var file *fs.PathError
+	var lookup *exec.Error
+	switch {
+	case errors.As(err, &file):
+		err = file.Err
+	case errors.As(err, &lookup):
+		err = lookup.Err
+	}
+	return &fs.PathError{Op: "fork/exec", Path: path, Err: err}
 }

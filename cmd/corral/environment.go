@@ -18,17 +18,27 @@ import (
 //
 // A variable is for the corral that reads it: the command does not get it, or else
 // each corral in the run would take for its own what the outer one was told.
+//
+// `corral timeout`, which others may call by the name timeout, has variables of the flags
+// that GNU timeout does not have.
 const (
-	runPrefix  = "CORRAL_"
-	initPrefix = "CORRAL_INIT_"
+	runPrefix     = "CORRAL_"
+	initPrefix    = "CORRAL_INIT_"
+	timeoutPrefix = "CORRAL_TIMEOUT_"
 )
 
 // variable is the name of the variable of a flag; empty if it has none.
 func variable(prefix string, f *pflag.Flag) string {
-	if f.Hidden || slices.Contains([]string{"help", "version", commandFlag, detachFlag}, f.Name) {
+	switch {
+	case f.Hidden || slices.Contains([]string{"help", "version", commandFlag, detachFlag}, f.Name),
+		prefix == timeoutPrefix && !slices.Contains(keepNames, f.Name):
 		return ""
 	}
-	return prefix + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
+	return variableOf(prefix, f.Name)
+}
+
+func variableOf(prefix, name string) string {
+	return prefix + strings.ReplaceAll(strings.ToUpper(name), "-", "_")
 }
 
 // rivals are flags that exclude each other. The variable of the one does not count

@@ -16,13 +16,13 @@ import (
 )
 
 // TestVariables: docs/cli.md has a table of the variables of all flags of `corral`
-// and `corral init`.
+// and `corral init`, and of those of `corral timeout` that have one.
 func TestVariables(t *testing.T) {
 	cli, err := os.ReadFile("../../docs/cli.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const head = "| flag | variable | of `corral init` |\n| --- | --- | --- |\n"
+	const head = "| flag | variable | of `corral init` | of `corral timeout` |\n| --- | --- | --- | --- |\n"
 	_, table, ok := strings.Cut(string(cli), head)
 	if !ok {
 		t.Fatalf("docs/cli.md has no table that begins\n%s", head)
@@ -34,13 +34,13 @@ func TestVariables(t *testing.T) {
 		}
 		return "`" + name + "`"
 	}
-	root, init := newRoot(), newInit()
+	root, init, timeout := newRoot(), newInit(), newTimeout(corral.Auto)
 	var want strings.Builder
 	// Nothing outlives an init: the kernel ends all of its PID namespace with it.
-	keeps := []string{"keep", "allow-detach"}
 	eachFlag(root, func(f *pflag.Flag) {
-		if run := variable(runPrefix, f); slices.Contains(keeps, f.Name) {
-			fmt.Fprintf(&want, "| %s | %s |  |\n", cell("--"+f.Name), cell(run))
+		if run := variable(runPrefix, f); slices.Contains(keepNames, f.Name) {
+			of := variable(timeoutPrefix, timeout.Flags().Lookup(f.Name))
+			fmt.Fprintf(&want, "| %s | %s |  | %s |\n", cell("--"+f.Name), cell(run), cell(of))
 		} else if run != "" && init.Flags().Lookup(f.Name) == nil {
 			t.Errorf("--%s is a flag of corral, and not of corral init", f.Name)
 		}
@@ -54,7 +54,12 @@ func TestVariables(t *testing.T) {
 		if flag := root.Flags().Lookup(f.Name); flag != nil {
 			run = variable(runPrefix, flag)
 		}
-		fmt.Fprintf(&want, "| %s | %s | %s |\n", cell("--"+f.Name), cell(run), cell(of))
+		fmt.Fprintf(&want, "| %s | %s | %s |  |\n", cell("--"+f.Name), cell(run), cell(of))
+	})
+	eachFlag(timeout, func(f *pflag.Flag) {
+		if variable(timeoutPrefix, f) != "" && !slices.Contains(keepNames, f.Name) {
+			t.Errorf("corral timeout: a variable of --%s", f.Name)
+		}
 	})
 	if diff := cmp.Diff(want.String(), table+"\n"); diff != "" {
 		t.Errorf("the table in docs/cli.md: -the flags +the table:\n%s\nIt should be:\n%s", diff, head+want.String())

@@ -89,6 +89,23 @@ func (i *initFlags) check() error {
 	return nil
 }
 
+// keepsNothing is the error about a flag or variable of keepNames: an init has none.
+func keepsNothing(written string) error {
+	return fmt.Errorf("%s: an init keeps nothing, as its container ends with it; --wait-all waits for what is left, and 'corral run' has --keep", written)
+}
+
+// refuseKeepVariables refuses variables of flags that an init has not, but might be
+// thought to have.
+func refuseKeepVariables() error {
+	for _, name := range keepNames {
+		name = variableOf(initPrefix, name)
+		if os.Getenv(name) != "" {
+			return keepsNothing(name)
+		}
+	}
+	return nil
+}
+
 // apply sets what the flags of an init stand for.
 func (i *initFlags) apply(cmd *corral.Cmd) {
 	if i.waitAll {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/daemons"
@@ -33,6 +33,28 @@ func (k *keepPatterns) Set(s string) error {
 func (k *keepPatterns) String() string { return strings.Join(*k, ",") }
 func (k *keepPatterns) Type() string   { return "GLOB" }
 
+// keepFlags are the flags about who is let go of on purpose.
+type keepFlags struct {
+	keep        keepPatterns
+	allowDetach bool
+}
+
+// keepNames are their names.
+var keepNames = []string{"keep", "allow-detach"}
+
+func (k *keepFlags) apply(cmd *corral.Cmd) {
+	cmd.Keep = k.keep.function()
+	cmd.AllowDetach = k.allowDetach
+}
+
+// define adds the flags to c.
+func (k *keepFlags) define(c *cobra.Command) {
+	c.Flags().Var(&k.keep, "keep", "do not stop processes whose executable, by its name or its path, matches this GLOB; "+daemons.Word+
+		": well-known ones, as git's gc, gpg-agent, tmux; may be repeated")
+	c.Flags().BoolVar(&k.allowDetach, "allow-detach", false, "let processes of the run leave it by 'corral detach'")
+	complete(c, "keep", words(daemons.Word))
+}
+
 // keepsAll reports whether no leftover is stopped.
 func (o *runFlags) keepsAll() bool {
 	return o.leftovers == corral.KeepLeftovers || o.leftovers == corral.DetachLeftovers
@@ -53,13 +75,6 @@ func (k keepPatterns) function() func(corral.Process) bool {
 		return nil
 	}
 	return keep
-}
-
-// defineKeep adds the flags about what is not stopped.
-func (o *runFlags) defineKeep(add func(value pflag.Value, name, short, usage string, completions func() []string), flags *pflag.FlagSet) {
-	add(&o.keep, "keep", "", "do not stop processes whose executable, by its name or its path, matches this GLOB; "+daemons.Word+
-		": well-known ones, as git's gc, gpg-agent, tmux; may be repeated", words(daemons.Word))
-	flags.BoolVar(&o.allowDetach, "allow-detach", false, "let processes of the run leave it by 'corral detach'")
 }
 
 // keepHint says how not to stop well-known daemons that have been stopped as

@@ -29,8 +29,7 @@ type runFlags struct {
 	signal      signalValue
 	grace       duration
 	leftovers   corral.LeftoverPolicy
-	keep        keepPatterns
-	allowDetach bool
+	keepFlags
 	containment corral.Containment
 	require     corral.Containment
 	pty         bool
@@ -68,7 +67,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	if o.init != nil {
 		o.init.define(flags)
 	} else {
-		o.defineKeep(add, flags)
+		o.keepFlags.define(c)
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
@@ -93,8 +92,7 @@ func (o *runFlags) apply(cmd *corral.Cmd) {
 		cmd.StopPlan = stopPlan(signal, time.Duration(o.grace))
 	}
 	cmd.Leftovers = o.leftovers
-	cmd.Keep = o.keep.function()
-	cmd.AllowDetach = o.allowDetach
+	o.keepFlags.apply(cmd)
 	cmd.Containment = o.containment
 	cmd.Require = o.require
 	for _, name := range o.lifelines {
@@ -246,6 +244,9 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 	flags, prefix := c.Flags(), runPrefix
 	if o.init != nil {
 		if err := o.init.check(); err != nil {
+			return nil, err
+		}
+		if err := refuseKeepVariables(); err != nil {
 			return nil, err
 		}
 		prefix = initPrefix

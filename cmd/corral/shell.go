@@ -127,19 +127,53 @@ func refuseOwnScript(path string) error {
 	return &exitError{statusCannot, fmt.Errorf("%s: its first line names corral, but no program to read it; write #!%s sh", path, program)}
 }
 
-// afterEnv returns what is left of the arguments of env(1) when its own are read.
+// afterEnv returns what is left of the arguments of env(1) when its own are read: its
+// options, those of GNU and the BSDs, and variables.
 func afterEnv(args []string) []string {
+	options := true
 	for len(args) > 0 {
-		word, split := strings.CutPrefix(args[0], "-S")
+		word := args[0]
 		switch {
-		case split && word != "":
-			return append([]string{word}, args[1:]...)
-		case !split && !strings.HasPrefix(word, "-") && !strings.Contains(word, "="):
+		case options && word == "--":
+			options, args = false, args[1:]
+		case options && strings.HasPrefix(word, "-"):
+			args = afterEnvOption(word, args[1:])
+		case strings.Contains(word, "="):
+			options, args = false, args[1:]
+		default:
 			return args
 		}
-		args = args[1:]
 	}
 	return nil
+}
+
+// afterEnvOption returns what follows word, an option of env(1) or several in one word:
+// next, without the option's value, or with words that the option has in it.
+func afterEnvOption(word string, next []string) []string {
+	const withValue = "uCaPLU" // -S aside: variable, directory, name, path, users
+	if long, ok := strings.CutPrefix(word, "--"); ok {
+		name, value, given := strings.Cut(long, "=")
+		begins := func(full string) bool { return strings.HasPrefix(full, name) } // as getopt_long(3) completes it
+		switch {
+		case begins("split-string") && value != "":
+			return append([]string{value}, next...)
+		case !given && (begins("unset") || begins("chdir") || begins("argv0")):
+			return next[min(len(next), 1):]
+		}
+		return next
+	}
+	for i, letter := range word[1:] {
+		rest := word[1+i+1:]
+		switch {
+		case letter == 'S' && rest != "":
+			return append([]string{rest}, next...)
+		case strings.ContainsRune(withValue, letter) && rest != "":
+			return next
+		case strings.ContainsRune(withValue, letter):
+			return next[min(len(next), 1):]
+		}
+	}
+	return next
 }
 
 // namesCommand reports whether args, for corral, have a command in them, so that
@@ -202,7 +236,7 @@ func asCommandLine(root *cobra.Command, more *pflag.FlagSet, args []string) []st
 		if len(options) == 0 && !c && word[0] == '+' {
 			break
 		}
-		if len(options) == 0 && !c || i+names >= len(args) {
+		if len(options) == 0 && !c || lackNames(args[i+1:], names) {
 			return args
 		}
 		if c && !found {
@@ -220,6 +254,44 @@ func asCommandLine(root *cobra.Command, more *pflag.FlagSet, args []string) []st
 		i++
 	}
 	return append(append(out, "--"), args[i:]...)
+}
+
+// lackNames reports whether the next words are not the names of n options.
+func lackNames(next []string, n int) bool {
+	return len(next) < n || slices.ContainsFunc(next[:n], func(name string) bool { return strings.HasPrefix(name, "-") })
+}
+
+// shellError says why asCommandLine has left args, for c, as they are, though there is a
+// -c. Without one it returns nil: then a word may be meant for anything.
+func shellError(c *cobra.Command, args []string) (first error) {
+	flags, found := c.Flags(), false
+	for i := 0; i < len(args) && args[i] != "--" && len(args[i]) > 1 && strings.ContainsRune("-+", rune(args[i][0])); i++ {
+		word := args[i]
+		if flag, known := valueFlag(flags, word); known && word[0] == '-' {
+			found = found || setsCommand(flags, word)
+			if flag != nil {
+				i++
+			}
+			continue
+		}
+		options, names, hasC := shellWord(word)
+		found = found || hasC
+		lacking := lackNames(args[i+1:], names)
+		switch {
+		case first != nil:
+		case len(options) == 0 && !hasC:
+			first = unknownFlag(c, word)
+		case lacking:
+			first = fmt.Errorf("%s needs the name of an option of the shell after it, such as errexit", word)
+		}
+		if !lacking {
+			i += names
+		}
+	}
+	if !found {
+		return nil
+	}
+	return first
 }
 
 // mayHaveC reports whether word may be one that asks for a command line.

@@ -39,6 +39,8 @@ func TestAsCommandLine(t *testing.T) {
 		"--timeout=5 -qc STRING": "--timeout=5 -qc -- STRING",
 		"-ct 5 STRING":           "-ct 5 -- STRING",
 		"-c -o":                  same, // it lacks its name
+		"-co":                    same,
+		"-O -c STRING":           same,
 
 		// A word all of whose letters are corral's is corral's.
 		"-vc STRING":    "-vc -- STRING",
@@ -97,6 +99,9 @@ func TestNamesCommand(t *testing.T) {
 func TestAfterEnv(t *testing.T) {
 	for args, want := range map[string]string{
 		"corral": "corral", "-S corral -q": "corral -q", "-Scorral -q": "corral -q", "-i A=b corral sh": "corral sh", "-S -i A=b corral sh": "corral sh", "-i": "", "": "",
+		"-S -u NAME corral": "corral", "-Su NAME corral": "u NAME corral", "-u NAME corral -q": "corral -q", "-uNAME corral": "corral", "-iu NAME -C /tmp A=b corral": "corral", "-S --unset NAME corral": "corral",
+		"-S --unset=NAME --chdir=/ corral": "corral", "--uns NAME corral": "corral", "--split-string=corral -q": "corral -q", "-vS -u NAME corral": "corral", "-S-u NAME corral": "corral",
+		"-S --block-signal=PIPE -- corral sh": "corral sh", "-S --debug --ignore-environment corral": "corral", "-S --argv0 x corral": "corral", "-u": "", "-S --unset": "", "-L root/daemon corral": "corral", "-": "",
 	} {
 		if got := strings.Join(afterEnv(strings.Fields(args)), " "); got != want {
 			t.Errorf("%q: %q; want %q", args, got, want)

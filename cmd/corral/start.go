@@ -25,11 +25,20 @@ func startCommand(args []string, build func([]string) *corral.Cmd) (*corral.Cmd,
 	}
 	cmd := build(args)
 	err := cmd.Start()
-	if errors.Is(err, errNotExecutable) && scriptShell != "" && isText(cmd.Path) {
-		cmd = build(append([]string{scriptShell, cmd.Path}, args[1:]...))
+	if words := scriptWords(cmd.Path, args, err); words != nil {
+		cmd = build(words)
 		err = cmd.Start()
 	}
 	return cmd, err
+}
+
+// scriptWords returns the words with which the shell runs the file at path, the first of
+// args, nil if the error of its start does not make it a script for the shell.
+func scriptWords(path string, args []string, err error) []string {
+	if !errors.Is(err, errNotExecutable) || scriptShell == "" || !isText(path) {
+		return nil
+	}
+	return append([]string{scriptShell, path}, args[1:]...)
 }
 
 // isText tells a script from a program for another machine by its beginning, as

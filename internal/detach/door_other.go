@@ -16,7 +16,7 @@ func (*Door) Serve(_ Doorkeeper) {}
 func (*Door) Close()             {}
 
 // Run is for systems where a run can be left.
-func Run(_ *exec.Cmd, ready func(error)) (status int) {
+func Run(_ *exec.Cmd, _ func(error) *exec.Cmd, ready func(error)) (status int) {
 	ready(errors.ErrUnsupported)
 	return 1
 }

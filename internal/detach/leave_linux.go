@@ -17,19 +17,24 @@ import (
 
 // Run leaves the run that the calling process is in, and those around it as far as
 // they allow it. Then it starts the command, tells ready, and returns the status of
-// the command when it and all that it has started have ended.
+// the command when it and all that it has started have ended. If the command cannot be
+// started, again, which may be nil, may return another one to start in its place.
 //
 // The calling process stays for that long, as a subreaper (prctl(2)): so all that the
 // command starts stays below it, and is known by that. It must have no other
 // children, and should lead a session of its own.
-func Run(cmd *exec.Cmd, ready func(error)) (status int) {
+func Run(cmd *exec.Cmd, again func(error) *exec.Cmd, ready func(error)) (status int) {
 	var doors []net.Conn
 	err := cmd.Err // before anything is left
 	if err == nil {
 		doors, err = leave()
 	}
 	if err == nil {
-		err = begin(cmd)
+		if err = begin(cmd); err != nil && again != nil {
+			if other := again(err); other != nil {
+				cmd, err = other, other.Start()
+			}
+		}
 	}
 	for _, door := range doors {
 		if err == nil {

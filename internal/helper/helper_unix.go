@@ -201,9 +201,6 @@ func PrepareRuntime() {
 // GOMAXPROCS that it starts with.
 const spareThreads = 4
 
-// RuntimeVariables change how Go's runtime behaves.
-var RuntimeVariables = []string{"GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GORACE", "GOCOVERDIR"}
-
 // Environ is the owner's environment, which the dynamic linker may need, without
 // variables that change how Go's runtime behaves.
 func Environ() []string {

@@ -3,17 +3,10 @@
 package wire
 
 import (
-	"encoding/base64"
-	"errors"
-	"strings"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/stop"
 )
-
-// RunnerRole is the role of a runner: the program that os/exec starts in a
-// command's place. It is a helper to its parent and the owner of the run.
-const RunnerRole = "corral-runner"
 
 // RunnerSpec is what a runner cannot see of itself. It is an argument: descriptors
 // have the numbers that the command is to see, and the environment is the
@@ -40,17 +33,4 @@ func (s *RunnerSpec) fields(c *coder) {
 	c.text(&s.Containment)
 	c.text(&s.Require)
 	c.plan(&s.Plan)
-}
-
-// String is s as an argument.
-func (s *RunnerSpec) String() string { return base64.RawURLEncoding.EncodeToString(Frame(s)) }
-
-// ParseRunnerSpec is the reverse of String.
-func ParseRunnerSpec(text string) (*RunnerSpec, error) {
-	s := new(RunnerSpec)
-	err := Receive(base64.NewDecoder(base64.RawURLEncoding, strings.NewReader(text)), s, MaxSpec)
-	if err != nil {
-		return nil, errors.New("cannot read what to run: is the runner of another version?")
-	}
-	return s, nil
 }
