@@ -88,7 +88,7 @@ func inspect(c *cobra.Command, r *knownRun, asJSON bool) error {
 	if asJSON {
 		err = writeJSON(c.OutOrStdout(), shown)
 	} else {
-		err = writeInspection(c.OutOrStdout(), r, &shown)
+		err = writeInspection(c.Context(), c.OutOrStdout(), r, &shown)
 	}
 	if err != nil {
 		return &exitError{statusOwn, err}
@@ -99,7 +99,7 @@ func inspect(c *cobra.Command, r *knownRun, asJSON bool) error {
 	return nil
 }
 
-func writeInspection(w io.Writer, r *knownRun, shown *inspection) error {
+func writeInspection(ctx context.Context, w io.Writer, r *knownRun, shown *inspection) error {
 	t := newTable(w)
 	row := func(name, value string) {
 		if value != "" {
@@ -130,7 +130,7 @@ func writeInspection(w io.Writer, r *knownRun, shown *inspection) error {
 	if err := t.Flush(); err != nil || len(shown.Members) == 0 {
 		return err
 	}
-	tree, err := memberTree(w, r, shown.Members)
+	tree, err := memberTree(ctx, w, r, shown.Members)
 	if err != nil {
 		return err
 	}
