@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -69,6 +70,8 @@ func goLive(c *cobra.Command, s source, screen *liveScreen, pause time.Duration)
 	}
 	ended, err := l.run(c.Context(), signals, stops)
 	switch {
+	case errors.Is(err, errHungUp):
+		disposition.EndLike(syscall.WaitStatus(syscall.SIGHUP))
 	case err != nil:
 		return &exitError{statusOwn, err}
 	case ended != 0:

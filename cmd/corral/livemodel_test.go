@@ -55,7 +55,7 @@ func TestLiveScreen(t *testing.T) {
 corral top: 2 runs, 5 processes, CPU% -, memory -, 12:00:00
 PID  CPU%  MEMORY    AGE  COMMAND
      55.0     81M  3m00s  web (3k9xq0t7pd) running [team=a]…
-` + "\x1b[7m" + `101  50.0     40M  3m00s  ├─ ./server --port 8080          ` + "\x1b[0m" + `
+` + "\x1b[7m" + `101  50.0     40M  3m00s  ├─ ./server --port 8080           ` + "\x1b[0m" + `
 102   5.0     24M  2m00s  │  ├─ worker 1
 103   0.0     16M  1m00s  │  └─ worker \x1b[2J猫
 104   0.0    1.0M    30s  └─ daemon

@@ -69,12 +69,18 @@ func (s *liveScreen) enter() error {
 	return nil
 }
 
+// errHungUp says that the terminal is gone. With SIGHUP, the kernel also sends SIGCONT.
+var errHungUp = errors.New("the terminal is gone")
+
 // awaitForeground returns when the terminal serves this process. A shell that stops
 // its job has set other modes meanwhile.
 func awaitForeground() error {
 	for range 3 {
-		if foregroundGroup(os.Stdin) == unix.Getpgrp() {
+		switch foregroundGroup(os.Stdin) {
+		case unix.Getpgrp():
 			return nil
+		case 0:
+			return errHungUp
 		}
 		disposition.StopSelf() // returns at once where nobody could continue it
 	}

@@ -65,7 +65,7 @@ func (m *meter) of(processes ...proctree.Process) amounts {
 		a.share, a.shareKnown = a.share+share, a.shareKnown && known
 		a.cpu, a.cpuKnown = a.cpu+p.CPU, a.cpuKnown && p.CPUKnown
 		switch {
-		case p.Alive() && p.RSS <= 0:
+		case p.RSS <= 0 && !p.CPUKnown: // as on macOS; elsewhere it has none
 			a.memory = -1 // and so it stays
 		case a.memory >= 0:
 			a.memory += p.RSS

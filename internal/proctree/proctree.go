@@ -60,7 +60,7 @@ type Process struct {
 	RSS     int64 // resident memory in bytes; 0 where unknown
 
 	// CPU is the processor time that all its threads have used, if CPUKnown: macOS does
-	// not tell. Linux counts it in hundredths of a second.
+	// not tell, nor RSS. Linux counts it in hundredths of a second.
 	CPU      time.Duration
 	CPUKnown bool
 
