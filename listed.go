@@ -3,6 +3,7 @@ package corral
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -68,7 +69,7 @@ func (r *run) list() {
 	defer l.mu.Unlock()
 	dir, _ := filepath.Abs(r.cmd.Dir)
 	l.is, l.err = registry.Register(registry.Entry{
-		ID: l.id, Name: r.cmd.Name, Labels: r.cmd.Labels,
+		ID: l.id, Name: r.cmd.Name, Labels: maps.Clone(r.cmd.Labels),
 		Command: registry.Shown(r.argv(), r.cmd.Redact), Redacted: r.cmd.Redact,
 		Dir: dir, Program: filepath.Base(os.Args[0]),
 		Started: time.Now(), Containment: string(r.cont.name),

@@ -78,22 +78,22 @@ func TestLogFull(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
 		t.Fatal(err)
 	}
-	limit := func(n uint64) {
+	limit := func(r unix.Rlimit) {
 		t.Helper()
-		r := was
-		r.Cur = min(was.Max, n)
 		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &r); err != nil {
 			t.Fatal(err)
 		}
 	}
 	defer unix.Setrlimit(unix.RLIMIT_FSIZE, &was)
-	limit(10)
+	small := was
+	small.Cur = 10
+	limit(small)
 	for _, s := range []string{"12345678", "abcdef", "more"} {
 		if n, err := l.Write([]byte(s)); n != len(s) || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	}
-	limit(1 << 20)
+	limit(was)
 	l.Write([]byte("again\n"))
 	const want = "12345678ab\ncorral: 8 bytes of the output are missing here: file too large\nagain\n"
 	if got := read(t, path); got != want {

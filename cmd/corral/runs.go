@@ -48,7 +48,7 @@ const (
 func (r *knownRun) live() bool { return r.state == stateRunning || r.state == stateUnseen }
 
 // title is what the run is called in a message.
-func (r *knownRun) title() string { return fmt.Sprintf("%s (%s)", r.ID, r.Name) }
+func (r *knownRun) title() string { return fmt.Sprintf("%s (%s)", r.ID, printable(r.Name)) }
 
 // selection is which runs a command is about, by flags that several have.
 type selection struct {
@@ -273,6 +273,9 @@ func (r *knownRun) ask(ctx context.Context, req registry.Request) (registry.Repl
 		return registry.Reply{}, fmt.Errorf("%w: it is not registered", registry.ErrNoControl)
 	case r.found == nil:
 		return registry.Reply{}, os.ErrProcessDone
+	}
+	if row, err := proctree.Brief(r.Owner.PID); err == nil && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped {
+		return registry.Reply{}, fmt.Errorf("its owner is suspended: resume it, as by kill -CONT %d", r.Owner.PID)
 	}
 	reply, err := r.found.Ask(ctx, req)
 	if errors.Is(err, registry.ErrNoAnswer) && r.isOver() {

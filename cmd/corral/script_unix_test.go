@@ -169,6 +169,7 @@ func cmdShare(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(os.Chmod(ts.MkAbs("."), 0o777))
+	ts.Check(os.Chmod(ts.Getenv("TMPDIR"), os.ModeSticky|0o777)) // where runs are registered
 }
 
 // succeed is a command that does nothing.

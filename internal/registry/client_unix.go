@@ -4,6 +4,7 @@ package registry
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,21 +33,24 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	// Root may be asking in another user's directory: what is there may lead elsewhere.
+	if uid, err := peerUID(conn); err != nil || uid != f.From.uid {
+		return Reply{}, fmt.Errorf("its socket is not served by user %d, but by %d", f.From.uid, uid)
+	}
 	conn.SetDeadline(time.Now().Add(patience))
 	r.Version = Version
 	b, err := json.Marshal(r)
-	if err == nil {
-		_, err = conn.Write(append(b, '\n'))
-	}
 	if err != nil {
-		return Reply{}, unanswered(ctx, err)
+		return Reply{}, err
 	}
+	// An owner that refuses whoever asks does not read what for.
+	_, werr := conn.Write(append(b, '\n'))
 	if r.Do == "wait" || r.Do == "stop" {
 		conn.SetReadDeadline(time.Time{})
 	}
 	line, err := bufio.NewReader(io.LimitReader(conn, mostReply)).ReadBytes('\n')
 	if err != nil {
-		return Reply{}, unanswered(ctx, err)
+		return Reply{}, unanswered(ctx, cmp.Or(werr, err))
 	}
 	var reply Reply
 	if err := json.Unmarshal(line, &reply); err != nil {
@@ -59,7 +63,7 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 }
 
 // dial connects to a socket, and tries again while the queue of its owner is full.
-func dial(ctx context.Context, path string) (net.Conn, error) {
+func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -67,7 +71,7 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 		conn, err := d.DialContext(ctx, "unix", path)
 		switch {
 		case err == nil:
-			return conn, nil
+			return conn.(*net.UnixConn), nil
 		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 			return nil, fmt.Errorf("its socket may not be used: %w", err)
 		case !errors.Is(err, unix.EAGAIN):

@@ -9,10 +9,10 @@ import (
 	"os"
 )
 
+var errUnsupported = fmt.Errorf("runs are registered on Linux, macOS and FreeBSD only: %w", errors.ErrUnsupported)
+
 // Supported says why runs cannot be registered on this system.
-func Supported() error {
-	return fmt.Errorf("runs are registered on Linux, macOS and FreeBSD only: %w", errors.ErrUnsupported)
-}
+func Supported() error { return errUnsupported }
 
 // Listing is for systems where runs are registered.
 type Listing struct{}

@@ -659,6 +659,59 @@ func TestHungClients(t *testing.T) {
 	}
 }
 
+// TestForeignSocket: nothing is said to a socket that another user serves, whatever has
+// led to it.
+func TestForeignSocket(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: only root looks at the runs of others")
+	}
+	path := private(t)
+	l := register(t, &handler{})
+	f := found(t, open(t, path), l.entry.ID)
+	const uid = 12345
+	if err := os.Chown(path, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := OpenDir(path, uid, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	f.From = theirs
+	if _, err := f.Ask(context.Background(), Request{Do: "stop"}); err == nil || !strings.Contains(err.Error(), "not served by user 12345, but by 0") {
+		t.Errorf("%v", err)
+	}
+	if n := l.server.handler.(*handler).stops; n != 0 {
+		t.Errorf("%d stops", n)
+	}
+}
+
+// TestFewDescriptors: clients leave the owner the descriptors that it needs.
+func TestFewDescriptors(t *testing.T) {
+	path := private(t)
+	l := register(t, &handler{})
+	f := found(t, open(t, path), l.entry.ID)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	few := was
+	few.Cur = spareDescriptors
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Ask(context.Background(), Request{Do: "look"})
+	if rerr := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); rerr != nil {
+		t.Fatal(rerr)
+	}
+	if err == nil || !strings.Contains(err.Error(), "too few descriptors") {
+		t.Errorf("%v", err)
+	}
+	if _, err := f.Ask(context.Background(), Request{Do: "look"}); err != nil {
+		t.Errorf("with more: %v", err)
+	}
+}
+
 // TestSlowHandler: an owner whose look does not come to an end ends all the same.
 func TestSlowHandler(t *testing.T) {
 	path := private(t)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // server is the owner's end of a run's socket. A client can be slow, or say nothing:
@@ -134,9 +136,31 @@ func (s *server) dismiss(conn *net.UnixConn) {
 	conn.Close()
 }
 
+// spareDescriptors is how many descriptors clients leave to the owner, which may need
+// them to stop its run.
+const spareDescriptors = 40
+
+// crowded reports whether a client has one of the last descriptors.
+func crowded(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	number := uint64(0)
+	var limit unix.Rlimit
+	if raw.Control(func(fd uintptr) { number = uint64(fd) }) != nil || unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return false
+	}
+	return number+spareDescriptors >= uint64(limit.Cur)
+}
+
 // attend serves one client.
 func (s *server) attend(conn *net.UnixConn) {
 	conn.SetDeadline(time.Now().Add(patience))
+	if crowded(conn) {
+		answer(conn, Reply{Error: "its owner has too few descriptors left: try again, or raise its limit of open files"})
+		return
+	}
 	if uid, err := peerUID(conn); err != nil || !mayAsk(uid, os.Geteuid()) {
 		answer(conn, Reply{Error: "the run is another user's"})
 		return
