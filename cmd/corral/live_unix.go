@@ -246,18 +246,18 @@ func (l *live) stop(t target) {
 }
 
 // suspendJob does what the key Ctrl-Z does: it stops the job, of which corral need not
-// be all. What asks this process for it, comes last.
+// be all.
 func (l *live) suspendJob(stops <-chan os.Signal) error {
 	if disposition.Ignored(syscall.SIGTSTP) {
 		return nil
 	}
 	l.screen.leave()
-	findTerminal().signalForeground(syscall.SIGTSTP)
+	disposition.StopGroup()
 	select {
-	case <-stops:
-	case <-time.After(time.Second): // it was not sent, or not to this one
+	case <-stops: // it is the same one
+	default:
 	}
-	return l.suspend()
+	return l.screen.enter()
 }
 
 // suspend stops this process, and draws anew when it goes on.
