@@ -72,7 +72,7 @@ func (r *run) list() {
 		ID: l.id, Name: r.cmd.Name, Labels: maps.Clone(r.cmd.Labels),
 		Command: registry.Shown(r.argv(), r.cmd.Redact), Redacted: r.cmd.Redact,
 		Dir: dir, Program: filepath.Base(os.Args[0]),
-		Started: time.Now(), Containment: string(r.cont.name),
+		Started: time.Now().UTC(), Containment: string(r.cont.name),
 	}, steering{r})
 	if l.err != nil {
 		r.log.Warn("corral: the run is not registered", "error", l.err)
@@ -93,7 +93,7 @@ func (r *run) listStarted() {
 	}
 	leader := registry.Process{PID: r.leader.PID, Start: r.leader.Start}
 	err := l.is.Update(func(e *registry.Entry) {
-		e.Leader, e.Started, e.Containment = leader, r.started, string(r.cont.name)
+		e.Leader, e.Started, e.Containment = leader, r.started.UTC(), string(r.cont.name)
 	})
 	if err != nil {
 		r.log.Warn("corral: what is registered of the run is not complete", "error", err)

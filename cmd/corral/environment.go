@@ -51,6 +51,9 @@ var rivals = map[string][]string{
 	"stop":      {"signal", "grace"},
 	"signal":    {"stop"},
 	"grace":     {"stop"},
+
+	"pty":          {detachFlag},
+	"output-limit": {detachFlag},
 }
 
 // excluded reports whether a flag that was given excludes this value of another one.

@@ -164,7 +164,7 @@ func (o *pruneFlags) pruneRecord(dir *registry.Dir, id string) {
 	// The record comes last, so that what cannot be removed is found again.
 	err = errors.Join(dir.Delete(id+olderSuffix), dir.Delete(id+logSuffix))
 	if err == nil {
-		err = dir.Delete(id + recordSuffix)
+		err = dir.DeleteEntry(id + recordSuffix)
 	}
 	if o.note(err) {
 		o.records++

@@ -278,10 +278,22 @@ func (r *knownRun) ask(ctx context.Context, req registry.Request) (registry.Repl
 		return registry.Reply{}, fmt.Errorf("its owner is suspended: resume it, as by kill -CONT %d", r.Owner.PID)
 	}
 	reply, err := r.found.Ask(ctx, req)
-	if errors.Is(err, registry.ErrNoAnswer) && r.isOver() {
+	if errors.Is(err, registry.ErrNoAnswer) && r.isSoonOver(ctx) {
 		err = os.ErrProcessDone
 	}
 	return reply, err
+}
+
+// isSoonOver is isOver for an owner that does not answer: it may be about to take the
+// run off the registry, or to die.
+func (r *knownRun) isSoonOver(ctx context.Context) bool {
+	const patience, pause = time.Second, 20 * time.Millisecond
+	for began := time.Now(); !r.isOver(); time.Sleep(pause) {
+		if time.Since(began) > patience || ctx.Err() != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // isOver reports whether the run is not in the registry any more, or has lost its

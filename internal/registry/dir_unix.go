@@ -192,6 +192,11 @@ func (d *Dir) Delete(name string) error {
 	return nil
 }
 
+// DeleteEntry is Delete for an entry, and for what its writer may have died over.
+func (d *Dir) DeleteEntry(name string) error {
+	return errors.Join(d.Delete(freshPrefix+name), d.Delete(name))
+}
+
 // Names lists the files.
 func (d *Dir) Names() ([]string, error) {
 	// Another description of it: one has a single position.
@@ -261,12 +266,14 @@ func (e *Entry) keptOrUnseen() ([]Process, State) {
 }
 
 // remove removes a run's entry with its socket, or the file of those it has let go of.
+//
+// The entry comes last: who dies before that leaves one that is stale.
 func (d *Dir) remove(id, suffix string) error {
-	err := d.Delete(id + suffix)
+	var err error
 	if suffix == runSuffix {
-		err = errors.Join(err, d.Delete(id+socketSuffix))
+		err = errors.Join(d.Delete(freshPrefix+id+keptSuffix), d.Delete(id+socketSuffix))
 	}
-	return err
+	return errors.Join(err, d.DeleteEntry(id+suffix))
 }
 
 // Forget removes what Found says of a run.

@@ -35,6 +35,7 @@ func (*Dir) Names() ([]string, error)         { return nil, Supported() }
 func (*Dir) Read(string) (*Entry, error)      { return nil, Supported() }
 func (*Dir) Write(string, *Entry) error       { return Supported() }
 func (*Dir) Delete(string) error              { return Supported() }
+func (*Dir) DeleteEntry(string) error         { return Supported() }
 
 func (*Dir) Open(string, int) (*os.File, error) { return nil, Supported() }
 

@@ -265,6 +265,25 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestDiedOver: what an owner has died over goes with its entry.
+func TestDiedOver(t *testing.T) {
+	path := private(t)
+	o := startOwner(t)
+	o.kill(t)
+	for _, name := range []string{freshPrefix + o.id + runSuffix, freshPrefix + o.id + keptSuffix} {
+		if err := os.WriteFile(filepath.Join(path, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := open(t, path)
+	if c := list(t, d); c.Removed != 1 || len(c.Runs) != 0 {
+		t.Errorf("%+v", c)
+	}
+	if names, err := d.Names(); err != nil || len(names) != 0 {
+		t.Errorf("left: %q, %v", names, err)
+	}
+}
+
 // TestUnseen: an entry of an owner that cannot be seen from here stays.
 func TestUnseen(t *testing.T) {
 	path := private(t)
