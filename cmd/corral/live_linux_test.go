@@ -70,7 +70,7 @@ func TestLiveRuns(t *testing.T) {
 	s.expect(enterSequence)
 	s.expect("corral top: 1 run, 1 process, CPU% ")
 	s.expect("web (")
-	s.expect(fmt.Sprintf(" └─ child -log %s", web.path))
+	s.expect(" └─ child -log ") // the path may not fit
 	// In another size.
 	s.resize(7, 60)
 	s.expect("\x1b[7;1H\x1b[Kq quit")
