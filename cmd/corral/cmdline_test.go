@@ -109,7 +109,6 @@ var badCommandLines = map[string]string{
 	"init --rewrite TERM: true":              "use two signals with a colon",
 	"tree x":                                 `"x" is not a process ID`,
 	"tree -- -1":                             `"-1" is not a process ID`,
-	"tree 1 2":                               "see 'corral tree --help'",
 	"man":                                    "man needs one directory",
 	"help -x":                                "unknown flag: -x; see 'corral help --help'",
 	"help nonsense":                          `no command "nonsense" to explain`,

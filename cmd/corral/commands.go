@@ -28,6 +28,7 @@ func subcommands() []subcommand {
 		{name: "init", runs: true, make: newInit},
 		{name: "detach", runs: true, make: newDetach},
 		{name: "ps", make: newPS},
+		{name: "top", make: newTop},
 		{name: "inspect", make: newInspect},
 		{name: "stop", make: newStop},
 		{name: "signal", make: newSignal},

@@ -79,7 +79,7 @@ func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
 		"--containment group -- true": 140,
 		"run -t 5 true":               260,
-		"timeout 5 true":              160,
+		"timeout 5 true":              180,
 	} {
 		args := strings.Fields(line)
 		got := testing.AllocsPerRun(10, func() {

@@ -55,16 +55,17 @@ has left; or stopping.`,
 // inspection is what inspect shows, for programs.
 type inspection struct {
 	runJSON
-	Phase   string             `json:"phase,omitempty"`
-	Waiting int                `json:"waiting,omitempty"`
-	Members []registry.Process `json:"members"`
-	Error   string             `json:"error,omitempty"`
+	Phase   string       `json:"phase,omitempty"`
+	Waiting int          `json:"waiting,omitempty"`
+	Members []memberJSON `json:"members"`
+	Error   string       `json:"error,omitempty"`
 }
 
 // inspect shows a run. What is in the registry is shown also if the owner does not
 // answer.
 func inspect(c *cobra.Command, r *knownRun, asJSON bool) error {
-	shown := inspection{runJSON: r.json(), Members: []registry.Process{}}
+	shown := inspection{runJSON: r.json(), Members: []memberJSON{}}
+	var members []registry.Process
 	if r.kept != nil {
 		shown.Kept = r.kept.Kept
 	}
@@ -81,14 +82,15 @@ func inspect(c *cobra.Command, r *knownRun, asJSON bool) error {
 			shown.Error, status = err.Error(), statusStuck
 		default:
 			shown.Phase, shown.Waiting = reply.Phase, reply.Waiting
-			shown.Members = append(shown.Members, reply.Members...)
+			members = reply.Members
 		}
 	}
 	var err error
 	if asJSON {
+		shown.Members = append(shown.Members, membersJSON(r, members)...)
 		err = writeJSON(c.OutOrStdout(), shown)
 	} else {
-		err = writeInspection(c.OutOrStdout(), r, &shown)
+		err = writeInspection(c.Context(), c.OutOrStdout(), r, &shown, members)
 	}
 	if err != nil {
 		return &exitError{statusOwn, err}
@@ -99,7 +101,7 @@ func inspect(c *cobra.Command, r *knownRun, asJSON bool) error {
 	return nil
 }
 
-func writeInspection(w io.Writer, r *knownRun, shown *inspection) error {
+func writeInspection(ctx context.Context, w io.Writer, r *knownRun, shown *inspection, members []registry.Process) error {
 	t := newTable(w)
 	row := func(name, value string) {
 		if value != "" {
@@ -127,10 +129,10 @@ func writeInspection(w io.Writer, r *knownRun, shown *inspection) error {
 	for _, p := range shown.Kept {
 		row("kept", fmt.Sprintf("%d (%s)", p.PID, commandLine(&registry.Entry{Command: p.Command, Redacted: r.Redacted})))
 	}
-	if err := t.Flush(); err != nil || len(shown.Members) == 0 {
+	if err := t.Flush(); err != nil || len(members) == 0 {
 		return err
 	}
-	tree, err := memberTree(w, r, shown.Members)
+	tree, err := memberTree(ctx, w, r, members)
 	if err != nil {
 		return err
 	}

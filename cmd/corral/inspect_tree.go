@@ -3,48 +3,57 @@
 package main
 
 import (
-	"fmt"
+	"context"
 	"io"
-	"os"
-	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/registry"
 )
 
-// memberTree is the picture of a run's members, as `corral tree` draws it. Those of an
-// owner in another PID namespace have other numbers here, so that they are listed as
-// the owner tells of them.
-func memberTree(w io.Writer, r *knownRun, members []registry.Process) (string, error) {
-	if r.state == stateUnseen {
-		var b strings.Builder
-		for _, p := range members {
-			fmt.Fprintf(&b, "%d %s\n", p.PID, printable(strings.Join(p.Command, " ")))
-		}
-		return b.String(), nil
-	}
-	ids := make(map[proctree.ID]bool, len(members))
-	for _, p := range members {
-		ids[p.ID()] = true
-	}
-	table, err := proctree.Snapshot()
+// memberTree is the picture of a run's members. It takes a moment, in which it is seen
+// what they use.
+func memberTree(ctx context.Context, w io.Writer, r *knownRun, members []registry.Process) (string, error) {
+	v := viewFor(w)
+	var m meter
+	table, err := m.twoLooks(ctx)
 	if err != nil {
 		return "", err
 	}
-	table = slices.DeleteFunc(table, func(p proctree.Process) bool { return !ids[p.ID] })
-	if r.Redacted {
-		for i, p := range table {
-			table[i].Args = p.Args[:min(1, len(p.Args))]
+	v.now = m.at
+	parts := []usagePart{{members: membersIn(table, r, members)}}
+	return joinLines(drawUsage(usageTree(parts, &m, v), v)), nil
+}
+
+// memberJSON is a member for programs. What is not known is not there.
+type memberJSON struct {
+	registry.Process
+	CPU     *float64   `json:"cpu_seconds,omitempty"`
+	Memory  *int64     `json:"memory_bytes,omitempty"`
+	Started *time.Time `json:"started,omitempty"`
+}
+
+// membersJSON are the members, with what they use.
+func membersJSON(r *knownRun, members []registry.Process) []memberJSON {
+	table, _ := proctree.Snapshot() // without one, that is not known
+	if r.state == stateUnseen {
+		table = nil // its numbers are others'
+	}
+	rows := make(map[proctree.ID]proctree.Process, len(table))
+	for _, p := range table {
+		rows[p.ID] = p
+	}
+	list := make([]memberJSON, len(members))
+	for i, p := range members {
+		list[i].Process = p
+		row, ok := rows[p.ID()]
+		if ok && row.CPUKnown {
+			seconds := row.CPU.Seconds()
+			list[i].CPU, list[i].Memory = &seconds, &row.RSS
+		}
+		if ok && !row.Started.IsZero() {
+			list[i].Started = &row.Started
 		}
 	}
-	v := view{now: time.Now(), ascii: !utf8Locale(os.Getenv)}
-	if f := fileOf(w); f != nil && term.IsTerminal(int(f.Fd())) {
-		v.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-		v.width, _, _ = term.GetSize(int(f.Fd()))
-	}
-	return drawTree(table, v), nil
+	return list
 }

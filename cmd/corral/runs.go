@@ -109,8 +109,21 @@ func (s *selection) runs(c *cobra.Command) ([]*knownRun, error) {
 	if err != nil {
 		return nil, err
 	}
+	runs, dirs, errs := findRuns(uid) // the directories stay open, for what is asked later
+	for _, err := range errs {
+		say(c.ErrOrStderr(), "%v", err)
+	}
+	if len(errs) > 0 && len(dirs) == 0 && s.user != "" {
+		return nil, &exitError{status: statusOwn}
+	}
+	return runs, nil
+}
+
+// findRuns finds all runs of a user, and what is wrong with a place where they could
+// be. Its owners can be asked as long as the directories are open.
+func findRuns(uid int) (runs []*knownRun, dirs []*registry.Dir, errs []error) {
 	byID := make(map[string]*knownRun)
-	dirs, errs := registry.Dirs(uid) // stay open, for what is asked later
+	dirs, errs = registry.Dirs(uid)
 	for _, d := range dirs {
 		contents, err := d.List()
 		if err != nil {
@@ -133,15 +146,10 @@ func (s *selection) runs(c *cobra.Command) ([]*knownRun, error) {
 	if uid == os.Geteuid() {
 		errs = append(errs, addRecords(byID)...)
 	}
-	for _, err := range errs {
-		say(c.ErrOrStderr(), "%v", err)
-	}
-	if len(errs) > 0 && len(dirs) == 0 && s.user != "" {
-		return nil, &exitError{status: statusOwn}
-	}
-	return slices.SortedFunc(maps.Values(byID), func(a, b *knownRun) int {
+	runs = slices.SortedFunc(maps.Values(byID), func(a, b *knownRun) int {
 		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.ID, b.ID))
-	}), nil
+	})
+	return runs, dirs, errs
 }
 
 // addRecords adds what the records of runs in the background say.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,38 +25,50 @@ func (o *stopFlags) stopKept(ctx context.Context, r *knownRun) (string, error) {
 	if r.kept.State == registry.Unseen {
 		return "", errors.New("what it has kept cannot be seen from here")
 	}
-	if pid := runsThis(r.kept.Kept); pid != 0 {
-		return "", fmt.Errorf("process %d runs this command: stop it from elsewhere", pid)
-	}
 	plan := stop.Plan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
 	if o.signal.Signal == syscall.SIGKILL {
 		plan = nil
 	}
-	k := newKeptTree(r.kept.Kept)
-	s := stop.New(k, plan, 0, slog.New(slog.DiscardHandler))
+	stopped, err := stopTree(ctx, r.kept.Kept, plan)
+	if err != nil {
+		return "", err
+	}
+	if err := r.kept.Forget(); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("stopped %s that it had kept", processes(stopped, "")), nil
+}
+
+// stopTree stops processes with all that is below them, and says how many there were.
+// Nothing is stopped if this process is one of them.
+func stopTree(ctx context.Context, roots []registry.Process, plan stop.Plan) (stopped int, err error) {
+	if pid := runsThis(roots); pid != 0 {
+		return 0, fmt.Errorf("process %d runs this command: stop it from elsewhere", pid)
+	}
+	s := stop.New(newKeptTree(roots), plan, 0, slog.New(slog.DiscardHandler))
 	s.CloseInput = func() error { return os.ErrProcessDone }
 	go s.Run()
 	select {
 	case <-s.Done:
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return 0, ctx.Err()
 	}
-	left := 0
+	left, why := 0, ""
 	for _, l := range s.Leftovers {
 		if l.Fate == stop.Survived {
 			left++
+			why = cmp.Or(why, l.Reason)
 		}
 	}
 	switch {
 	case s.LookErr != nil:
-		return "", s.LookErr
+		return 0, s.LookErr
+	case left > 0 && why != "":
+		return 0, fmt.Errorf("%s could not be stopped: %s", processes(left, ""), why)
 	case left > 0:
-		return "", fmt.Errorf("%s could not be stopped", processes(left, ""))
+		return 0, fmt.Errorf("%s could not be stopped", processes(left, ""))
 	}
-	if err := r.kept.Forget(); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("stopped %s that it had kept", processes(len(s.Leftovers), "")), nil
+	return len(s.Leftovers), nil
 }
 
 // runsThis returns the PID of the one that this process descends from, or is; 0 if that

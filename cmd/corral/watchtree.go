@@ -1,0 +1,83 @@
+//go:build linux || darwin || freebsd || windows
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
+	"github.com/corral-run/corral/internal/registry"
+	"github.com/corral-run/corral/internal/stop"
+)
+
+// treeSource shows processes and their descendants.
+type treeSource struct {
+	roots []proctree.ID // none: all
+	meter meter
+}
+
+// watchTree goes on showing the tree.
+func watchTree(c *cobra.Command, pids []int, pause time.Duration) error {
+	table, err := proctree.Snapshot()
+	if err != nil {
+		return &exitError{statusStuck, err}
+	}
+	roots, err := rootsIn(table, pids)
+	if err != nil {
+		return &exitError{statusStuck, err}
+	}
+	return watch(c, &treeSource{roots: roots}, pause)
+}
+
+func (o *treeSource) look(context.Context) (*picture, error) {
+	table, err := proctree.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	o.meter.look(table, time.Now())
+	pic := &picture{meter: o.meter}
+	part := usagePart{members: table}
+	for _, id := range o.roots {
+		if slices.ContainsFunc(table, func(p proctree.Process) bool { return p.ID == id }) {
+			part.roots = append(part.roots, id.PID)
+		} else {
+			pic.notes = append(pic.notes, fmt.Sprintf("process %d has ended", id.PID))
+		}
+	}
+	if len(o.roots) == 0 || len(part.roots) > 0 {
+		pic.parts = []usagePart{part}
+	}
+	return pic, nil
+}
+
+func (o *treeSource) stopRun(context.Context, string) (string, error) {
+	return "", errors.New("this is no run")
+}
+
+// stopProcess stops a process with what is below it, as it was when it was selected: a
+// later one with its PID is left alone.
+func stopProcess(ctx context.Context, id proctree.ID) (string, error) {
+	if err := reach.CheckID(id.PID); err != nil {
+		return "", err
+	}
+	if id.PID == os.Getpid() {
+		return "", errors.New("it is corral itself")
+	}
+	stopped, err := stopTree(ctx, []registry.Process{{PID: id.PID, Start: id.Start}}, stop.Plan{{Signal: syscall.SIGTERM, Wait: defaultGrace}})
+	switch {
+	case err != nil:
+		return "", err
+	case stopped == 0:
+		return "it had ended already", nil
+	}
+	return "stopped " + processes(stopped, ""), nil
+}
