@@ -27,6 +27,8 @@ type job struct {
 	typing  chan struct{} // closed when the command may be heard
 	keys    keyboard
 	restore func()
+
+	scopeless error // why there is no scope of the user's systemd, if there should be one
 }
 
 func (j *job) openReport() error {

@@ -32,6 +32,7 @@ type runFlags struct {
 	keepFlags
 	containment corral.Containment
 	require     corral.Containment
+	userScope   userScope
 	pty         bool
 	outputLimit size
 	lifelines   lifelines
@@ -70,6 +71,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
+	o.userScope.define(c)
 	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", words("stdin", "tty", "parent", "fd:", "pid:"))
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
 	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all", nil)
@@ -285,8 +287,12 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		listen, answer = initSignals, o.init.relay
 	}
 	signals := newInbox(listen())
+	j.scopeless = j.enterScope(args, signals)
 	var err error
 	if j.cmd, err = startCommand(args, j.command); err != nil {
+		if none := (*corral.ContainmentError)(nil); errors.As(err, &none) {
+			declinedScope(none.Declined, j.scopeless)
+		}
 		return startError(args[0], err)
 	}
 	if o.pty {
