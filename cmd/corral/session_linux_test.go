@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-var inSession = flag.Bool("session", false, "this is the virtual machine of .ci/session")
+var sessionMachine = flag.Bool("session", false, "this is the virtual machine of .ci/session")
 
 // TestUserSession is about corral in logins by ssh of a user without privileges, with a
 // real systemd. The user is alice, who may come with the key of root, who runs this.
 func TestUserSession(t *testing.T) {
-	if !*inSession {
+	if !*sessionMachine {
 		t.Skip("SKIPPED: .ci/session runs this in a virtual machine")
 	}
 	for _, tt := range []struct {
@@ -50,14 +50,14 @@ func TestUserSession(t *testing.T) {
 	}
 }
 
-// said is what a command of alice's has said, and its exit status.
-type said struct {
+// reply is what a command of alice's has said, and its exit status.
+type reply struct {
 	stdout, stderr string
 	status         int
 }
 
 // alice has a shell run a script in a login of its own.
-func alice(t *testing.T, script string) said {
+func alice(t *testing.T, script string) reply {
 	t.Helper()
 	cmd := login(t, script)
 	var stdout, stderr bytes.Buffer
@@ -67,7 +67,7 @@ func alice(t *testing.T, script string) said {
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() < 0) {
 		t.Fatalf("%s: %v, stdout %q, stderr %q", script, err, &stdout, &stderr)
 	}
-	return said{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return reply{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 func login(t *testing.T, script string) *exec.Cmd {
