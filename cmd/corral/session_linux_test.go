@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -25,28 +25,62 @@ func TestUserSession(t *testing.T) {
 	if !*sessionMachine {
 		t.Skip("SKIPPED: .ci/session runs this in a virtual machine")
 	}
-	for _, tt := range []struct {
+	type named struct {
 		name string
 		test func(*testing.T)
-	}{
+	}
+	run := func(tests []named) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				tt.test(t)
+				awaitNoScope(t)
+			})
+		}
+	}
+	// A login that lasts: to start a manager takes an emulated machine several seconds.
+	logout := stayLoggedIn(t)
+	run([]named{
 		{"containment", testSessionContainment},
 		{"controllers", testSessionControllers},
 		{"nested", testSessionNested},
 		{"leftovers", testSessionLeftovers},
 		{"owner killed", testSessionOwnerKilled},
 		{"stop", testSessionStop},
-		{"no bus", testSessionNoBus},
-		{"hung manager", testSessionHung},
-		{"logout", testSessionLogout},
-		{"lingering", testSessionLingering},
 		{"no login", testSessionNoLogin},
 		{"doctor", testSessionDoctor},
 		{"cost", testSessionCost},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			tt.test(t)
-			awaitNoScope(t)
-		})
+		{"hung manager", testSessionHung},
+		{"no bus", testSessionNoBus},
+	})
+	logout()
+	run([]named{
+		{"logout", testSessionLogout},
+		{"lingering", testSessionLingering},
+	})
+}
+
+// stayLoggedIn logs alice in until the function that it returns is called. Her manager
+// and her bus are up when it returns.
+func stayLoggedIn(t *testing.T) (logout func()) {
+	t.Helper()
+	cmd := login(t, "busctl --user list >/dev/null && echo up && exec cat")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "up\n" {
+		t.Fatalf("alice cannot log in: %q, %v", line, err)
+	}
+	return func() {
+		stdin.Close()
+		cmd.Wait()
 	}
 }
 
@@ -72,9 +106,7 @@ func alice(t *testing.T, script string) reply {
 
 func login(t *testing.T, script string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	return exec.CommandContext(ctx, "ssh", "-q", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "alice@127.0.0.1", script)
+	return exec.CommandContext(t.Context(), "timeout", "10m", "ssh", "-q", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "alice@127.0.0.1", script)
 }
 
 // await waits until a look says that something is so.
@@ -214,7 +246,7 @@ func testSessionNoBus(t *testing.T) {
 	}
 }
 
-// A manager that hangs costs two seconds, and a line says so.
+// A manager that hangs costs five seconds, and a line says so.
 func testSessionHung(t *testing.T) {
 	got := alice(t, `manager=$(systemctl --user show -p MainPID --value init.scope 2>/dev/null); manager=$(pgrep -u alice -x systemd | head -1)
 		kill -STOP $manager
@@ -228,8 +260,8 @@ func testSessionHung(t *testing.T) {
 		fmt.Sscan(lines[2], &after)
 	}
 	took := time.Duration(after - before)
-	if len(lines) != 4 || !strings.Contains(lines[1], "/session-") || lines[3] != "125" || took < time.Second || took > 10*time.Second ||
-		!strings.Contains(got.stderr, "no answer within 2s") {
+	if len(lines) != 4 || !strings.Contains(lines[1], "/session-") || lines[3] != "125" || took < 5*time.Second || took > 30*time.Second ||
+		!strings.Contains(got.stderr, "no answer within 5s") {
 		t.Errorf("%+v, took %v", got, took)
 	}
 	await(t, "the late scopes are gone", func() bool { return len(scopeDirs(t)) == 0 })

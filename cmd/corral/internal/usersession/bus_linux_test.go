@@ -112,7 +112,7 @@ func (f *fake) end() {
 }
 
 func (f *fake) entrance() *entrance {
-	return &entrance{dir: f.dir, uid: os.Geteuid(), own: f.own, aside: func(dir string) (string, error) { return dir + "/main", nil }}
+	return &entrance{dir: f.dir, uid: os.Geteuid(), own: f.own, aside: func(dir string) (string, error) { return dir + "/main", nil }, patience: Patience}
 }
 
 func (f *fake) own() (string, error) {

@@ -32,6 +32,8 @@ type line struct {
 	path    string
 	name    string // ours on the bus; empty if there is no bus in between
 	signals chan *dbus.Signal
+
+	patience time.Duration // how long an answer is waited for in all
 }
 
 // call connects to the manager. What speaks for the user must belong to the user: the
@@ -93,7 +95,7 @@ func (e *entrance) openDir() (fd int, err error) {
 // connect connects to a socket in the directory. The context's deadline holds for the
 // socket until settle.
 func (e *entrance) connect(ctx context.Context, dir int, name string, bus bool) (*line, error) {
-	l := &line{path: filepath.Join(e.dir, name), signals: make(chan *dbus.Signal, 16)}
+	l := &line{path: filepath.Join(e.dir, name), signals: make(chan *dbus.Signal, 16), patience: e.patience}
 	var dialer net.Dialer
 	socket, err := dialer.DialContext(ctx, "unix", "/proc/self/fd/"+strconv.Itoa(dir)+"/"+name)
 	if err != nil {
@@ -139,7 +141,7 @@ func (l *line) refused(err error) error {
 func (l *line) explain(ctx context.Context, err error) error {
 	deadline, limited := ctx.Deadline()
 	if ctx.Err() != nil || limited && !time.Now().Before(deadline) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%s: no answer within %v", l.path, Patience)
+		return fmt.Errorf("%s: no answer within %v", l.path, l.patience)
 	}
 	return fmt.Errorf("%s: %w", l.path, err)
 }

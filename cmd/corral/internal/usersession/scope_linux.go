@@ -20,7 +20,7 @@ import (
 // Patience is how long Enter takes at most. A manager that is slower may still move
 // the process later on; that is harmless, as what has been started by then stays where
 // it is.
-const Patience = 2 * time.Second
+const Patience = 5 * time.Second
 
 // Request says what a scope is to be like.
 type Request struct {
@@ -72,8 +72,7 @@ func Needed() bool {
 // nothing yet, and is in a login session: a service's limits, and its end, are to hold
 // what the service has started.
 func Enter(ctx context.Context, r Request) (*Scope, error) {
-	e := entrance{dir: os.Getenv("XDG_RUNTIME_DIR"), uid: os.Geteuid(), own: cgroup.Own, aside: stepAside}
-	return e.enter(ctx, r)
+	return newEntrance().enter(ctx, r)
 }
 
 // entrance is what Enter depends on.
@@ -82,10 +81,16 @@ type entrance struct {
 	uid   int
 	own   func() (string, error)           // the directory of this process's control group
 	aside func(dir string) (string, error) // moves this process to one below
+
+	patience time.Duration
+}
+
+func newEntrance() *entrance {
+	return &entrance{dir: os.Getenv("XDG_RUNTIME_DIR"), uid: os.Geteuid(), own: cgroup.Own, aside: stepAside, patience: Patience}
 }
 
 func (e *entrance) enter(ctx context.Context, r Request) (*Scope, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
 	before, err := e.own()
 	if err != nil {
@@ -257,12 +262,11 @@ func (l *line) settle(stop func()) {
 // Controllers returns the controllers that the user's manager can hand on to a scope.
 // mount is where the version 2 hierarchy is. The error says what there is not.
 func Controllers(ctx context.Context, mount string) ([]string, error) {
-	e := entrance{dir: os.Getenv("XDG_RUNTIME_DIR"), uid: os.Geteuid()}
-	return e.controllers(ctx, mount)
+	return newEntrance().controllers(ctx, mount)
 }
 
 func (e *entrance) controllers(ctx context.Context, mount string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
 	l, err := e.call(ctx)
 	if err != nil {
