@@ -16,6 +16,7 @@ import (
 func (j *job) end(err error, signals *inbox) error {
 	j.restore()
 	r := j.cmd.Report()
+	declinedScope(r.Declined, j.scopeless)
 	j.tty.restore(r.Ending == corral.Exited && j.cmd.ProcessState != nil && j.cmd.ProcessState.Success())
 	outputErr := j.finishOutput(r)
 	if !j.quiet {

@@ -29,6 +29,8 @@ type job struct {
 	keys    keyboard
 	restore func()
 	back    *background // nil unless the run is in the background
+
+	scopeless error // why there is no scope of the user's systemd, if there should be one
 }
 
 func (j *job) openReport() error {

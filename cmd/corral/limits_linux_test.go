@@ -27,15 +27,15 @@ func init() {
 	})
 }
 
-// scopes makes control groups as systemd-run --scope -p Delegate=yes does: in a slice, which
+// testScopes makes control groups as systemd-run --scope -p Delegate=yes does: in a slice, which
 // is not delegated.
-type scopes struct {
+type testScopes struct {
 	*testing.T
 	slice *cgroup.Dir
 	made  int
 }
 
-func newScopes(t *testing.T) *scopes {
+func newScopes(t *testing.T) *testScopes {
 	unit := delegated.Here(t)
 	slice, err := cgroup.Create(filepath.Join(unit, "test.slice"))
 	if err != nil {
@@ -57,11 +57,11 @@ func newScopes(t *testing.T) *scopes {
 			os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0)
 		}
 	}
-	return &scopes{T: t, slice: slice}
+	return &testScopes{T: t, slice: slice}
 }
 
 // new returns a scope, to be closed.
-func (s *scopes) new() *cgroup.Dir {
+func (s *testScopes) new() *cgroup.Dir {
 	s.Helper()
 	s.made++
 	scope, err := cgroup.Create(filepath.Join(s.slice.Path(), fmt.Sprintf("run-%d.scope", s.made)))
@@ -81,7 +81,7 @@ func in(scope *cgroup.Dir, cmd *exec.Cmd) *exec.Cmd {
 }
 
 // run runs corral in the scope, or in one of its own if that is nil.
-func (s *scopes) run(scope *cgroup.Dir, args ...string) (status int, stderr string, r corral.Report) {
+func (s *testScopes) run(scope *cgroup.Dir, args ...string) (status int, stderr string, r corral.Report) {
 	s.Helper()
 	if scope == nil {
 		scope = s.new()

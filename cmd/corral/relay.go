@@ -18,6 +18,7 @@ import (
 // answered, and remembers them.
 type inbox struct {
 	passed chan os.Signal // to be answered
+	all    chan os.Signal
 
 	wanted []os.Signal
 	mu     sync.Mutex
@@ -27,13 +28,12 @@ type inbox struct {
 
 func newInbox(wanted []os.Signal) *inbox {
 	in := &inbox{
-		passed: make(chan os.Signal, 64), wanted: wanted,
+		passed: make(chan os.Signal, 64), all: make(chan os.Signal, 64), wanted: wanted,
 		had: make(map[os.Signal]bool), news: make(chan struct{}, 1),
 	}
-	all := make(chan os.Signal, 64)
-	signal.Notify(all, wanted...)
+	signal.Notify(in.all, wanted...)
 	go func() {
-		for sig := range all {
+		for sig := range in.all {
 			in.mu.Lock()
 			in.had[sig] = true
 			in.mu.Unlock()
@@ -45,6 +45,15 @@ func newInbox(wanted []os.Signal) *inbox {
 		}
 	}()
 	return in
+}
+
+// tell has a signal answered that somebody has asked for by other means. It does not
+// wait: of that many, one more is none.
+func (in *inbox) tell(sig os.Signal) {
+	select {
+	case in.all <- sig:
+	default:
+	}
 }
 
 // got reports whether corral has got the signal that ended the command. A terminal

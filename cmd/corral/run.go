@@ -32,6 +32,7 @@ type runFlags struct {
 	keepFlags
 	containment corral.Containment
 	require     corral.Containment
+	userScope   userScope
 	pty         bool
 	outputLimit size
 	limit       limitFlags
@@ -73,6 +74,7 @@ func (o *runFlags) define(c *cobra.Command) {
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
+	o.userScope.define(c)
 	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", lifelineWords)
 	o.register.define(add, flags, o.init == nil)
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
@@ -303,11 +305,6 @@ func (o *runFlags) run(stderr io.Writer, args []string, back *background) error 
 	if err := reserve(len(o.lifelines), writers(events, o.verbose)); err != nil {
 		return err
 	}
-	if o.limit.needControlGroup() {
-		if err := stepAside(); err != nil {
-			return err
-		}
-	}
 	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}, events: events, back: back}
 	if err := j.openReport(); err != nil {
 		return err
@@ -319,7 +316,16 @@ func (o *runFlags) run(stderr io.Writer, args []string, back *background) error 
 		listen, answer = initSignals, o.init.relay
 	}
 	signals := newInbox(listen())
+	j.scopeless = j.enterScope(args, signals)
+	if o.limit.needControlGroup() { // in the scope, if there is one now
+		if err := stepAside(); err != nil {
+			return err
+		}
+	}
 	if j.cmd, err = startCommand(args, j.command); err != nil {
+		if none := (*corral.ContainmentError)(nil); errors.As(err, &none) {
+			declinedScope(none.Declined, j.scopeless)
+		}
 		return startError(args[0], err)
 	}
 	j.sayUnregistered()
