@@ -267,8 +267,8 @@ func testSessionHung(t *testing.T) {
 	await(t, "the late scopes are gone", func() bool { return len(scopeDirs(t)) == 0 })
 }
 
-// background has alice start the witness in a login that ends at once.
-func background(t *testing.T, flags string) (log string) {
+// nohup has alice start the witness in a login that ends at once.
+func nohup(t *testing.T, flags string) (log string) {
 	t.Helper()
 	got := alice(t, `rm -f log; nohup corral `+flags+` --stop USR1:30s,TERM:30s --report report -- `+witness+` >/dev/null 2>&1 </dev/null &
 		until grep -q up log; do sleep .1; done`)
@@ -286,7 +286,7 @@ func content(path string) string {
 // The scope ends with the last session, by corral's plan. That is what a run without a
 // scope is spared, so a scope is not what everybody gets.
 func testSessionLogout(t *testing.T) {
-	log := background(t, "--require cgroup")
+	log := nohup(t, "--require cgroup")
 	await(t, "the run ends after the logout", func() bool { return len(content("/home/alice/report")) > 0 })
 	var report struct{ Ending string }
 	if err := json.Unmarshal([]byte(content("/home/alice/report")), &report); err != nil || content(log) != "up\nUSR1\n" || report.Ending != "stopped" {
@@ -294,7 +294,7 @@ func testSessionLogout(t *testing.T) {
 	}
 	await(t, "the manager ends", func() bool { return systemctl("is-active", "user@1000.service") != "active" })
 
-	log = background(t, "")
+	log = nohup(t, "")
 	await(t, "the manager ends", func() bool { return systemctl("is-active", "user@1000.service") != "active" })
 	if content(log) != "up\n" {
 		t.Errorf("without a scope: log %q", content(log))
@@ -314,7 +314,7 @@ func testSessionLingering(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	os.Remove("/home/alice/report")
-	log := background(t, "--require cgroup")
+	log := nohup(t, "--require cgroup")
 	await(t, "the session ends", func() bool {
 		out, _ := exec.Command("loginctl", "list-sessions", "--no-legend").Output()
 		return !strings.Contains(string(out), "alice")
