@@ -88,9 +88,10 @@ func writers(l *eventLog, verbose bool) int {
 	return n
 }
 
-// newCommand is corral.CommandContext for a command whose events go to l. Without a
-// context it is corral.Command.
-func (l *eventLog) newCommand(ctx context.Context, args []string) *corral.Cmd {
+// newCommand is corral.Command for a command whose events go to l, and which may be in
+// the background.
+func (l *eventLog) newCommand(back *background, args []string) *corral.Cmd {
+	ctx := back.context()
 	if l != nil {
 		if ctx == nil {
 			ctx = context.Background()

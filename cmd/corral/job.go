@@ -57,7 +57,7 @@ func (j *job) stdinIsLifeline() bool {
 
 // command returns the command in args, to be started.
 func (j *job) command(args []string) *corral.Cmd {
-	cmd := j.events.newCommand(j.back.context(), args)
+	cmd := j.events.newCommand(j.back, args)
 	j.outputs, j.typing = nil, make(chan struct{})
 	if j.back != nil {
 		cmd.Stdout, cmd.Stderr = j.back.log, j.back.log
