@@ -238,7 +238,7 @@ func testSessionNoBus(t *testing.T) {
 		corral --require cgroup --stop USR1:30s,TERM:30s -- `+witness+` & owner=$!
 		until grep -q up log; do sleep .1; done
 		cat /proc/$owner/cgroup
-		pkill -TERM -x none; systemctl --user stop 'corral-*.scope'
+		systemctl --user stop 'corral-*.scope'
 		wait $owner; echo $?; cat log; rm log
 		systemctl --user start dbus.socket`)
 	if !strings.Contains(got.stdout, "/app.slice/corral-") || !strings.Contains(got.stdout, "USR1\n") || !strings.Contains(got.stdout, "\n5\n") {
@@ -248,7 +248,7 @@ func testSessionNoBus(t *testing.T) {
 
 // A manager that hangs costs five seconds, and a line says so.
 func testSessionHung(t *testing.T) {
-	got := alice(t, `manager=$(systemctl --user show -p MainPID --value init.scope 2>/dev/null); manager=$(pgrep -u alice -x systemd | head -1)
+	got := alice(t, `manager=$(pgrep -u alice -x systemd | head -1)
 		kill -STOP $manager
 		date +%s%N; corral --containment cgroup -- cat /proc/self/cgroup; date +%s%N
 		corral --require cgroup -- true; echo $?
@@ -359,7 +359,7 @@ func testSessionDoctor(t *testing.T) {
 // The times are for the log: nobody judges them here.
 func testSessionCost(t *testing.T) {
 	for _, flags := range []string{"--containment keeper", "--containment cgroup"} {
-		got := alice(t, `for i in 1 2 3 4 5 6 7 8 9; do s=$(date +%s%N); corral `+flags+` -- true; e=$(date +%s%N); echo $(( (e - s) / 1000 )); done | sort -n | sed -n 5p`)
-		t.Logf("%s: %s µs in the median of 9", flags, strings.TrimSpace(got.stdout))
+		got := alice(t, `for i in 1 2 3 4 5; do s=$(date +%s%N); corral `+flags+` -- true; e=$(date +%s%N); echo $(( (e - s) / 1000 )); done | sort -n | sed -n 3p`)
+		t.Logf("%s: %s µs in the median of 5", flags, strings.TrimSpace(got.stdout))
 	}
 }
