@@ -295,6 +295,7 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		}
 		return startError(args[0], err)
 	}
+	j.sayScopeless()
 	if o.pty {
 		if !j.stdinIsLifeline() {
 			j.restore = j.keys.typeOn(j.cmd.PTY, func(err error) { say(stderr, "cannot read the input: %v", err) })
