@@ -87,6 +87,7 @@ var badCommandLines = map[string]string{
 	"--leftovers adopt true":                 "it must be one of kill, keep, fail, wait",
 	"--containment jail true":                "it must be one of auto, ",
 	"--containment  true":                    "it must be one of",
+	"--user-scope sometimes true":            "it must be one of auto, always, never",
 	"--require auto true":                    "it must be one of job, cgroup, pidns, keeper, group",
 	"--quiet --verbose true":                 "--quiet and --verbose contradict each other",
 	"--containment group --require job true": "job",

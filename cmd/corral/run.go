@@ -329,6 +329,7 @@ func (o *runFlags) run(stderr io.Writer, args []string, back *background) error 
 		return startError(args[0], err)
 	}
 	j.sayUnregistered()
+	j.sayScopeless()
 	back.started(j.cmd)
 	if o.pty {
 		if !j.stdinIsLifeline() {

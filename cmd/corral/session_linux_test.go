@@ -42,6 +42,7 @@ func TestUserSession(t *testing.T) {
 	run([]named{
 		{"containment", testSessionContainment},
 		{"controllers", testSessionControllers},
+		{"limits", testSessionLimits},
 		{"nested", testSessionNested},
 		{"leftovers", testSessionLeftovers},
 		{"owner killed", testSessionOwnerKilled},
@@ -176,6 +177,17 @@ func testSessionControllers(t *testing.T) {
 	}
 }
 
+// A limit is worth a scope, and is in force before the command begins.
+func testSessionLimits(t *testing.T) {
+	const limits, script = "corral --memory 64M --pids 50 ", ` -- sh -c 'cd /sys/fs/cgroup$(sed s/^0::// /proc/self/cgroup) && cat memory.max pids.max'`
+	if got := alice(t, limits+script); got.status != 0 || got.stdout != "67108864\n50\n" || got.stderr != "" {
+		t.Errorf("%+v", got)
+	}
+	if got := alice(t, limits+"--user-scope never"+script); got.status != 125 || got.stdout != "" {
+		t.Errorf("without a scope: %+v", got)
+	}
+}
+
 // A corral in a run has control groups already.
 func testSessionNested(t *testing.T) {
 	got := alice(t, "corral --require cgroup -- corral --require cgroup -- cat /proc/self/cgroup")
@@ -238,7 +250,7 @@ func testSessionNoBus(t *testing.T) {
 		corral --require cgroup --stop USR1:30s,TERM:30s -- `+witness+` & owner=$!
 		until grep -q up log; do sleep .1; done
 		cat /proc/$owner/cgroup
-		pkill -TERM -x none; systemctl --user stop 'corral-*.scope'
+		systemctl --user stop 'corral-*.scope'
 		wait $owner; echo $?; cat log; rm log
 		systemctl --user start dbus.socket`)
 	if !strings.Contains(got.stdout, "/app.slice/corral-") || !strings.Contains(got.stdout, "USR1\n") || !strings.Contains(got.stdout, "\n5\n") {
@@ -248,7 +260,7 @@ func testSessionNoBus(t *testing.T) {
 
 // A manager that hangs costs five seconds, and a line says so.
 func testSessionHung(t *testing.T) {
-	got := alice(t, `manager=$(systemctl --user show -p MainPID --value init.scope 2>/dev/null); manager=$(pgrep -u alice -x systemd | head -1)
+	got := alice(t, `manager=$(pgrep -u alice -x systemd | head -1)
 		kill -STOP $manager
 		date +%s%N; corral --containment cgroup -- cat /proc/self/cgroup; date +%s%N
 		corral --require cgroup -- true; echo $?
@@ -267,40 +279,60 @@ func testSessionHung(t *testing.T) {
 	await(t, "the late scopes are gone", func() bool { return len(scopeDirs(t)) == 0 })
 }
 
-// nohup has alice start the witness in a login that ends at once.
-func nohup(t *testing.T, flags string) (log string) {
+// nohup has alice start the witness in a login that ends at once, and returns the
+// directory of its log and of corral's report.
+func nohup(t *testing.T, name, flags string) (dir string) {
 	t.Helper()
-	got := alice(t, `rm -f log; nohup corral `+flags+` --stop USR1:30s,TERM:30s --report report -- `+witness+` >/dev/null 2>&1 </dev/null &
+	got := alice(t, `mkdir `+name+` && cd `+name+` || exit
+		nohup corral `+flags+` --stop USR1:30s,TERM:30s --report report -- `+witness+` >/dev/null 2>&1 </dev/null &
 		until grep -q up log; do sleep .1; done`)
 	if got.status != 0 {
 		t.Fatalf("%+v", got)
 	}
-	return "/home/alice/log"
+	return "/home/alice/" + name
 }
 
-func content(path string) string {
-	b, _ := os.ReadFile(path)
+func content(path ...string) string {
+	b, _ := os.ReadFile(filepath.Join(path...))
 	return string(b)
 }
 
-// The scope ends with the last session, by corral's plan. That is what a run without a
-// scope is spared, so a scope is not what everybody gets.
-func testSessionLogout(t *testing.T) {
-	log := nohup(t, "--require cgroup")
-	await(t, "the run ends after the logout", func() bool { return len(content("/home/alice/report")) > 0 })
+// awaitStopped waits for the report of a run that was stopped as planned.
+func awaitStopped(t *testing.T, dir string) {
+	t.Helper()
+	await(t, dir+" has a report", func() bool { return content(dir, "report") != "" })
 	var report struct{ Ending string }
-	if err := json.Unmarshal([]byte(content("/home/alice/report")), &report); err != nil || content(log) != "up\nUSR1\n" || report.Ending != "stopped" {
-		t.Errorf("%v, %+v, log %q", err, report, content(log))
+	if err := json.Unmarshal([]byte(content(dir, "report")), &report); err != nil || content(dir, "log") != "up\nUSR1\n" || report.Ending != "stopped" {
+		t.Errorf("%s: %v, %+v, log %q", dir, err, report, content(dir, "log"))
 	}
+}
+
+// awaitLogout waits until logind knows that alice has logged out.
+func awaitLogout(t *testing.T) {
+	t.Helper()
+	await(t, "alice has logged out", func() bool {
+		out, _ := exec.Command("loginctl", "show-user", "--property=State", "--value", "alice").Output()
+		return !slices.Contains([]string{"active", "online", "opening"}, strings.TrimSpace(string(out)))
+	})
+}
+
+// The scope ends with the last session, by corral's plan, if no process of a session is
+// left. A run without a scope is such a process, and goes on. That is why a scope is not
+// what everybody gets.
+func testSessionLogout(t *testing.T) {
+	awaitStopped(t, nohup(t, "alone", "--require cgroup"))
 	await(t, "the manager ends", func() bool { return systemctl("is-active", "user@1000.service") != "active" })
 
-	log = nohup(t, "")
-	await(t, "the manager ends", func() bool { return systemctl("is-active", "user@1000.service") != "active" })
-	if content(log) != "up\n" {
-		t.Errorf("without a scope: log %q", content(log))
+	inSession := nohup(t, "session", "")
+	awaitLogout(t)
+	beside := nohup(t, "beside", "--require cgroup")
+	awaitLogout(t)
+	if content(inSession, "log") != "up\n" || content(beside, "log") != "up\n" || len(scopeDirs(t)) != 1 {
+		t.Errorf("logs %q and %q, scopes %q", content(inSession, "log"), content(beside, "log"), scopeDirs(t))
 	}
 	exec.Command("pkill", "-TERM", "-x", "corral").Run()
-	await(t, "the run ends", func() bool { return strings.Contains(content("/home/alice/report"), `"stopped"`) })
+	awaitStopped(t, inSession)
+	awaitStopped(t, beside)
 }
 
 func systemctl(args ...string) string {
@@ -313,19 +345,15 @@ func testSessionLingering(t *testing.T) {
 	if out, err := exec.Command("loginctl", "enable-linger", "alice").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	os.Remove("/home/alice/report")
-	log := nohup(t, "--require cgroup")
-	await(t, "the session ends", func() bool {
-		out, _ := exec.Command("loginctl", "list-sessions", "--no-legend").Output()
-		return !strings.Contains(string(out), "alice")
-	})
-	if content(log) != "up\n" || systemctl("is-active", "user@1000.service") != "active" || len(scopeDirs(t)) != 1 {
-		t.Errorf("log %q, scopes %q", content(log), scopeDirs(t))
+	dir := nohup(t, "lingering", "--require cgroup")
+	awaitLogout(t)
+	if content(dir, "log") != "up\n" || systemctl("is-active", "user@1000.service") != "active" || len(scopeDirs(t)) != 1 {
+		t.Errorf("log %q, scopes %q", content(dir, "log"), scopeDirs(t))
 	}
 	if out, err := exec.Command("loginctl", "disable-linger", "alice").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	await(t, "the run ends", func() bool { return strings.Contains(content("/home/alice/report"), `"stopped"`) })
+	awaitStopped(t, dir)
 }
 
 // What is no login stays where it is: a service's limits are to hold it.
@@ -358,8 +386,8 @@ func testSessionDoctor(t *testing.T) {
 
 // The times are for the log: nobody judges them here.
 func testSessionCost(t *testing.T) {
-	for _, flags := range []string{"--containment keeper", "--containment cgroup"} {
-		got := alice(t, `for i in 1 2 3 4 5 6 7 8 9; do s=$(date +%s%N); corral `+flags+` -- true; e=$(date +%s%N); echo $(( (e - s) / 1000 )); done | sort -n | sed -n 5p`)
-		t.Logf("%s: %s µs in the median of 9", flags, strings.TrimSpace(got.stdout))
+	for _, flags := range []string{"--version", "--containment keeper -- true", "--containment cgroup -- true"} {
+		got := alice(t, `for i in 1 2 3 4 5; do s=$(date +%s%N); corral `+flags+` >/dev/null; e=$(date +%s%N); echo $(( (e - s) / 1000 )); done | sort -n | sed -n 3p`)
+		t.Logf("%s: %s µs in the median of 5", flags, strings.TrimSpace(got.stdout))
 	}
 }

@@ -32,14 +32,20 @@ func (j *job) enterScope(args []string, signals *inbox) error {
 		StopTimeout: j.scopeTimeout(),
 		Stop:        func() { signals.tell(syscall.SIGTERM) },
 	})
-	var none *usersession.Unavailable
-	switch {
-	case err == nil && j.verbose:
-		slog.New(slog.NewTextHandler(j.stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).Debug("corral: moved to a scope of the user's systemd", "unit", s.Unit, "cgroup", s.Path)
-	case err != nil && !errors.As(err, &none) && !j.quiet:
-		say(j.stderr, "cannot move to a scope of the user's systemd: %v", err)
+	if err == nil && j.verbose {
+		log := slog.New(slog.NewTextHandler(j.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		log.Debug("corral: moved to a scope of the user's systemd", "unit", s.Unit, "cgroup", s.Path)
 	}
 	return err
+}
+
+// sayScopeless says why a run that has been started has no scope, if there should be
+// one. That a machine has none is nothing unusual.
+func (j *job) sayScopeless() {
+	var none *usersession.Unavailable
+	if j.scopeless != nil && !errors.As(j.scopeless, &none) && !j.quiet {
+		say(j.stderr, "cannot move to a scope of the user's systemd: %v", j.scopeless)
+	}
 }
 
 // inspectScopes tries one, with another corral: this process stays where it is.
