@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,10 +44,4 @@ func showOnce(c *cobra.Command, s source) error {
 		return &exitError{statusOwn, err}
 	}
 	return nil
-}
-
-// newModel returns the model for a source.
-func newModel(c *cobra.Command, s source) *liveModel {
-	_, runs := s.(*runsSource)
-	return &liveModel{name: c.CommandPath(), runs: runs, ascii: !utf8Locale(os.Getenv)}
 }

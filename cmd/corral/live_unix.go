@@ -15,6 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral/internal/disposition"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
+	"github.com/corral-run/corral/internal/registry"
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // live is a command that goes on showing something. One goroutine, that of run, has
@@ -265,4 +269,29 @@ func (l *live) suspend() error {
 	l.screen.leave()
 	disposition.StopSelf()
 	return l.screen.enter()
+}
+
+// newModel returns the model for a source.
+func newModel(c *cobra.Command, s source) *liveModel {
+	_, runs := s.(*runsSource)
+	return &liveModel{name: c.CommandPath(), runs: runs, ascii: !utf8Locale(os.Getenv)}
+}
+
+// stopProcess stops a process with what is below it, as it was when it was selected: a
+// later one with its PID is left alone.
+func stopProcess(ctx context.Context, id proctree.ID) (string, error) {
+	if err := reach.CheckID(id.PID); err != nil {
+		return "", err
+	}
+	if id.PID == os.Getpid() {
+		return "", errors.New("it is corral itself")
+	}
+	stopped, err := stopTree(ctx, []registry.Process{{PID: id.PID, Start: id.Start}}, stop.Plan{{Signal: syscall.SIGTERM, Wait: defaultGrace}})
+	switch {
+	case err != nil:
+		return "", err
+	case stopped == 0:
+		return "it had ended already", nil
+	}
+	return "stopped " + processes(stopped, ""), nil
 }

@@ -47,15 +47,6 @@ func newInbox(wanted []os.Signal) *inbox {
 	return in
 }
 
-// tell has a signal answered that somebody has asked for by other means. It does not
-// wait: of that many, one more is none.
-func (in *inbox) tell(sig os.Signal) {
-	select {
-	case in.all <- sig:
-	default:
-	}
-}
-
 // got reports whether corral has got the signal that ended the command. A terminal
 // sends it to both at once, so it may still be on its way.
 func (in *inbox) got(sig syscall.Signal) bool {

@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,9 +81,6 @@ func (o *runFlags) scopeTimeout() time.Duration {
 	}
 	return sum
 }
-
-// scopeDescription is what systemctl shows. Arguments may be secret.
-func scopeDescription(args []string) string { return "corral " + filepath.Base(args[0]) }
 
 // noScope is between why there is no cgroup containment and why there is no scope.
 const noScope = "; and in no scope of the user's systemd: "

@@ -48,6 +48,18 @@ func (j *job) sayScopeless() {
 	}
 }
 
+// scopeDescription is what systemctl shows. Arguments may be secret.
+func scopeDescription(args []string) string { return "corral " + filepath.Base(args[0]) }
+
+// tell has a signal answered that somebody has asked for by other means. It does not
+// wait: of that many, one more is none.
+func (in *inbox) tell(sig os.Signal) {
+	select {
+	case in.all <- sig:
+	default:
+	}
+}
+
 // inspectScopes tries one, with another corral: this process stays where it is.
 func inspectScopes(mount string, uid int) scopes {
 	s := scopes{Controllers: []string{}}

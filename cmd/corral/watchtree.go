@@ -6,17 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral/internal/proctree"
-	"github.com/corral-run/corral/internal/reach"
-	"github.com/corral-run/corral/internal/registry"
-	"github.com/corral-run/corral/internal/stop"
 )
 
 // treeSource shows processes and their descendants.
@@ -61,23 +56,4 @@ func (o *treeSource) look(context.Context) (*picture, error) {
 
 func (o *treeSource) stopRun(context.Context, string) (string, error) {
 	return "", errors.New("this is no run")
-}
-
-// stopProcess stops a process with what is below it, as it was when it was selected: a
-// later one with its PID is left alone.
-func stopProcess(ctx context.Context, id proctree.ID) (string, error) {
-	if err := reach.CheckID(id.PID); err != nil {
-		return "", err
-	}
-	if id.PID == os.Getpid() {
-		return "", errors.New("it is corral itself")
-	}
-	stopped, err := stopTree(ctx, []registry.Process{{PID: id.PID, Start: id.Start}}, stop.Plan{{Signal: syscall.SIGTERM, Wait: defaultGrace}})
-	switch {
-	case err != nil:
-		return "", err
-	case stopped == 0:
-		return "it had ended already", nil
-	}
-	return "stopped " + processes(stopped, ""), nil
 }
