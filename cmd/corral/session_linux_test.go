@@ -63,7 +63,7 @@ func TestUserSession(t *testing.T) {
 // and her bus are up when it returns.
 func stayLoggedIn(t *testing.T) (logout func()) {
 	t.Helper()
-	cmd := login(t, "busctl --user list >/dev/null && echo up && exec cat")
+	cmd := login(t, "15m", "busctl --user list >/dev/null && echo up && exec cat")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ type reply struct {
 // alice has a shell run a script in a login of its own.
 func alice(t *testing.T, script string) reply {
 	t.Helper()
-	cmd := login(t, script)
+	cmd := login(t, "3m", script)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -104,14 +104,16 @@ func alice(t *testing.T, script string) reply {
 	return reply{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-func login(t *testing.T, script string) *exec.Cmd {
+// login is bounded: a login that hangs is a failure of its test.
+func login(t *testing.T, limit, script string) *exec.Cmd {
 	t.Helper()
-	return exec.CommandContext(t.Context(), "timeout", "10m", "ssh", "-q", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "alice@127.0.0.1", script)
+	return exec.CommandContext(t.Context(), "timeout", limit, "ssh", "-q", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "alice@127.0.0.1", script)
 }
 
 // await waits until a look says that something is so.
 func await(t *testing.T, what string, so func() bool) {
 	t.Helper()
+	t.Log("awaited:", what)
 	for end := time.Now().Add(90 * time.Second); !so(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("in vain: %s", what)
