@@ -273,9 +273,9 @@ func testSessionHung(t *testing.T) {
 // directory of its log and of corral's report.
 func background(t *testing.T, name, flags string) (dir string) {
 	t.Helper()
-	got := alice(t, `mkdir `+name+` && cd `+name+` || exit
-		nohup corral `+flags+` --stop USR1:30s,TERM:30s --report report -- `+witness+` >/dev/null 2>&1 </dev/null &
-		until grep -q up log; do sleep .1; done`)
+	got := alice(t, `busctl --user list >/dev/null; mkdir `+name+` && cd `+name+` || exit
+		nohup corral `+flags+` --stop USR1:30s,TERM:30s --report report -- `+witness+` >/dev/null 2>said </dev/null &
+		until grep -qs up log; do sleep .1; kill -0 $! || { cat said >&2; exit 9; }; done`)
 	if got.status != 0 {
 		t.Fatalf("%+v", got)
 	}
