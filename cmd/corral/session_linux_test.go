@@ -64,7 +64,7 @@ func TestUserSession(t *testing.T) {
 // and her bus are up when it returns.
 func stayLoggedIn(t *testing.T) (logout func()) {
 	t.Helper()
-	cmd := login(t, "busctl --user list >/dev/null && echo up && exec cat")
+	cmd := login(t, "15m", "busctl --user list >/dev/null && echo up && exec cat")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ type reply struct {
 // alice has a shell run a script in a login of its own.
 func alice(t *testing.T, script string) reply {
 	t.Helper()
-	cmd := login(t, script)
+	cmd := login(t, "3m", script)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -105,14 +105,16 @@ func alice(t *testing.T, script string) reply {
 	return reply{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-func login(t *testing.T, script string) *exec.Cmd {
+// login is bounded: a login that hangs is a failure of its test.
+func login(t *testing.T, limit, script string) *exec.Cmd {
 	t.Helper()
-	return exec.CommandContext(t.Context(), "timeout", "10m", "ssh", "-q", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "alice@127.0.0.1", script)
+	return exec.CommandContext(t.Context(), "timeout", limit, "ssh", "-q", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "alice@127.0.0.1", script)
 }
 
 // await waits until a look says that something is so.
 func await(t *testing.T, what string, so func() bool) {
 	t.Helper()
+	t.Log("awaited:", what)
 	for end := time.Now().Add(90 * time.Second); !so(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("in vain: %s", what)
@@ -283,9 +285,9 @@ func testSessionHung(t *testing.T) {
 // directory of its log and of corral's report.
 func nohup(t *testing.T, name, flags string) (dir string) {
 	t.Helper()
-	got := alice(t, `mkdir `+name+` && cd `+name+` || exit
-		nohup corral `+flags+` --stop USR1:30s,TERM:30s --report report -- `+witness+` >/dev/null 2>&1 </dev/null &
-		until grep -q up log; do sleep .1; done`)
+	got := alice(t, `busctl --user list >/dev/null; mkdir `+name+` && cd `+name+` || exit
+		nohup corral `+flags+` --stop USR1:30s,TERM:30s --report report -- `+witness+` >/dev/null 2>said </dev/null &
+		until grep -qs up log; do sleep .1; kill -0 $! || { cat said >&2; exit 9; }; done`)
 	if got.status != 0 {
 		t.Fatalf("%+v", got)
 	}
