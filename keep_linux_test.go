@@ -269,10 +269,11 @@ func TestKeepAndFail(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
 		for _, also := range []string{"", "sleep 50" + quiet + "echo plain $!\n"} {
-			s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+hasExecuted+"echo single $!\n"+also+"echo ready", func(cmd *corral.Cmd) {
+			s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+hasExecuted+"echo single $!\n"+also+"echo ready; read x; :", func(cmd *corral.Cmd) {
 				cmd.Keep, cmd.Leftovers = keepPrograms([]string{"kept-sleep"}), corral.FailOnLeftovers
 			})
 			var left *corral.LeftoverError
+			s.stdin.Close()
 			err := s.Wait()
 			if failed := errors.As(err, &left); failed != (also != "") || failed && len(left.Leftovers) != 1 {
 				t.Errorf("Wait: %v", err)
@@ -286,9 +287,10 @@ func TestKeepAndFail(t *testing.T) {
 func TestKeepAndWait(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
-		s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+"echo single $!\nsleep .3"+quiet+"echo plain $!\necho ready", func(cmd *corral.Cmd) {
+		s := newPrograms(t).started(t, cont, "exec 3<&0; kept-sleep 50"+quiet+"echo single $!\nsh -c 'read x; sleep .3' <&3 >/dev/null 2>&1 & echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
 			cmd.Keep, cmd.Leftovers = keepPrograms([]string{"kept-sleep"}), corral.WaitForLeftovers
 		})
+		s.stdin.Close()
 		if err := s.Wait(); err != nil {
 			t.Error(err)
 		}
@@ -464,9 +466,10 @@ func TestKeepHangs(t *testing.T) {
 		t.Parallel()
 		hang := make(chan bool)
 		defer close(hang)
-		s := newPrograms(t).started(t, cont, "sleep 50"+quiet+"echo plain $!\necho ready", func(cmd *corral.Cmd) {
+		s := newPrograms(t).started(t, cont, "sleep 50"+quiet+"echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
 			cmd.Keep = func(corral.Process) bool { return <-hang }
 		})
+		s.stdin.Close()
 		if err := s.Wait(); err != nil {
 			t.Error(err)
 		}
