@@ -343,7 +343,10 @@ echo ready; read x`, func(cmd *corral.Cmd) {
 // TestKeepForks: what a kept process starts, while members are asked about and while
 // the others are being stopped, stays; what the others start goes.
 func TestKeepForks(t *testing.T) {
-	const count = 150
+	count := 150
+	if testing.Short() { // also on an emulated machine, where each is as long as ten elsewhere
+		count = 50
+	}
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
 		dir := newPrograms(t)
