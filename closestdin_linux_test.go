@@ -44,7 +44,7 @@ var inputs = map[string]func(t *testing.T, cmd *corral.Cmd) *corral.Cmd{
 	"reader": func(t *testing.T, cmd *corral.Cmd) *corral.Cmd {
 		r, w := io.Pipe()
 		t.Cleanup(func() { w.Close() })
-		cmd.Stdin, cmd.WaitDelay = r, 50*time.Millisecond // its Read does not return
+		cmd.Stdin, cmd.WaitDelay = r, time.Second // its Read does not return
 		return cmd
 	},
 	"file": func(t *testing.T, cmd *corral.Cmd) *corral.Cmd {
@@ -57,7 +57,7 @@ var inputs = map[string]func(t *testing.T, cmd *corral.Cmd) *corral.Cmd{
 	},
 	"terminal": func(t *testing.T, cmd *corral.Cmd) *corral.Cmd {
 		needPTY(t)
-		cmd.Stdin, cmd.PTY, cmd.WaitDelay = openPipe(t), new(corral.PTY), 50*time.Millisecond
+		cmd.Stdin, cmd.PTY, cmd.WaitDelay = openPipe(t), new(corral.PTY), time.Second
 		return cmd
 	},
 	"ended": func(t *testing.T, cmd *corral.Cmd) *corral.Cmd {

@@ -269,10 +269,11 @@ func TestKeepAndFail(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
 		for _, also := range []string{"", "sleep 50" + quiet + "echo plain $!\n"} {
-			s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+hasExecuted+"echo single $!\n"+also+"echo ready", func(cmd *corral.Cmd) {
+			s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+hasExecuted+"echo single $!\n"+also+"echo ready; read x; :", func(cmd *corral.Cmd) {
 				cmd.Keep, cmd.Leftovers = keepPrograms([]string{"kept-sleep"}), corral.FailOnLeftovers
 			})
 			var left *corral.LeftoverError
+			s.stdin.Close()
 			err := s.Wait()
 			if failed := errors.As(err, &left); failed != (also != "") || failed && len(left.Leftovers) != 1 {
 				t.Errorf("Wait: %v", err)
@@ -286,9 +287,10 @@ func TestKeepAndFail(t *testing.T) {
 func TestKeepAndWait(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
-		s := newPrograms(t).started(t, cont, "kept-sleep 50"+quiet+"echo single $!\nsleep .3"+quiet+"echo plain $!\necho ready", func(cmd *corral.Cmd) {
+		s := newPrograms(t).started(t, cont, "exec 3<&0; kept-sleep 50"+quiet+"echo single $!\nsh -c 'read x; sleep .3' <&3 >/dev/null 2>&1 & echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
 			cmd.Keep, cmd.Leftovers = keepPrograms([]string{"kept-sleep"}), corral.WaitForLeftovers
 		})
+		s.stdin.Close()
 		if err := s.Wait(); err != nil {
 			t.Error(err)
 		}
@@ -341,7 +343,10 @@ echo ready; read x`, func(cmd *corral.Cmd) {
 // TestKeepForks: what a kept process starts, while members are asked about and while
 // the others are being stopped, stays; what the others start goes.
 func TestKeepForks(t *testing.T) {
-	const count = 150
+	count := 150
+	if testing.Short() { // also on an emulated machine, where each is as long as ten elsewhere
+		count = 50
+	}
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
 		dir := newPrograms(t)
@@ -464,9 +469,10 @@ func TestKeepHangs(t *testing.T) {
 		t.Parallel()
 		hang := make(chan bool)
 		defer close(hang)
-		s := newPrograms(t).started(t, cont, "sleep 50"+quiet+"echo plain $!\necho ready", func(cmd *corral.Cmd) {
+		s := newPrograms(t).started(t, cont, "sleep 50"+quiet+"echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
 			cmd.Keep = func(corral.Process) bool { return <-hang }
 		})
+		s.stdin.Close()
 		if err := s.Wait(); err != nil {
 			t.Error(err)
 		}

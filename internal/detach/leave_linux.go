@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/corral-run/corral/internal/proctree"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,6 +36,9 @@ func Run(cmd *exec.Cmd, again func(error) *exec.Cmd, ready func(error)) (status 
 				cmd, err = other, other.Start()
 			}
 		}
+	}
+	if err == nil {
+		awaitExecute(cmd.Process.Pid)
 	}
 	for _, door := range doors {
 		if err == nil {
@@ -67,6 +71,16 @@ func begin(cmd *exec.Cmd) error {
 	}
 	os.Unsetenv(Variable)
 	return cmd.Start()
+}
+
+// awaitExecute waits until a child that Start has returned is known by what it
+// executes: newer kernels close what is close-on-exec, which is what Start waits for,
+// a little before that.
+func awaitExecute(pid int) {
+	id, err := proctree.Identify(pid)
+	for err == nil && proctree.AboutToExecute(id, time.Second) {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // leave knocks at one door after the other.

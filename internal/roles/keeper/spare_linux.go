@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/wire/code"
@@ -67,10 +68,15 @@ func (k *keeper) heed(unread []byte) {
 // in which a child turned out to have ended says nothing: to be adopted is no birth. A
 // member that is not a child has one above it that is, as nobody has a parent that
 // has been let go of and is a member himself.
+//
+// A look asks about each child, which may take long, and the owner is to be answered
+// meanwhile.
 func (k *keeper) sweepAround() int {
 	const enough = 3
+	const long = 200 * time.Millisecond
 	k.busy = 0
-	for pass, empty := 0, 0; pass < passesAtATime; pass++ {
+	began := time.Now()
+	for pass, empty := 0, 0; pass < passesAtATime && time.Since(began) < long; pass++ {
 		births := proctree.Births()
 		k.bury()
 		left, fresh, err := k.strangers()
@@ -87,6 +93,7 @@ func (k *keeper) sweepAround() int {
 			empty = 0
 		}
 	}
+	k.hurry()
 	k.more = true
 	return 1
 }
