@@ -137,16 +137,6 @@ func TestExpectedAsPromised(t *testing.T) {
 	}
 }
 
-// eventually waits for what the kernel has no event for.
-func eventually(t *testing.T, otherwise string, happens func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !happens(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(otherwise)
-		}
-	}
-}
-
 // need skips the test where cont is not to be had.
 func need(t *testing.T, cont corral.Containment) {
 	t.Helper()

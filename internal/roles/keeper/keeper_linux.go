@@ -10,6 +10,7 @@ import (
 
 	"github.com/corral-run/corral/internal/child"
 	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/stop"
@@ -24,6 +25,7 @@ import (
 
 type keeper struct {
 	keeperState
+	spared kept.Set // those that it has let go of
 	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
 	sparedChildren map[int]bool // those that have been let go of

@@ -13,7 +13,6 @@ import (
 
 	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/helper"
-	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/wire"
@@ -53,8 +52,7 @@ type keeperState struct {
 	// another one is due at once.
 	more bool
 
-	spares bool     // the run may let go of single processes
-	spared kept.Set // those that it has let go of
+	spares bool // the run may let go of single processes
 }
 
 func init() { helper.Role(wire.KeeperRole, run) }
