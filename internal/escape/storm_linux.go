@@ -44,6 +44,18 @@ func leadStorm(p *process) {
 		}
 	}
 	unblock()
+	// Where the leader may, it is to end when it is told to: that the chains keep it
+	// from its work is nobody's fault.
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		p.fail(err)
+	}
+	for _, thread := range threads {
+		const most = -20
+		if tid, err := strconv.Atoi(thread.Name()); err == nil {
+			unix.Setpriority(unix.PRIO_PROCESS, tid, most)
+		}
+	}
 	p.lead()
 }
 

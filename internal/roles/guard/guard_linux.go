@@ -35,6 +35,7 @@ func run(owner helper.Owner) {
 	clearing.Go(func() { clearAbandoned(home.Path()) })
 	owner.Await(0)
 	helper.LiftFileLimit()
+	helper.Hurry()
 	leave(home)
 	clear(home)
 	clearing.Wait()

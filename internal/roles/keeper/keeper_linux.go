@@ -119,6 +119,7 @@ func (k *keeper) wait(limit time.Duration) {
 	pause := max(shortest, 2*k.quiet)
 	switch {
 	case k.more:
+		k.hurry()
 		pause = 0
 	case k.empty:
 		pause = -1
@@ -315,6 +316,7 @@ func (k *keeper) sweep() int {
 			k.busy = time.Since(began)
 			return left
 		}
+		k.hurry()
 		k.stalled = false
 		k.bury()
 		rows, err := proctree.WalkMainThread(os.Getpid())
@@ -328,7 +330,6 @@ func (k *keeper) sweep() int {
 			return max(1, len(rows))
 		}
 	}
-	k.hurry()
 	k.more = true
 	return 1
 }
@@ -377,16 +378,12 @@ func (k *keeper) late(children int) bool {
 	return time.Since(k.looked) > patience+time.Duration(k.most)*each
 }
 
-// hurry gives this process priority, if it may (CAP_SYS_NICE), over members that it
-// cannot keep up with.
+// hurry gives this process priority over members that it cannot keep up with.
 func (k *keeper) hurry() {
-	if k.hurried {
-		return
+	if !k.hurried {
+		k.hurried = true
+		helper.Hurry()
 	}
-	k.hurried = true
-	const most = -20
-	unix.Setpriority(unix.PRIO_PROCESS, 0, most)
-	os.WriteFile("/proc/self/autogroup", []byte("-20"), 0) // of its session, where sessions are scheduled as one (sched(7))
 }
 
 // lastKill kills whoever is left, and waits for their end, but not for long.

@@ -27,7 +27,11 @@ func (b *block) guard() {
 	b.liftFileLimit()
 	const most, pause = 250, 20 // milliseconds
 	for range most {
-		if b.clearEmpty() || b.clearByHelper() {
+		if b.clearEmpty() {
+			break
+		}
+		b.hurry() // and the helper, which inherits it
+		if b.clearByHelper() {
 			break
 		}
 		b.killRuns()

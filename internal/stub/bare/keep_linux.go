@@ -254,6 +254,7 @@ func (b *block) wait() {
 	limit := -1
 	switch {
 	case b.more:
+		b.hurry()
 		limit = 0
 	case b.early:
 		limit = b.pauseEarly()

@@ -126,6 +126,7 @@ const passesAtATime = 8
 func (b *block) sweep() int {
 	if b.killing && (b.stalled || b.late()) {
 		// Also those below one that may not be killed.
+		b.hurry()
 		began := now()
 		b.signalAll(int(syscall.SIGKILL), 0)
 		b.stalled, b.walkDue = false, now()+walkPause+4*(now()-began)
@@ -156,7 +157,6 @@ func (b *block) sweep() int {
 			return left
 		}
 	}
-	b.hurry()
 	b.more = true
 	return 1
 }
@@ -239,8 +239,7 @@ func (b *block) readPIDs(file int) bool {
 	}
 }
 
-// hurry gives this process priority, if it may, over members that it cannot keep up
-// with.
+// hurry is Hurry of package helper.
 //
 //go:norace
 //go:nocheckptr
