@@ -3,10 +3,12 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"syscall"
 
+	"github.com/corral-run/corral/internal/wakepoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,6 +70,6 @@ func exitStatus(p *os.ProcessState) int {
 // readerGone reports whether nobody reads a pipe any more, or a terminal is gone.
 func readerGone(f *os.File) bool {
 	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
-	n, err := unix.Poll(fds, 0)
+	n, err := wakepoll.Poll(context.Background(), fds, 0)
 	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 }

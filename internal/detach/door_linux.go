@@ -2,8 +2,10 @@ package detach
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/wakepoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -154,8 +157,9 @@ func peer(conn *net.UnixConn) (row proctree.Process, err error) {
 	err = nil
 	cerr = raw.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		if n, perr := unix.Poll(fds, 0); perr == nil && n > 0 {
-			err = fmt.Errorf("it has gone away")
+		n, perr := wakepoll.Poll(context.Background(), fds, 0)
+		if err = perr; err == nil && n > 0 {
+			err = errors.New("it has gone away")
 		}
 	})
 	if cerr != nil {

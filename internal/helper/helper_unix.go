@@ -3,6 +3,7 @@
 package helper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/threads"
+	"github.com/corral-run/corral/internal/wakepoll"
 	"github.com/corral-run/corral/internal/wire/code"
 )
 
@@ -163,8 +165,8 @@ func Readable(line *os.File, limit time.Duration) (yes bool) {
 	}
 	conn.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int(limit.Milliseconds()))
-		yes = n > 0 || err != nil && err != unix.EINTR
+		n, err := wakepoll.Poll(context.Background(), fds, int(limit.Milliseconds()))
+		yes = n > 0 || err != nil
 	})
 	return yes
 }

@@ -6,6 +6,7 @@ package wakepoll
 import (
 	"context"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,14 +62,20 @@ func (w wake) poll(ctx context.Context, fds []unix.PollFd, timeout int) (n int, 
 	return n, err
 }
 
+// poll waits no longer for the signals that interrupt it: a profiler sends a hundred
+// in a second.
 func poll(fds []unix.PollFd, timeout int) (n int, err error) {
-	for {
-		n, err = unix.Poll(fds, timeout)
+	began := time.Now()
+	for left := timeout; ; {
+		n, err = unix.Poll(fds, left)
 		if err == unix.EINVAL {
-			n, err = pollMore(fds, timeout)
+			n, err = pollMore(fds, left)
 		}
 		if err != unix.EINTR {
 			return max(n, 0), os.NewSyscallError("poll", err)
+		}
+		if timeout > 0 {
+			left = max(0, timeout-int(time.Since(began).Milliseconds()))
 		}
 	}
 }

@@ -518,7 +518,9 @@ func (o *ownerDir) guardIsUp() bool {
 			}
 		}
 		// Somebody may have killed it, or it lacks what a guard without a runtime
-		// needs.
+		// needs. One that is alive would clear the directory in which the next one is
+		// about to be born.
+		o.guard.Kill()
 		o.dismiss()
 		if o.startGuard(!o.counts) != nil {
 			return false
