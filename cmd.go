@@ -190,7 +190,8 @@ type Cmd struct {
 	Labels map[string]string
 
 	// Redact keeps the arguments of the command, and those of its members, out of what
-	// is registered and told of a run with a Name. The environment is never in it.
+	// is registered and told of a run with a Name: also to Logger, but not out of the
+	// Report. The environment is never in it.
 	Redact bool
 
 	// Containment is the containment wanted. If it is not available here, Start

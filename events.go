@@ -19,9 +19,10 @@ import (
 // What it tells is what the Report says in the end. So it keeps in mind what it has
 // told, and tells the rest when there is a Report.
 type events struct {
-	run  string
-	sink event.Sink    // nil for nobody
-	log  *event.Logger // likewise
+	run    string
+	redact bool
+	sink   event.Sink    // nil for nobody
+	log    *event.Logger // likewise
 
 	mu    sync.Mutex // not held by who wants run.mu
 	met   map[proctree.ID]bool
@@ -40,7 +41,7 @@ func newEvents(c *Cmd) *events {
 		return nil
 	}
 	e := &events{
-		run: registry.IDOf(c.ctx), sink: sink,
+		run: registry.IDOf(c.ctx), redact: c.Redact, sink: sink,
 		met: make(map[proctree.ID]bool), fates: make(map[proctree.ID]Fate),
 	}
 	if c.Logger != nil {
@@ -80,13 +81,21 @@ func (e *events) debug(ev event.Event, message string) {
 	e.tell(ev, time.Now(), slog.LevelDebug, message)
 }
 
+// shown is a command line as it is told: all of it, unless the run is one to Redact.
+func (e *events) shown(command []string) []string {
+	if !e.redact {
+		return command
+	}
+	return registry.Shown(command, true)
+}
+
 // started tells that the run has started, and its leader.
 func (e *events) started(r *run) {
 	if e == nil {
 		return
 	}
 	begun := &event.RunStarted{
-		Command: r.argv(), Containment: string(r.cont.name), Declined: []event.Declined{},
+		Command: e.shown(r.argv()), Containment: string(r.cont.name), Declined: []event.Declined{},
 		OwnerDeath: string(r.ownersDeath()), Limits: r.cmd.Limits.told(),
 	}
 	if self, err := proctree.Identify(os.Getpid()); err == nil {
@@ -100,7 +109,7 @@ func (e *events) started(r *run) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.tell(begun, r.started, slog.LevelDebug, "run started")
-	e.debug(&event.LeaderStarted{Process: event.Process{ID: eventID(r.leader), Command: r.argv()}}, "started")
+	e.debug(&event.LeaderStarted{Process: event.Process{ID: eventID(r.leader), Command: e.shown(r.argv())}}, "started")
 }
 
 // ownersDeath is what the death of this process does to the run while the leader
@@ -184,7 +193,7 @@ func (e *events) watch(s *stop.Stopper, because Ending, of *proctree.ID) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if !e.over {
-			e.meet(event.Process{ID: eventID(m.ID), Name: m.Name, Command: m.Command, Executable: m.Executable})
+			e.meet(event.Process{ID: eventID(m.ID), Name: m.Name, Command: e.shown(m.Command), Executable: m.Executable})
 		}
 	}
 }
@@ -216,7 +225,7 @@ func (e *events) settle(all []Leftover) {
 func (e *events) settleAll(all []Leftover) {
 	for _, l := range all {
 		p := event.Process{
-			ID: event.ID{PID: l.PID, Start: l.Start}, Command: l.Command, Executable: l.Executable,
+			ID: event.ID{PID: l.PID, Start: l.Start}, Command: e.shown(l.Command), Executable: l.Executable,
 		}
 		e.meet(p)
 		id := proctree.ID{PID: l.PID, Start: l.Start}

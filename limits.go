@@ -22,7 +22,7 @@ import (
 // control group that has been delegated ([docs/limits.md] says how), or a job object
 // on Windows. OpenFiles, FileSize and Core are the resource limits of setrlimit(2),
 // which each member has for itself. They can be had on Linux, macOS and FreeBSD, in every
-// containment. A limit never gives more than the owner has: if that has a lower one,
+// containment. A limit never gives more than the owner has: if that has a lower hard limit,
 // that stays.
 //
 // What cannot be enforced is an error of Start. A member with the owner's rights can
@@ -82,7 +82,9 @@ func (l Limits) check() error {
 		return fmt.Errorf("corral: negative Limits.Memory %d", l.Memory)
 	case l.PIDs < 0:
 		return fmt.Errorf("corral: negative Limits.PIDs %d", l.PIDs)
-	case l.CPUs < 0 || math.IsNaN(l.CPUs) || l.CPUs > 0 && l.CPUs < 0.01:
+	case math.IsNaN(l.CPUs) || math.IsInf(l.CPUs, 0): // nor could an event have it
+		return fmt.Errorf("corral: Limits.CPUs is %v, which is no number of processors", l.CPUs)
+	case l.CPUs < 0 || l.CPUs > 0 && l.CPUs < 0.01:
 		return fmt.Errorf("corral: Limits.CPUs is %v: the least is 0.01", l.CPUs)
 	case l.OpenFiles < 0:
 		return fmt.Errorf("corral: negative Limits.OpenFiles %d", l.OpenFiles)

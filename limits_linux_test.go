@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -515,7 +516,7 @@ func TestLimitsRefused(t *testing.T) {
 
 func TestLimitsCheck(t *testing.T) {
 	for _, l := range []corral.Limits{
-		{Memory: -1}, {PIDs: -1}, {CPUs: -1}, {CPUs: 0.001}, {OpenFiles: -1}, {FileSize: -2}, {Core: -2},
+		{Memory: -1}, {PIDs: -1}, {CPUs: -1}, {CPUs: 0.001}, {CPUs: math.NaN()}, {CPUs: math.Inf(1)}, {OpenFiles: -1}, {FileSize: -2}, {Core: -2},
 	} {
 		cmd := corral.Command("true")
 		cmd.Limits = l

@@ -16,6 +16,9 @@ import (
 func (j *job) end(err error, signals *inbox) error {
 	j.restore()
 	r := j.cmd.Report()
+	if j.register.redact {
+		r = redactReport(r)
+	}
 	declinedScope(r.Declined, j.scopeless)
 	j.tty.restore(r.Ending == corral.Exited && j.cmd.ProcessState != nil && j.cmd.ProcessState.Success())
 	outputErr := j.finishOutput(r)
@@ -23,7 +26,7 @@ func (j *job) end(err error, signals *inbox) error {
 		sayWeaker(func(format string, args ...any) { say(j.stderr, format, args...) }, r)
 	}
 	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || len(r.Survivors()) > 0) {
-		say(j.stderr, "%s%s", line, j.keepHint(r))
+		say(j.stderr, "%s%s", line, j.keepHint(j.cmd.Report()))
 	}
 	status := j.status(r, err, outputErr)
 	if j.report != nil {

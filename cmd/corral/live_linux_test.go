@@ -42,6 +42,8 @@ func (s panicking) look(context.Context) (*picture, error) {
 
 func (panicking) stopRun(context.Context, string) (string, error) { return "", nil }
 
+func (panicking) mayStop(proctree.ID) error { return nil }
+
 // liveEnv is where the runs of a test are registered, and what its terminals are like.
 func liveEnv(t *testing.T) []string {
 	t.Helper()

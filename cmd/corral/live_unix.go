@@ -242,7 +242,7 @@ func (l *live) stop(t target) {
 		r := result{target: t}
 		if t.process.PID == 0 {
 			r.said, r.err = l.source.stopRun(context.Background(), t.run)
-		} else {
+		} else if r.err = l.source.mayStop(t.process); r.err == nil {
 			r.said, r.err = stopProcess(context.Background(), t.process)
 		}
 		l.results <- r

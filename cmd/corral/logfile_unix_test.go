@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -143,6 +144,55 @@ func TestLogFollowed(t *testing.T) {
 	all.f.Close()
 	if !strings.HasSuffix(want, string(past)) || len(past) < 1000 {
 		t.Errorf("%d bytes: %q", len(past), past)
+	}
+}
+
+// TestLogFollowedLate: who follows a log that has been begun anew twice meanwhile gets
+// all that is still there.
+func TestLogFollowedLate(t *testing.T) {
+	l, _ := newLog(t, 10)
+	l.Write([]byte("the first\n"))
+	r := &logReader{dir: l.dir, name: "x.log"}
+	past, err := r.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { r.f.Close() }()
+	got := bytes.NewBuffer(past)
+	l.Write([]byte("the other\n"))
+	l.Write([]byte("the third\n"))
+	if err := r.copy(got); err != nil {
+		t.Fatal(err)
+	}
+	if want := "the first\nthe other\nthe third\n"; got.String() != want {
+		t.Errorf("%q; want %q", got, want)
+	}
+}
+
+// TestLogGone: of a log whose owner has died while it began a new one, the older part
+// is there. One that has been removed is told from that.
+func TestLogGone(t *testing.T) {
+	t.Parallel()
+	l, path := newLog(t, 1000)
+	l.Write([]byte("all\n"))
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	r := &logReader{dir: l.dir, name: "x.log"}
+	past, err := r.open()
+	if string(past) != "all\n" || err != nil {
+		t.Fatalf("%q, %v", past, err)
+	}
+	var more bytes.Buffer
+	if err := r.copy(&more); more.Len() > 0 || err != nil {
+		t.Errorf("%q, %v", &more, err)
+	}
+	r.f.Close()
+	if err := os.Remove(path + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.open(); !errors.Is(err, errNoLog) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -52,7 +52,11 @@ A log has the newest output, 8 to 16 MiB. What came before is not there any more
 			if err != nil {
 				return &exitError{statusStuck, err}
 			}
-			if err := writeLog(c.Context(), c.OutOrStdout(), r, lines, follow); err != nil {
+			err = writeLog(c.Context(), c.OutOrStdout(), r, lines, follow)
+			switch {
+			case errors.Is(err, errNoLog):
+				return &exitError{statusStuck, fmt.Errorf("%s has no log: %w", r.title(), err)}
+			case err != nil:
 				return &exitError{statusOwn, err}
 			}
 			return nil
@@ -111,39 +115,55 @@ func writeLog(ctx context.Context, w io.Writer, r *knownRun, lines int, follow b
 // logPause is between two looks at a log that is followed.
 const logPause = 100 * time.Millisecond
 
+// errNoLog says that a log is not there any more.
+var errNoLog = errors.New("its log has been removed")
+
+// logPatience is how long a log may not be there, as a new one is being begun.
+const logPatience = time.Second
+
 // open opens the log, and returns what there is of it, and of the older one. The two
-// are opened again if a new log was begun in between.
+// are opened again if a new log was begun in between. If there is only the older one,
+// who was to begin a new one has died over it.
 func (l *logReader) open() (past []byte, err error) {
-	for range 10 {
-		var older *os.File
-		if older, err = l.dir.Open(l.name+".1", os.O_RDONLY); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		if l.f, err = l.dir.Open(l.name, os.O_RDONLY); err != nil {
-			if older != nil {
-				older.Close()
-			}
-			if errors.Is(err, fs.ErrNotExist) { // as it is for a moment
-				continue
-			}
-			return nil, err
-		}
-		same := l.is(older, l.name+".1")
-		if same {
-			past, err = readAll(older, l.f)
-		}
-		if older != nil {
-			older.Close()
-		}
-		if same && err == nil {
-			return past, nil
-		}
-		l.f.Close()
-		if err != nil {
-			return nil, err
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		late := time.Since(began) > logPatience
+		past, err = l.tryOpen(late)
+		if err == nil || late || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBegunAnew) {
+			return past, err
 		}
 	}
-	return nil, fmt.Errorf("the log cannot be opened: %w", errors.Join(err, errors.New("it is being begun anew all the time")))
+}
+
+var errBegunAnew = errors.New("the log is being begun anew all the time")
+
+// tryOpen is open, once. late says that no new log is going to be begun.
+func (l *logReader) tryOpen(late bool) (past []byte, err error) {
+	older, err := l.dir.Open(l.name+".1", os.O_RDONLY)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l.f, err = l.dir.Open(l.name, os.O_RDONLY)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case missing && late && older != nil:
+		l.f = older
+		return readAll(l.f)
+	case missing && late:
+		return nil, errNoLog
+	}
+	if older != nil {
+		defer older.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !l.is(older, l.name+".1") {
+		err = errBegunAnew
+	} else if past, err = readAll(older, l.f); err == nil {
+		return past, nil
+	}
+	l.f.Close()
+	return nil, err
 }
 
 // is reports whether a file, or nil for none, is the one of that name.
@@ -171,7 +191,8 @@ func readAll(files ...*os.File) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// copy writes what has been added, also to a log that has been begun since.
+// copy writes what has been added, also to logs that have been begun since: the newest
+// one, and the one before. Any between were gone before they could be read.
 func (l *logReader) copy(w io.Writer) error {
 	for {
 		if _, err := io.Copy(w, l.f); err != nil {
@@ -180,7 +201,7 @@ func (l *logReader) copy(w io.Writer) error {
 		if l.is(l.f, l.name) {
 			return nil
 		}
-		next, err := l.dir.Open(l.name, os.O_RDONLY)
+		next, err := l.next()
 		if errors.Is(err, fs.ErrNotExist) { // for a moment, or it has been removed
 			return nil
 		}
@@ -193,6 +214,18 @@ func (l *logReader) copy(w io.Writer) error {
 			return err
 		}
 	}
+}
+
+// next opens what comes after the log that is open: the older one, if that is another,
+// else the newest.
+func (l *logReader) next() (*os.File, error) {
+	older := l.name + ".1"
+	if !l.is(l.f, older) {
+		if f, err := l.dir.Open(older, os.O_RDONLY); !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	return l.dir.Open(l.name, os.O_RDONLY)
 }
 
 // lastLines returns the last n lines, or all if n is negative.

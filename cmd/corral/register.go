@@ -77,7 +77,7 @@ func (o *registerFlags) define(add func(value pflag.Value, name, short, usage st
 	}
 	add(&o.name, "name", "", "the NAME by which 'corral ps', 'corral stop' and the others know the run, the command's by default", nil)
 	add(o.labels, "label", "", "give the run this label, a KEY=VALUE; may be repeated", nil)
-	flags.BoolVar(&o.redact, "redact", false, "keep the arguments of the command out of what 'corral ps' shows")
+	flags.BoolVar(&o.redact, "redact", false, "keep the arguments of the command out of what corral shows and writes")
 }
 
 // apply has the run registered.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +26,9 @@ func (o *stopFlags) stopKept(ctx context.Context, r *knownRun) (string, error) {
 	if r.kept.State == registry.Unseen {
 		return "", errors.New("what it has kept cannot be seen from here")
 	}
+	if err := refuseForeign(r.kept.From.UID(), r.kept.Kept); err != nil {
+		return "", err
+	}
 	plan := stop.Plan{{Signal: o.signal.Signal, Wait: time.Duration(o.grace)}}
 	if o.signal.Signal == syscall.SIGKILL {
 		plan = nil
@@ -37,6 +41,25 @@ func (o *stopFlags) stopKept(ctx context.Context, r *knownRun) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("stopped %s that it had kept", processes(stopped, "")), nil
+}
+
+// refuseForeign refuses processes that another user's registry names, or an owner of
+// theirs, and that are not that user's: who may stop all must not do it for them.
+func refuseForeign(uid int, named []registry.Process) error {
+	if uid == os.Geteuid() {
+		return nil
+	}
+	table, err := proctree.Snapshot()
+	if err != nil {
+		return err
+	}
+	for _, p := range table {
+		is := func(n registry.Process) bool { return n.ID() == p.ID }
+		if p.User != strconv.Itoa(uid) && slices.ContainsFunc(named, is) {
+			return fmt.Errorf("it names process %d, which is not user %d's: nothing was stopped", p.PID, uid)
+		}
+	}
+	return nil
 }
 
 // stopTree stops processes with all that is below them, and says how many there were.

@@ -98,8 +98,10 @@ func (p *pauseValue) Type() string   { return "DURATION" }
 type source interface {
 	// look looks anew.
 	look(context.Context) (*picture, error)
-	// stopRun and stopProcess stop what has been selected, and say what became of it.
+	// stopRun stops the run that has been selected, and says what became of it.
 	stopRun(ctx context.Context, id string) (string, error)
+	// mayStop says why the process that has been selected is not to be stopped.
+	mayStop(id proctree.ID) error
 }
 
 // picture is what a look has found.
@@ -238,6 +240,10 @@ func (o *runsSource) stopRun(ctx context.Context, id string) (string, error) {
 		return "over already", nil
 	}
 	return new(stopFlags).stop(ctx, runs[i], false)
+}
+
+func (o *runsSource) mayStop(id proctree.ID) error {
+	return refuseForeign(o.uid, []registry.Process{{PID: id.PID, Start: id.Start}})
 }
 
 func closeAll(dirs []*registry.Dir) {

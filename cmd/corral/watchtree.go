@@ -57,3 +57,5 @@ func (o *treeSource) look(context.Context) (*picture, error) {
 func (o *treeSource) stopRun(context.Context, string) (string, error) {
 	return "", errors.New("this is no run")
 }
+
+func (o *treeSource) mayStop(proctree.ID) error { return nil }

@@ -73,6 +73,10 @@ func (d *Dir) fd() int { return int(d.f.Fd()) }
 // Path is where the directory was opened.
 func (d *Dir) Path() string { return d.f.Name() }
 
+// UID is the user whose directory it is, who alone, beside root, has written what is in
+// it.
+func (d *Dir) UID() int { return d.uid }
+
 func (d *Dir) Close() error { return d.f.Close() }
 
 // openOwn opens the directory in which this process registers its runs.

@@ -28,6 +28,7 @@ type Dir struct{}
 func OpenDir(string, int, bool) (*Dir, error) { return nil, Supported() }
 func Dirs(int) ([]*Dir, []error)              { return nil, []error{Supported()} }
 func (*Dir) Path() string                     { return "" }
+func (*Dir) UID() int                         { return -1 }
 func (*Dir) Close() error                     { return nil }
 func (*Dir) List() (*Contents, error)         { return nil, Supported() }
 func (*Dir) Sweep() (int, error)              { return 0, Supported() }

@@ -678,6 +678,53 @@ func TestHungClients(t *testing.T) {
 	}
 }
 
+// TestManyWait: those that wait for the outcome keep nobody from stopping the run, and
+// all of them get it. There are only so many.
+func TestManyWait(t *testing.T) {
+	path := private(t)
+	checkLeaks(t)
+	h := &handler{}
+	l := register(t, h)
+	f := found(t, open(t, path), l.entry.ID)
+	const n = mostClients + 1
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	outcomes := make(chan error, n+1)
+	ask := func(do string) {
+		reply, err := f.Ask(ctx, Request{Do: do})
+		if err == nil && (reply.Outcome == nil || reply.Outcome.ExitCode != 7) {
+			err = fmt.Errorf("%s: %+v", do, reply)
+		}
+		outcomes <- err
+	}
+	for range n {
+		go ask("wait")
+	}
+	awaitWaiters(t, l.server, n)
+	if _, err := f.Ask(ctx, Request{Do: "look"}); err != nil {
+		t.Errorf("look: %v", err)
+	}
+	go ask("stop")
+	awaitWaiters(t, l.server, n+1)
+	if h.mu.Lock(); h.stops != 1 {
+		t.Errorf("%d stops", h.stops)
+	}
+	h.mu.Unlock()
+	full := server{conns: make(map[*net.UnixConn]bool)}
+	for range mostWaiters {
+		full.conns[new(net.UnixConn)] = true
+	}
+	if why := full.mayNotWait(nil); why != "1000 wait for it already" {
+		t.Errorf("one too many: %q", why)
+	}
+	l.Close(Outcome{ExitCode: 7})
+	for range n + 1 {
+		if err := <-outcomes; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestForeignSocket: nothing is said to a socket that another user serves, whatever has
 // led to it.
 func TestForeignSocket(t *testing.T) {

@@ -19,7 +19,8 @@ import (
 
 // server is the owner's end of a run's socket. A client can be slow, or say nothing:
 // it takes one of a few places until its time is over, and nothing of the run waits
-// for it.
+// for it. One that waits for the outcome has no place any more, so that those which
+// wait keep nobody from stopping the run.
 type server struct {
 	socket  *net.UnixListener
 	handler Handler
@@ -34,6 +35,8 @@ const (
 	// mostClients bounds how many are served at the same time. Others wait in the
 	// kernel's queue.
 	mostClients = 64
+	// mostWaiters bounds how many wait for the outcome. Who stops the run always may.
+	mostWaiters = 1000
 	// patience bounds how long a client may take to say what it wants, and to read the
 	// answer.
 	patience = 10 * time.Second
@@ -92,10 +95,11 @@ func (s *server) accept() {
 		if !s.admit(conn) {
 			return
 		}
+		leave := sync.OnceFunc(func() { <-places })
 		s.busy.Go(func() {
-			s.attend(conn)
+			s.attend(conn, leave)
 			s.dismiss(conn)
-			<-places
+			leave()
 		})
 	}
 }
@@ -137,11 +141,11 @@ func (s *server) dismiss(conn *net.UnixConn) {
 }
 
 // spareDescriptors is how many descriptors clients leave to the owner, which may need
-// them to stop its run.
-const spareDescriptors = 40
+// them to stop its run. Those that wait leave some more to those that do not.
+const spareDescriptors, spareForOthers = 40, 8
 
 // crowded reports whether a client has one of the last descriptors.
-func crowded(conn *net.UnixConn) bool {
+func crowded(conn *net.UnixConn, spare uint64) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return false
@@ -151,14 +155,16 @@ func crowded(conn *net.UnixConn) bool {
 	if raw.Control(func(fd uintptr) { number = uint64(fd) }) != nil || unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
 		return false
 	}
-	return number+spareDescriptors >= uint64(limit.Cur)
+	return number+spare >= uint64(limit.Cur)
 }
 
-// attend serves one client.
-func (s *server) attend(conn *net.UnixConn) {
+const tooFewDescriptors = "its owner has too few descriptors left: try again, or raise its limit of open files"
+
+// attend serves one client. It calls leave when others may be served in its place.
+func (s *server) attend(conn *net.UnixConn, leave func()) {
 	conn.SetDeadline(time.Now().Add(patience))
-	if crowded(conn) {
-		answer(conn, Reply{Error: "its owner has too few descriptors left: try again, or raise its limit of open files"})
+	if crowded(conn, spareDescriptors) {
+		answer(conn, Reply{Error: tooFewDescriptors})
 		return
 	}
 	if uid, err := peerUID(conn); err != nil || !mayAsk(uid, os.Geteuid()) {
@@ -178,13 +184,30 @@ func (s *server) attend(conn *net.UnixConn) {
 		answer(conn, Reply{Error: fmt.Sprintf("the run's owner understands version %d of requests, not %d", Version, r.Version)})
 		return
 	}
+	if r.Do == "wait" {
+		if why := s.mayNotWait(conn); why != "" {
+			answer(conn, Reply{Error: why})
+			return
+		}
+	}
 	reply, wait := s.do(r)
 	if wait {
-		s.await(conn)
+		s.await(conn, leave)
 		return
 	}
 	conn.SetDeadline(time.Now().Add(patience)) // that of a look is another matter
 	answer(conn, reply)
+}
+
+// mayNotWait says why a client may not wait for the outcome, or nothing.
+func (s *server) mayNotWait(conn *net.UnixConn) string {
+	switch {
+	case s.waiting() >= mostWaiters:
+		return fmt.Sprintf("%d wait for it already", mostWaiters)
+	case crowded(conn, spareDescriptors+spareForOthers):
+		return tooFewDescriptors
+	}
+	return ""
 }
 
 // mayAsk reports whether the user may ask an owner who is of another one.
@@ -222,7 +245,7 @@ func answer(conn *net.UnixConn, r Reply) {
 }
 
 // await waits until the run is over, when close answers, or the client has gone.
-func (s *server) await(conn *net.UnixConn) {
+func (s *server) await(conn *net.UnixConn, leave func()) {
 	s.mu.Lock()
 	over := s.outcome
 	s.conns[conn] = over == nil
@@ -232,6 +255,7 @@ func (s *server) await(conn *net.UnixConn) {
 		return
 	}
 	conn.SetDeadline(time.Time{})
+	leave()
 	io.Copy(io.Discard, conn)
 }
 

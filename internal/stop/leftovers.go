@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/corral-run/corral/internal/helper"
@@ -34,10 +33,6 @@ type Leftover struct {
 
 func leftoverOf(row proctree.Process) Leftover {
 	return Leftover{ID: row.ID, Command: row.Command(), Name: row.Name}
-}
-
-func (r Leftover) String() string {
-	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
 }
 
 // sight is what a look has seen.
@@ -263,7 +258,7 @@ func (s *Stopper) giveUp() {
 				continue
 			}
 			l.Fate = Survived
-			s.log.Warn("corral: a member could not be stopped", "process", l.String(), "reason", l.Reason)
+			s.log.Warn("corral: a member could not be stopped", "pid", l.PID, "start", l.Start, "reason", l.Reason)
 		}
 	}
 	if s.LookErr != nil {
