@@ -269,6 +269,7 @@ func (e *events) end(r *run, rep *Report) {
 		Usage: event.Usage{
 			UserSeconds: rep.UserTime.Seconds(), SystemSeconds: rep.SystemTime.Seconds(), PeakMemory: rep.PeakMemory,
 		},
+		Used: rep.Usage.told(),
 	}, "run ended")
 }
 
