@@ -177,7 +177,7 @@ func (d *Dir) Read(name string) (*Entry, error) {
 
 // Write writes an entry, as a whole or not at all.
 func (d *Dir) Write(name string, e *Entry) error {
-	b, err := json.Marshal(e)
+	b, err := e.encode()
 	if err != nil {
 		return err
 	}
