@@ -98,13 +98,16 @@ func (e *ContainmentError) Error() string {
 		fmt.Fprintf(b, ": %s", e.Declined[0].Reason)
 		return b.String()
 	}
-	for i, d := range e.Declined {
-		sep := "; "
-		if i == 0 {
-			sep = ": "
+	sep := ": "
+	for i := 0; i < len(e.Declined); i++ {
+		d := e.Declined[i]
+		b.WriteString(sep + string(d.Containment))
+		for i+1 < len(e.Declined) && e.Declined[i+1].Reason == d.Reason { // they share it
+			i++
+			b.WriteString(", " + string(e.Declined[i].Containment))
 		}
-		reason := strings.TrimPrefix(d.Reason, string(d.Containment)+": ")
-		fmt.Fprintf(b, "%s%s: %s", sep, d.Containment, reason)
+		b.WriteString(": " + strings.TrimPrefix(d.Reason, string(d.Containment)+": "))
+		sep = "; "
 	}
 	return b.String()
 }

@@ -278,6 +278,7 @@ func (e *events) end(r *run, rep *Report) {
 		Usage: event.Usage{
 			UserSeconds: rep.UserTime.Seconds(), SystemSeconds: rep.SystemTime.Seconds(), PeakMemory: rep.PeakMemory,
 		},
+		Used: rep.Usage.told(),
 	}, "run ended")
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -224,6 +225,7 @@ func (l *listener) agreeEnd(t *testing.T, rep *corral.Report) {
 		"best_effort": rep.BestEffort, "elapsed_seconds": rep.Elapsed.Seconds(), "user_seconds": rep.UserTime.Seconds(),
 		"system_seconds": rep.SystemTime.Seconds(), "peak_memory_bytes": float64(rep.PeakMemory),
 	}
+	want["usage"] = usageOf(t, rep)
 	for name, value := range want {
 		if value == "" {
 			value = nil
@@ -232,6 +234,25 @@ func (l *listener) agreeEnd(t *testing.T, rep *corral.Report) {
 			t.Errorf("run-ended, %s: %s", name, d)
 		}
 	}
+}
+
+// usageOf is what a Report says of the use of a run, as an event has it: without those
+// of whom nothing is known.
+func usageOf(t *testing.T, rep *corral.Report) any {
+	t.Helper()
+	if rep.Usage == nil {
+		return nil
+	}
+	b, err := json.Marshal(rep.Usage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage := make(map[string]any)
+	if err := json.Unmarshal(b, &usage); err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(usage, func(_ string, amounts any) bool { return len(amounts.(map[string]any)) == 0 })
+	return usage
 }
 
 // agreeLog checks that the log has the same events, in the same order.
@@ -289,6 +310,7 @@ var listened = []struct {
 			return slices.Contains(p.Command, "59") || len(p.Command) == 3 && strings.HasPrefix(p.Command[2], "trap")
 		}
 	}, not: []corral.Containment{corral.PIDNS, corral.Group}, fates: "kept signalled", steps: "exited 1 SIGTERM"},
+	{name: "accounted", script: "echo ready; read x; exit 3", set: func(c *corral.Cmd) { c.Accounting = true }},
 }
 
 // TestEvents: what is told of a run while it goes on is what the Report says in the

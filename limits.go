@@ -187,6 +187,33 @@ type Amounts struct {
 	Written *int64 `json:"written_bytes,omitempty"`
 }
 
+// told returns what has been used as an event has it, or nil if it has not been counted.
+func (u *Usage) told() *event.Used {
+	if u == nil {
+		return nil
+	}
+	return &event.Used{Run: u.Run.told(), Leader: u.Leader.told()}
+}
+
+// told returns nil if nothing is known.
+func (a Amounts) told() *event.Amounts {
+	inSeconds := func(d *time.Duration) *float64 {
+		if d == nil {
+			return nil
+		}
+		s := d.Seconds()
+		return &s
+	}
+	told := event.Amounts{
+		UserSeconds: inSeconds(a.UserTime), SystemSeconds: inSeconds(a.SystemTime),
+		PeakMemory: a.PeakMemory, PeakPIDs: a.PeakPIDs, Read: a.Read, Written: a.Written,
+	}
+	if told == (event.Amounts{}) {
+		return nil
+	}
+	return &told
+}
+
 type plainAmounts Amounts
 
 type amountsTimes struct {

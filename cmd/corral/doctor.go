@@ -19,15 +19,16 @@ import (
 )
 
 func newDoctor() *cobra.Command {
-	asJSON := false
+	asJSON, onlyLimits := false, false
 	c := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Say which containments work here, and why others do not",
 		Long: `Try every containment of this system on a harmless command, corral --version,
 and say for each whether it works, what of a run can escape from it, and what
 would happen to the run if its owner, the program that asked for it, got SIGKILL;
-or the reason why it does not work; then what decides about that on this host;
-then what to change for better.
+or the reason why it does not work; then what decides about that on this host, which
+limits a run can have (--memory and the others), and where it is registered for
+'corral ps'; then what to change for better.
 
 (auto) marks the one that a run gets if none is asked for: the strongest that
 works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
@@ -51,6 +52,9 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 			if err != nil {
 				return &exitError{statusOwn, err}
 			}
+			if onlyLimits {
+				return answerLimits(c, program)
+			}
 			d := diagnose(program)
 			write := d.writeText
 			if asJSON {
@@ -68,6 +72,8 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&asJSON, "json", false, "write JSON")
+	flags.BoolVar(&onlyLimits, tryLimitsFlag, false, "")
+	flags.MarkHidden(tryLimitsFlag)
 	return c
 }
 
@@ -114,6 +120,7 @@ func diagnose(program string) *diagnosis {
 	d.Auto = auto
 	d.Survives = auto != corral.Auto && auto != corral.Group
 	d.Host = inspectHost()
+	d.Host.Limits, d.Host.Registry = tryLimits(program), tryRegistry()
 	for _, p := range promise.On(d.Host.OS) {
 		c := corral.Containment(p.Containment)
 		_, err := tryContainment(program, c)
@@ -125,8 +132,17 @@ func diagnose(program string) *diagnosis {
 	}
 	if l := d.Host.Linux; l != nil {
 		d.Improve = append(d.Improve, l.advice(d.Containments)...)
+		if d.worksIn(corral.Cgroup) { // else that has been said
+			d.Improve = append(d.Improve, l.limitsAdvice(d.Host.Limits)...)
+		}
 	}
+	d.Improve = append(d.Improve, d.Host.Registry.advice()...)
 	return d
+}
+
+// worksIn reports whether a run can have that containment.
+func (d *diagnosis) worksIn(c corral.Containment) bool {
+	return slices.ContainsFunc(d.Containments, func(f finding) bool { return f.Containment == c && f.Works })
 }
 
 // tryContainment runs the program in containment c, or in what it gets for Auto,

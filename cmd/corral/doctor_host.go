@@ -19,10 +19,15 @@ type host struct {
 	OS    string `json:"os"`
 	Arch  string `json:"arch"`
 	Linux *linux `json:"linux,omitempty"`
+	// Limits are those that a run can have, and Registry is where it is registered.
+	Limits   *limitable  `json:"limits,omitempty"`
+	Registry *registered `json:"registry,omitempty"`
 }
 
 // inspectHost finds out about the host.
-func inspectHost() host { return host{OS: runtime.GOOS, Arch: runtime.GOARCH, Linux: inspectLinux()} }
+func inspectHost() host {
+	return host{OS: runtime.GOOS, Arch: runtime.GOARCH, Linux: inspectLinux()}
+}
 
 // linux is what decides on Linux which containments there are. It is compiled
 // everywhere, so that the conclusions can be tested everywhere.
@@ -134,8 +139,9 @@ type fact struct{ name, text string }
 // facts are the lines about the host, in the order in which they are shown.
 func (h *host) facts() []fact {
 	system := h.OS + "/" + h.Arch
+	steering := slices.Concat(h.Limits.facts(), h.Registry.facts())
 	if h.Linux == nil {
-		return []fact{{"system", system}}
+		return append([]fact{{"system", system}}, steering...)
 	}
 	l := h.Linux
 	return slices.Concat(
@@ -150,7 +156,8 @@ func (h *host) facts() []fact {
 			{"subreaper", l.Subreaper.String()},
 			{"seccomp", cmp.Or(l.Seccomp, "not told")},
 			{"/proc", l.visibility()},
-		})
+		},
+		steering)
 }
 
 // process says who this process is, and where.

@@ -27,6 +27,9 @@ const (
 	scopeNever  userScope = "never"
 )
 
+// userScopeVariable is the flag's, which whoever is started to try one has to keep.
+const userScopeVariable = runPrefix + "USER_SCOPE"
+
 var userScopes = []string{string(scopeAuto), string(scopeAlways), string(scopeNever)}
 
 func (s *userScope) Set(word string) error {

@@ -82,6 +82,20 @@ func inspectScopes(mount string, uid int) scopes {
 	return s
 }
 
+// enterScopeToTry does what enterScope does for a run with limits, and returns why
+// there is no scope.
+func enterScopeToTry() error {
+	if os.Getenv(userScopeVariable) == string(scopeNever) || !usersession.Needed() {
+		return nil
+	}
+	_, err := usersession.Enter(context.Background(), usersession.Request{
+		Description: scopeDescription([]string{"corral"}),
+		StopTimeout: forever,
+		Stop:        func() {}, // it ends by itself
+	})
+	return err
+}
+
 func tryScope(ctx context.Context) answer {
 	program, err := os.Executable()
 	if err != nil {

@@ -79,9 +79,12 @@ type Limits struct {
 }
 
 // LogValue gives them the same names in every log.
-func (l Limits) LogValue() slog.Value {
+func (l Limits) LogValue() slog.Value { return group(l) }
+
+// group is a struct as a record of log/slog has it.
+func group(fields any) slog.Value {
 	var r slog.Record
-	addFields(&r, reflect.ValueOf(l))
+	addFields(&r, reflect.ValueOf(fields))
 	attrs := make([]slog.Attr, 0, r.NumAttrs())
 	r.Attrs(func(a slog.Attr) bool { attrs = append(attrs, a); return true })
 	return slog.GroupValue(attrs...)
@@ -115,6 +118,29 @@ type Usage struct {
 	SystemSeconds float64 `json:"system_seconds"`
 	PeakMemory    int64   `json:"peak_memory_bytes"`
 }
+
+// Used is what the run has used, if it has been counted: as in the Report. What is not
+// known is not there.
+type Used struct {
+	Run    *Amounts `json:"run,omitempty"`    // all members together
+	Leader *Amounts `json:"leader,omitempty"` // with the descendants that it has waited for
+}
+
+// Amounts are what processes have used.
+type Amounts struct {
+	UserSeconds   *float64 `json:"user_seconds,omitempty"`
+	SystemSeconds *float64 `json:"system_seconds,omitempty"`
+	PeakMemory    *int64   `json:"peak_memory_bytes,omitempty"`
+	PeakPIDs      *int64   `json:"peak_pids,omitempty"`
+	Read          *int64   `json:"read_bytes,omitempty"`
+	Written       *int64   `json:"written_bytes,omitempty"`
+}
+
+// LogValue gives them the same names in every log.
+func (u Used) LogValue() slog.Value { return group(u) }
+
+// LogValue gives them the same names in every log.
+func (a Amounts) LogValue() slog.Value { return group(a) }
 
 // Leftover is a member that has been found alive when the leader had ended, or when
 // the run is stopped.
@@ -177,6 +203,7 @@ type RunEnded struct {
 	OutputDropped  int64          `json:"output_dropped_bytes,omitempty"`
 	ElapsedSeconds float64        `json:"elapsed_seconds"`
 	Usage
+	Used *Used `json:"usage,omitempty"`
 }
 
 func (*RunStarted) kind() Kind    { return "run-started" }

@@ -89,6 +89,21 @@ func openOwn() (*Dir, error) {
 	return OpenDir(path, uid, true)
 }
 
+// Own returns the directory in which this process registers its runs, or why it could
+// not.
+func Own() (string, error) {
+	d, err := openOwn()
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	// Not by the mode alone: the file system may be one that cannot be written to.
+	if err := unix.Faccessat(d.fd(), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return "", &fs.PathError{Op: "write to", Path: d.Path(), Err: err}
+	}
+	return d.Path(), nil
+}
+
 // isRuntimeDir reports whether dir is what the XDG Base Directory Specification says
 // XDG_RUNTIME_DIR is: the user's own, where others cannot write.
 func isRuntimeDir(dir string, uid int) bool {
@@ -166,7 +181,7 @@ func (d *Dir) Read(name string) (*Entry, error) {
 
 // Write writes an entry, as a whole or not at all.
 func (d *Dir) Write(name string, e *Entry) error {
-	b, err := json.Marshal(e)
+	b, err := e.encode()
 	if err != nil {
 		return err
 	}

@@ -3,11 +3,22 @@ package registry
 import (
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 func bootID() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it, start times have to do
-	return strings.TrimSpace(string(b))
+	var b [64]byte // it is a UUID
+	fd, err := unix.Open("/proc/sys/kernel/random/boot_id", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "" // start times have to do
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b[:n]))
 }
 
 // space names the PID namespace, and the time namespace, which moves the start times

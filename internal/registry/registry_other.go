@@ -25,6 +25,7 @@ func (*Listing) Close(Outcome)                  {}
 // Dir is for systems where runs are registered.
 type Dir struct{}
 
+func Own() (string, error)                    { return "", Supported() }
 func OpenDir(string, int, bool) (*Dir, error) { return nil, Supported() }
 func Dirs(int) ([]*Dir, []error)              { return nil, []error{Supported()} }
 func (*Dir) Path() string                     { return "" }

@@ -275,7 +275,12 @@ func (s *server) close(o Outcome) {
 		}
 		conn.Close()
 	}
+	idle := len(s.conns) == 0
 	s.mu.Unlock()
+	if idle { // accept ends as its socket is closed, and lets nobody in
+		s.busy.Wait()
+		return
+	}
 	gone := make(chan struct{})
 	go func() {
 		s.busy.Wait()
