@@ -141,6 +141,7 @@ func longSentences(page string) []string {
 		case strings.HasPrefix(line, "    ") && len(paragraph) == 0 && (!inList || strings.HasPrefix(line, "      ")):
 			continue // code
 		}
+		inList = inList && (item || line[0] == ' ' || len(paragraph) > 0)
 		paragraph = append(paragraph, startsItem.ReplaceAllString(text, ""))
 	}
 	end()
