@@ -163,7 +163,7 @@ func ExamplePTY() {
 	// <nil> <nil>
 }
 
-// A run ends with what it hangs on: here with another process.
+// A run ends when something outside it does: here another process.
 func ExampleLifeline() {
 	session := exec.Command("sleep", "60")
 	if err := session.Start(); err != nil {

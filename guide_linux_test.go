@@ -274,7 +274,7 @@ func (g *guide) end(t *testing.T) {
 	}
 }
 
-// needTreeKill skips the test where the package is not to be had.
+// needTreeKill skips the test where the package cannot be installed.
 func (g *guide) needTreeKill(t *testing.T) {
 	if exists(filepath.Join(g.dir, "node_modules", "tree-kill")) {
 		return
@@ -284,7 +284,7 @@ func (g *guide) needTreeKill(t *testing.T) {
 	install := g.command(ctx, "npm install --no-audit --no-fund --silent --fetch-retries=0 tree-kill@1.2.2")
 	install.WaitDelay = time.Second
 	if out, err := install.CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: tree-kill is not to be had: %v\n%s", err, out)
+		t.Skipf("SKIPPED: tree-kill cannot be installed: %v\n%s", err, out)
 	}
 }
 

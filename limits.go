@@ -21,7 +21,7 @@ import (
 // Memory, PIDs and CPUs are for all members together. They take cgroup containment, in a
 // control group that has been delegated ([docs/limits.md] says how), or a job object
 // on Windows. OpenFiles, FileSize and Core are the resource limits of setrlimit(2),
-// which each member has for itself. They can be had on Linux, macOS and FreeBSD, in every
+// which each member has for itself. They work on Linux, macOS and FreeBSD, in every
 // containment. A limit never gives more than the owner has: if that has a lower hard limit,
 // that stays.
 //
@@ -47,8 +47,8 @@ type Limits struct {
 	CPUs float64
 
 	// OpenFiles is one more than the highest descriptor that a member may have
-	// (RLIMIT_NOFILE), FileSize how many bytes long a file may be to which one writes
-	// (RLIMIT_FSIZE; more is SIGXFSZ), and Core how long a core file may be
+	// (RLIMIT_NOFILE). FileSize is how many bytes long a file may become that a member
+	// writes (RLIMIT_FSIZE; more is SIGXFSZ). Core is how long a core file may be
 	// (RLIMIT_CORE). Each is the soft and the hard limit, as with the shell's ulimit.
 	// The command is started by a helper then, which sets them and becomes the command:
 	// see HelperPath.
@@ -60,8 +60,8 @@ type Limits struct {
 // LimitToZero is the limit 0, where 0 stands for none.
 const LimitToZero = -1
 
-// OutOfMemory is the Ending of a run of which the kernel has killed a member for want
-// of memory. All others are killed with it. If the run was being stopped already, the
+// OutOfMemory is the Ending of a run that ran out of memory: the kernel has killed a
+// member, and all others with it. If the run was being stopped already, the
 // Ending says why.
 const OutOfMemory Ending = "out_of_memory"
 

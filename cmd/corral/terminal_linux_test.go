@@ -806,7 +806,7 @@ wait`
 	}
 }
 
-// skipWithout skips the test if a containment is not to be had here.
+// skipWithout skips the test if a containment does not work here.
 func skipWithout(t *testing.T, cont string) {
 	t.Helper()
 	if out, err := exec.Command("corral", "--require", cont, "--containment", cont, "--", "true").CombinedOutput(); err != nil {

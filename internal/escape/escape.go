@@ -62,7 +62,7 @@ func (c Child) Unavailable() error {
 	err := c.needs()
 	if err != nil {
 		use(c.Name, true)
-		err = fmt.Errorf("escape: %s is not to be had here: %w", c.Name, err)
+		err = fmt.Errorf("escape: %s is missing here: %w", c.Name, err)
 	}
 	return err
 }

@@ -308,8 +308,8 @@ func (f *Found) Forget() error {
 const leftAge = time.Hour
 
 // Sweep removes what is not part of an entry and has been there for an hour: files that
-// were not finished, sockets that nobody has, and entries that are none. It returns how
-// many.
+// were not finished, sockets that nobody has, and files that only look like entries.
+// It returns how many.
 func (d *Dir) Sweep() (n int, err error) {
 	names, err := d.Names()
 	if err != nil {

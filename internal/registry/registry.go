@@ -286,7 +286,7 @@ type Contents struct {
 	Runs []Found
 	// Kept are the runs that have let go of processes which still live, or may.
 	Kept []Found
-	// Strange are files with the name of an entry that are none.
+	// Strange are files with the name of an entry that do not hold one.
 	Strange []string
 	// Removed counts what was stale.
 	Removed int
