@@ -135,8 +135,8 @@ func (l *limitable) ofRun() string {
 // all reports whether a run can have each of its limits.
 func (l *limitable) all() bool { return l.Memory.Works && l.PIDs.Works && l.CPUs.Works }
 
-// limitsAdvice is what to do where there is cgroup containment, and some limits are
-// not to be had.
+// limitsAdvice is what to do where there is cgroup containment, and some limits
+// do not work.
 func (l *linux) limitsAdvice(limits *limitable) []string {
 	if limits == nil || limits.all() {
 		return nil

@@ -4,8 +4,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/corral-run/corral/internal/release"
@@ -23,9 +25,14 @@ func TestInstall(t *testing.T) {
 	dir := t.TempDir()
 	proxy.Setenv("GOBIN", dir)
 	proxy.Go(t, dir, "install", "github.com/corral-run/corral/cmd/corral@"+release.Version)
-	err := exec.Command(filepath.Join(dir, "corral"), "--", "sh", "-c", "exit 3").Run()
+	installed := filepath.Join(dir, "corral")
+	err := exec.Command(installed, "--", "sh", "-c", "exit 3").Run()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("what was installed: %v; want exit status 3", err)
+	}
+	want := fmt.Sprintf("corral %s (%s, %s/%s)\n", release.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if out, err := exec.Command(installed, "version").Output(); err != nil || string(out) != want {
+		t.Errorf("corral version of what was installed: %q, %v; want %q", out, err, want)
 	}
 }

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+)
+
+var at = time.Date(2026, 11, 28, 1, 2, 4, 0, time.UTC)
+
+func TestVersions(t *testing.T) {
+	for version, want := range map[string]bool{
+		"v1.2.3": true, "v0.0.0-git20261128010204": true, "v1.2.3-rc1": true, "v1.2.3-beta12": true,
+		"1.2.3": false, "v1.2": false, "v01.2.3": false, "v1.2.3-rc.1": false, "v1.2.3-rc": false, "v1.2.3+dirty": false, "v1.2.3 ": false,
+	} {
+		if got := versions.MatchString(version); got != want {
+			t.Errorf("%q is taken for a version: %v; want %v", version, got, want)
+		}
+	}
+}
+
+// TestArchives: whole, in order, with directories, and the same each time.
+func TestArchives(t *testing.T) {
+	files := []File{{Name: "corral", Text: []byte("program"), Program: true}, {Name: "man/corral.1", Text: []byte("page")}, {Name: "LICENSE", Text: []byte("MIT")}}
+	want := []string{"LICENSE 644 MIT", "corral 755 program", "man/ 755 ", "man/corral.1 644 page"}
+
+	packed, err := tarred(files, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := compressed(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacked, err := gzip.NewReader(bytes.NewReader(small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	r := tar.NewReader(unpacked)
+	for {
+		header, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !header.ModTime.Equal(at) || header.Uid != 0 || header.Gid != 0 {
+			t.Errorf("%s: %v, %d:%d; want %v, 0:0", header.Name, header.ModTime, header.Uid, header.Gid, at)
+		}
+		got = append(got, line(header.Name, header.FileInfo(), text))
+	}
+	if _, err := io.Copy(io.Discard, unpacked); err != nil { // the checksum comes last
+		t.Error(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("tar:\n%q\nwant\n%q", got, want)
+	}
+
+	zipFile, err := zipped(files, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(zipFile), int64(len(zipFile)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = nil
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !f.Modified.Equal(at) {
+			t.Errorf("%s: %v; want %v", f.Name, f.Modified, at)
+		}
+		got = append(got, line(f.Name, f.FileInfo(), text))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("zip:\n%q\nwant\n%q", got, want)
+	}
+	slices.Reverse(files)
+	if again, err := zipped(files, at); err != nil || !bytes.Equal(again, zipFile) {
+		t.Errorf("the same files in another order make another archive; %v", err)
+	}
+}
+
+func line(name string, info os.FileInfo, text []byte) string {
+	return fmt.Sprintf("%s %o %s", name, info.Mode().Perm(), text)
+}
+
+// TestFormula: each system has its own archive and sum, and it is Ruby.
+func TestFormula(t *testing.T) {
+	r := &Release{out: t.TempDir(), version: "v1.2.3"}
+	var want []string
+	for _, s := range []string{"darwin_arm64", "darwin_amd64", "linux_arm64", "linux_amd64"} {
+		if err := os.WriteFile(filepath.Join(r.out, "corral_1.2.3_"+s+".tar.gz"), []byte(s), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, `url "https://github.com/corral-run/corral/releases/download/v1.2.3/corral_1.2.3_`+s+`.tar.gz"`,
+			`sha256 "`+sumOf([]byte(s))+`"`)
+	}
+	if err := r.formula(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(r.out, "corral.rb")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for l := range strings.Lines(string(text)) {
+		if l = strings.TrimSpace(l); strings.HasPrefix(l, "url ") || strings.HasPrefix(l, "sha256 ") {
+			got = append(got, l)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant\n%q", got, want)
+	}
+	if _, err := exec.LookPath("ruby"); err != nil {
+		t.Skip("SKIPPED, no ruby to check the formula with: ", err)
+	}
+	if out, err := exec.Command("ruby", "-c", path).CombinedOutput(); err != nil {
+		t.Errorf("ruby -c: %v: %s", err, out)
+	}
+}
+
+// TestBOM: what is from the checkout has the version of the release, and what is
+// from elsewhere its own, and the sum of go.sum.
+func TestBOM(t *testing.T) {
+	r := &Release{version: "v1.2.3", commit: "abc"}
+	info := &debug.BuildInfo{GoVersion: "go1.26.8", Main: debug.Module{Path: "example.com/main", Version: "(devel)"}, Deps: []*debug.Module{
+		{Path: "example.com/lib", Version: "v0.0.0", Replace: &debug.Module{Path: "example.com/lib", Version: "(devel)"}},
+		{Path: "example.com/other", Version: "v0.3.0", Sum: "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
+	}}
+	bom := r.bom(System{"linux", "amd64"}, info, "0123")
+	var got []string
+	for _, c := range *bom.Components {
+		got = append(got, c.PackageURL)
+		if c.Hashes != nil {
+			got = append(got, string((*c.Hashes)[0].Algorithm)+" "+(*c.Hashes)[0].Value)
+		}
+	}
+	want := []string{"pkg:golang/std@1.26.8", "pkg:golang/example.com/lib@v1.2.3", "pkg:golang/example.com/other@v0.3.0",
+		"SHA-256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant\n%q", got, want)
+	}
+	if c := bom.Metadata.Component; c.PackageURL != "pkg:golang/example.com/main@v1.2.3" || (*c.Hashes)[0] != (cdx.Hash{Algorithm: cdx.HashAlgoSHA256, Value: "0123"}) {
+		t.Errorf("the program: %s, %v", c.PackageURL, *c.Hashes)
+	}
+}
+
+// TestBadCommandLine: nothing is made, and one line says what was wrong.
+func TestBadCommandLine(t *testing.T) {
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "a"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ out, only, want string }{
+		{"", "", "-out has to name a directory"},
+		{full, "", "is not empty"},
+		{t.TempDir(), "linux/s390x", `no release for the system "linux/s390x"`},
+	} {
+		if err := run("../..", "v1.2.3", c.out, c.only, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("-out %q -systems %q: %v; want %q", c.out, c.only, err, c.want)
+		}
+	}
+}
