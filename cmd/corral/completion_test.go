@@ -38,7 +38,8 @@ func TestCompletions(t *testing.T) {
 		{[]string{"kill", "--signal", ""}, "KILL", "HUP"},
 		{[]string{"timeout", "--signal", ""}, "HUP", "keep"},
 		{[]string{"timeout", "5", "ls", "--"}, ":0", "--signal"},
-		{[]string{"tree", "1", ""}, ":4", "\t"},
+		{[]string{"tree", "1", ""}, "\t", ":0"}, // it takes several
+		{[]string{"doctor", ""}, ":4", "\t"},
 		// After the command come its own arguments.
 		{[]string{"--timeout", "5s", "ls", "--"}, ":0", "--leftovers"},
 		{[]string{"--timeout", "5s", "ls", "ki"}, ":0", "kill"},
