@@ -260,7 +260,11 @@ func (d *Dir) List() (*Contents, error) {
 		}
 		found := Found{Entry: *e, From: d}
 		if ext == runSuffix {
-			if found.State = e.Owner.Look(); found.State != Stale {
+			found.State = e.Owner.Look()
+			if found.State == Unseen && d.deserted(e) {
+				found.State = Stale
+			}
+			if found.State != Stale {
 				c.Runs = append(c.Runs, found)
 				continue
 			}
@@ -273,6 +277,26 @@ func (d *Dir) List() (*Contents, error) {
 		}
 	}
 	return c, nil
+}
+
+// deserted reports whether an owner that cannot be seen from here is known to be dead:
+// it has the run's socket as long as it lives, and the kernel says that nobody has it.
+// Another kernel's sockets, on a file system that is shared, it knows nothing of.
+func (d *Dir) deserted(e *Entry) bool {
+	if e.NoControl != "" || e.Owner.Boot != bootID() {
+		return false
+	}
+	path, err := d.socketPath(e.ID + socketSuffix)
+	if err != nil {
+		return false
+	}
+	// A socket of another kind does not connect, so that the owner does not hear of it.
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) == unix.ECONNREFUSED
 }
 
 // keptOrUnseen is KeptAlive, with all of the kept if it cannot be told who lives.

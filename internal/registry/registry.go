@@ -3,10 +3,10 @@
 // runs in the owner, which registers its runs, and in the command corral, which looks
 // for them.
 //
-// One thing alone tells whether an entry is live: who its owner is, by PID, start
-// time, boot and name spaces. Whether the socket answers says nothing about that. An
-// owner that cannot be seen from here, as it is in another PID namespace, may live:
-// its entry is Unseen, never stale. An entry whose owner is known to be dead is
+// What tells whether an entry is live is who its owner is, by PID, start time, boot
+// and name spaces. Whether the socket answers says nothing about that. An owner that
+// cannot be seen from here, as it is in another PID namespace, may live: its entry is
+// Unseen, unless the kernel says that nobody has the socket any more. An entry whose owner is known to be dead is
 // removed by whoever sees it. Its name is random and is not used again, so that
 // nobody can remove another one by that.
 //

@@ -309,6 +309,42 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
+// TestDeserted: an owner in another PID namespace is dead when the kernel says that
+// nobody has its socket: not before, and not of a socket that may be another kernel's.
+func TestDeserted(t *testing.T) {
+	path := private(t)
+	alive, dead, elsewhere := startOwner(t), startOwner(t), startOwner(t)
+	d := open(t, path)
+	for _, o := range []*owner{alive, dead, elsewhere} {
+		e := found(t, d, o.id).Entry
+		e.Owner.Space, e.Owner.PID = "pid:[1] time:[2]", 1<<22+1
+		if o == elsewhere {
+			e.Owner.Boot, e.Owner.Host = "another", "another"
+		}
+		if err := d.Write(o.id+runSuffix, &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := list(t, d); len(c.Runs) != 3 || c.Removed != 0 {
+		t.Errorf("all live: %+v", c)
+	}
+	dead.kill(t)
+	elsewhere.kill(t)
+	c := list(t, d)
+	var unseen []string
+	for _, f := range c.Runs {
+		if f.State == Unseen {
+			unseen = append(unseen, f.ID)
+		}
+	}
+	want := []string{alive.id, elsewhere.id}
+	slices.Sort(want)
+	slices.Sort(unseen)
+	if !slices.Equal(unseen, want) || c.Removed != 1 {
+		t.Errorf("unseen: %q, %d removed; want %q, 1", unseen, c.Removed, want)
+	}
+}
+
 // TestConcurrent: owners that come, go and are killed, while others list: each look
 // has those that live all the time, and nothing that is not an entry.
 func TestConcurrent(t *testing.T) {
