@@ -195,6 +195,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 		r.log.Debug("corral: stopping the run", "because", ending)
 		s := stop.New(r.cont, plan.internal(), r.leader.PID, r.log)
 		s.CloseInput = r.cmd.stdio.closeInput
+		s.Looking = r.looking
 		r.stop = s
 		close(r.stopping)
 		go func() {
