@@ -167,7 +167,7 @@ func (r *run) awaitEmpty(ctx context.Context) {
 // only they remain, they get a second. A process may just bear a helper's name; a
 // second is not much for that one either.
 func (r *run) left() ([]proctree.Process, error) {
-	left, err := r.cont.Members()
+	left, err := r.look()
 	if err != nil || len(left) == 0 {
 		return left, err
 	}
@@ -180,5 +180,28 @@ func (r *run) left() ([]proctree.Process, error) {
 	if r.cont.AwaitEmpty(ctx) == nil {
 		return nil, nil
 	}
-	return r.cont.Members()
+	return r.look()
+}
+
+// look returns the members. They decide how long that takes: many that fork and end
+// all the time, very long. So if it does, a stop begins meanwhile, unless they are to
+// be left alone.
+func (r *run) look() ([]proctree.Process, error) {
+	if r.cmd.Leftovers.keeps() {
+		return r.cont.Members()
+	}
+	seen := make(chan stop.Sight, 1)
+	r.setLooking(seen)
+	defer r.setLooking(nil)
+	late := time.AfterFunc(stop.LookPatience, func() { r.beginStop(Exited, nil, r.plan) })
+	defer late.Stop()
+	members, err := r.cont.Members()
+	seen <- stop.Sight{Members: members, Err: err}
+	return members, err
+}
+
+func (r *run) setLooking(seen chan stop.Sight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looking = seen
 }

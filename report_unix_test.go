@@ -3,10 +3,17 @@
 package corral
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/hold/group"
+	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // leaky is a containment that says what gets away from it.
@@ -35,6 +42,76 @@ func TestBestEffort(t *testing.T) {
 			t.Error(err)
 		} else if got := cmd.Report().BestEffort; got != says {
 			t.Errorf("%q, want %q", got, says)
+		}
+	}
+}
+
+// slow is a containment in which a look takes so long, or until a kill.
+type slow struct {
+	hold.Containment
+	look   time.Duration
+	killed chan struct{}
+	once   sync.Once
+}
+
+func (s *slow) Members() ([]proctree.Process, error) {
+	defer func() {
+		select {
+		case <-s.killed:
+		case <-time.After(s.look):
+		}
+	}()
+	return s.Containment.Members()
+}
+
+func (s *slow) Kill() error {
+	defer s.once.Do(func() { close(s.killed) })
+	return s.Containment.Kill()
+}
+
+// TestLateLook: a look at what the command has left, which the members can make as
+// long as they like, does not keep Wait from stopping them. What it has seen is
+// reported. If they are to be kept, nobody is stopped.
+func TestLateLook(t *testing.T) {
+	rungs := ladder
+	defer func() { ladder = rungs }()
+	const life = 20 * time.Second
+	for _, tt := range []struct {
+		leftovers LeftoverPolicy
+		look      time.Duration
+		fate      Fate
+	}{
+		{KillLeftovers, 2 * life, Forced},
+		{FailOnLeftovers, 2 * life, Forced},
+		{KeepLeftovers, stop.LookPatience + 200*time.Millisecond, Kept},
+	} {
+		ladder = []mechanism{{Group, func(req hold.Request) (hold.Containment, error) {
+			group, err := group.Open(req)
+			return &slow{Containment: group, look: tt.look, killed: make(chan struct{})}, err
+		}}}
+		cmd := Command("sh", "-c", fmt.Sprintf("sleep %v >&- 2>&- &", life.Seconds()))
+		cmd.Leftovers, cmd.StopPlan = tt.leftovers, StopPlan{}
+		began := time.Now()
+		err := cmd.Run()
+		var failed *LeftoverError
+		if errors.As(err, &failed) != (tt.leftovers == FailOnLeftovers) || err != nil && failed == nil {
+			t.Errorf("%v: error %v", tt.leftovers, err)
+		}
+		if took := time.Since(began); took > life/2 {
+			t.Errorf("%v: it took %v", tt.leftovers, took)
+		}
+		left := cmd.Report().Leftovers
+		if len(left) != 1 || left[0].Fate != tt.fate {
+			t.Fatalf("%v: %+v, want one that is %s", tt.leftovers, left, tt.fate)
+		}
+		row, err := proctree.Brief(left[0].PID)
+		alive := err == nil && row.ID == (proctree.ID{PID: left[0].PID, Start: left[0].Start}) && row.Alive()
+		if alive != (tt.fate == Kept) {
+			t.Errorf("%v: %+v, error %v", left[0], row, err)
+		}
+		if h, err := proctree.Open(row.ID); alive && err == nil {
+			h.Signal(os.Kill)
+			h.Close()
 		}
 	}
 }

@@ -196,6 +196,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 		s := stop.New(r.cont, plan.internal(), r.leader.PID, r.log)
 		s.CloseInput = r.cmd.stdio.closeInput
 		r.events.watch(s, ending, nil)
+		s.Looking = r.looking
 		r.stop = s
 		close(r.stopping)
 		go func() {

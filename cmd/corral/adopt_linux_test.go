@@ -338,10 +338,17 @@ func TestForkStorm(t *testing.T) {
 	if *stormy {
 		chains = 100
 	}
-	for _, cont := range []string{"cgroup", "group"} {
-		t.Run(cont, func(t *testing.T) {
-			skipWithout(t, cont)
-			cmd := exec.Command("corral", "--containment", cont, "--timeout", "1", "--grace", "1s", "--", "env", roleVariable+"=storm", fmt.Sprintf("%s=%d", chainsVariable, chains), self(t))
+	for _, tt := range []struct{ by, args string }{
+		{"cgroup", "corral --containment cgroup --timeout 1 --grace 1s --"},
+		{"group", "corral --containment group --timeout 1 --grace 1s --"},
+		{"timeout", "corral timeout --kill-after 1 1"},
+	} {
+		t.Run(tt.by, func(t *testing.T) {
+			if tt.by != "timeout" {
+				skipWithout(t, tt.by)
+			}
+			args := append(strings.Fields(tt.args), "env", roleVariable+"=storm", fmt.Sprintf("%s=%d", chainsVariable, chains), self(t))
+			cmd := exec.Command("sh", append([]string{"-c", `"$@"; exit $?`, "sh"}, args...)...) // timeout ends as the command does
 			o := newOracle(t, cmd)
 			began := time.Now()
 			out, err := whatItSays(cmd)

@@ -3,12 +3,11 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"syscall"
 
-	"github.com/corral-run/corral/internal/wakepoll"
+	"github.com/corral-run/corral/internal/files"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,8 +67,4 @@ func exitStatus(p *os.ProcessState) int {
 }
 
 // readerGone reports whether nobody reads a pipe any more, or a terminal is gone.
-func readerGone(f *os.File) bool {
-	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
-	n, err := wakepoll.Poll(context.Background(), fds, 0)
-	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
-}
+func readerGone(f *os.File) bool { return files.WriteError(f) != nil }

@@ -256,12 +256,9 @@ func (r *timeoutRun) say(format string, args ...any) {
 // expire does what is due when time has run out, unless the command has ended: then
 // what it has left is being stopped already.
 func (r *timeoutRun) expire() {
-	members, err := r.cmd.Members()
-	alive := err != nil // as far as we know
-	for _, p := range members {
-		alive = alive || p.PID == r.cmd.Process.Pid
-	}
-	if alive {
+	// Cmd.Members would tell too, but the members decide how long that takes.
+	leader, err := proctree.Brief(r.cmd.Process.Pid)
+	if ended := errors.Is(err, proctree.ErrGone) || err == nil && !leader.Alive(); !ended {
 		r.timedOut = true
 		r.deliver(r.next, false)
 	}

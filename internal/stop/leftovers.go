@@ -35,10 +35,10 @@ func leftoverOf(row proctree.Process) Leftover {
 	return Leftover{ID: row.ID, Command: row.Command(), Name: row.Name}
 }
 
-// sight is what a look has seen.
-type sight struct {
-	rows []proctree.Process
-	err  error
+// Sight is what a look has seen.
+type Sight struct {
+	Members []proctree.Process
+	Err     error
 }
 
 // look records the members, so that the Report can name them once they are gone,
@@ -53,19 +53,19 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 	}
 	enough := time.NewTimer(patience)
 	defer enough.Stop()
-	var seen sight
+	var seen Sight
 	for fresh := false; !fresh; { // what an earlier look has seen may be gone
-		if fresh = s.looking == nil; fresh {
-			s.looking = make(chan sight, 1)
-			seen := s.looking
+		if fresh = s.Looking == nil; fresh {
+			seen := make(chan Sight, 1)
+			s.Looking = seen
 			s.busy.Go(func() {
 				rows, err := s.cont.Members()
-				seen <- sight{rows, err}
+				seen <- Sight{rows, err}
 			})
 		}
 		select {
-		case seen = <-s.looking:
-			s.looking = nil
+		case seen = <-s.Looking:
+			s.Looking = nil
 			if s.record(seen, fate, signal) {
 				return true
 			}
@@ -75,7 +75,7 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 			return false
 		}
 	}
-	s.recordNames(seen.rows, enough.C)
+	s.recordNames(seen.Members, enough.C)
 	s.tellMet(false)
 	return false
 }
@@ -146,16 +146,16 @@ func (s *Stopper) rename(rows []proctree.Process) {
 }
 
 // record records what a look has seen, and reports whether that is nobody.
-func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
-	s.LookErr = seen.err
-	if seen.err != nil {
+func (s *Stopper) record(seen Sight, fate string, signal string) (none bool) {
+	s.LookErr = seen.Err
+	if seen.Err != nil {
 		s.watch.members = unknown
-		s.log.Warn("corral: cannot list the members", "error", seen.err)
+		s.log.Warn("corral: cannot list the members", "error", seen.Err)
 		return false
 	}
-	there := make(map[proctree.ID]Leftover, len(seen.rows))
+	there := make(map[proctree.ID]Leftover, len(seen.Members))
 	s.LeaderAlive = false
-	for _, row := range seen.rows { // one may be listed twice
+	for _, row := range seen.Members { // one may be listed twice
 		if row.PID == s.leader {
 			s.LeaderAlive, s.leaderSeen = true, leftoverOf(row)
 		} else {
@@ -177,7 +177,7 @@ func (s *Stopper) record(seen sight, fate string, signal string) (none bool) {
 	fresh := slices.Collect(maps.Values(there))
 	slices.SortFunc(fresh, func(a, b Leftover) int { return a.PID - b.PID })
 	s.Leftovers = append(s.Leftovers, fresh...)
-	return len(seen.rows) == 0
+	return len(seen.Members) == 0
 }
 
 // dropHelpers drops the helpers of other runs, whose owners were members of this
@@ -191,14 +191,14 @@ func (s *Stopper) dropHelpers() {
 // recordLate records the looks that nobody has waited for: for the Report, a late
 // look is better than none.
 func (s *Stopper) recordLate() {
-	if s.looking == nil && s.naming == nil {
+	if s.Looking == nil && s.naming == nil {
 		return
 	}
 	enough := time.NewTimer(LastLookPatience)
 	defer enough.Stop()
-	if s.looking != nil {
+	if s.Looking != nil {
 		select {
-		case seen := <-s.looking:
+		case seen := <-s.Looking:
 			s.record(seen, "", "")
 		case <-enough.C:
 			return

@@ -76,7 +76,7 @@ type Stopper struct {
 	forceOnce sync.Once
 
 	busy    sync.WaitGroup            // calls to the containment; they may outlast the stop
-	looking chan sight                // a look that goes on, or nil
+	Looking <-chan Sight              // a look that goes on, which may be the caller's, or nil
 	naming  <-chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool      // among the leftovers
 	beyond  map[proctree.ID]bool      // likewise, those that may not be killed

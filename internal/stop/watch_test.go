@@ -109,7 +109,7 @@ func TestOnMetHelper(t *testing.T) {
 		s := New(newFake(), nil, leaderPID, slog.New(slog.DiscardHandler))
 		told := listen(s)
 		rows := []proctree.Process{{ID: proctree.ID{PID: 101}, Name: "a"}, {ID: proctree.ID{PID: 102}, Name: "b"}, {ID: proctree.ID{PID: 103}, Name: "c"}}
-		s.record(sight{rows: rows}, "", "")
+		s.record(Sight{Members: rows}, "", "")
 		if s.tellMet(false); len(told.met) != 0 {
 			t.Errorf("without names: %+v", told.met)
 		}
