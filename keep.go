@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/corral-run/corral/internal/daemons"
@@ -60,7 +61,7 @@ func (r *run) sort() {
 	ctx, cancel := context.WithTimeout(r.asking, keepPatience)
 	defer cancel()
 	asked := make(map[proctree.ID]Process)
-	spared, err := hold.Sort(ctx, r.cont, r.leader, func(row proctree.Process) bool {
+	spared, err := hold.Sort(ctx, hasty{r.cont, ctx, &r.looks}, r.leader, func(row proctree.Process) bool {
 		p, keep, answered := ask(ctx, row, known, r.cmd.Keep)
 		if answered {
 			asked[row.ID] = p
@@ -83,6 +84,28 @@ func (r *run) sort() {
 		r.events.settle([]Leftover{kept})
 	}
 	r.listKept()
+}
+
+// hasty is a containment in which looks end when ctx is done. What goes on of one then
+// is counted.
+type hasty struct {
+	hold.Containment
+	ctx context.Context
+	on  *sync.WaitGroup
+}
+
+func (h hasty) Members() ([]proctree.Process, error) {
+	seen := make(chan stop.Sight, 1)
+	h.on.Go(func() {
+		rows, err := h.Containment.Members()
+		seen <- stop.Sight{Members: rows, Err: err}
+	})
+	select {
+	case s := <-seen:
+		return s.Members, s.Err
+	case <-h.ctx.Done():
+		return nil, h.ctx.Err()
+	}
 }
 
 // ask asks whether to keep a process, until ctx is done. Who the process is may take

@@ -187,7 +187,7 @@ func (r *run) left() ([]proctree.Process, error) {
 // all the time, very long. So if it does, a stop begins meanwhile, unless they are to
 // be left alone.
 func (r *run) look() ([]proctree.Process, error) {
-	if r.cmd.Leftovers.keeps() {
+	if r.cmd.Leftovers.keeps() || r.cmd.Leftovers == HoldLeftovers {
 		return r.cont.Members()
 	}
 	seen := make(chan stop.Sight, 1)

@@ -115,3 +115,31 @@ func TestLateLook(t *testing.T) {
 		}
 	}
 }
+
+// TestLateLookKeep: nor does the look for whom to keep.
+func TestLateLookKeep(t *testing.T) {
+	rungs := ladder
+	defer func() { ladder = rungs }()
+	for i, rung := range ladder {
+		if rung.name == Keeper {
+			ladder = []mechanism{{Keeper, func(req hold.Request) (hold.Containment, error) {
+				c, err := rungs[i].open(req)
+				return &slow{Containment: c, look: time.Minute, killed: make(chan struct{})}, err
+			}}}
+		}
+	}
+	cmd := Command("sh", "-c", "sleep 60 >&- 2>&- &")
+	cmd.Containment, cmd.Require, cmd.StopPlan = Keeper, Keeper, StopPlan{}
+	cmd.Keep = func(Process) bool { return true }
+	began := time.Now()
+	err := cmd.Run()
+	if errors.As(err, new(*ContainmentError)) {
+		t.Skip("SKIPPED: ", err)
+	}
+	if took := time.Since(began); err != nil || took > 2*keepPatience {
+		t.Errorf("error %v after %v", err, took)
+	}
+	if r := cmd.Report(); len(r.Leftovers) != 1 || r.Leftovers[0].Fate != Forced {
+		t.Errorf("%+v", r)
+	}
+}

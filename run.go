@@ -91,8 +91,9 @@ type run struct {
 	releaseTimer *time.Timer
 	letGoOf      []proctree.Process
 
-	using  sync.RWMutex // for reading, by who uses the containment at the caller's request
-	closed bool         // the containment is
+	using  sync.RWMutex   // for reading, by who uses the containment at the caller's request
+	closed bool           // the containment is
+	looks  sync.WaitGroup // that nobody may wait for any more: see hasty
 
 	lines    []lifeline
 	watching sync.WaitGroup // of lifelines
@@ -378,6 +379,7 @@ func (r *run) closeContainment() {
 		return
 	}
 	closeIt := func() {
+		r.looks.Wait()
 		r.reaping.Lock()
 		defer r.reaping.Unlock()
 		r.cont.Close()

@@ -66,6 +66,7 @@ A log has the newest output, 8 to 16 MiB. What came before is not there any more
 	flags.SortFlags = false
 	flags.BoolVarP(&follow, "follow", "f", false, "go on until the run is over")
 	flags.IntVarP(&lines, "tail", "n", -1, "the last `LINES` only")
+	flags.Lookup("tail").DefValue = "0" // or the help says that the default is -1
 	return c
 }
 

@@ -35,10 +35,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(cleaned{m}, programs)
 }
 
-// cleaned removes the programs itself under Wine, where testscript cannot.
+// cleaned gives the tests a registry of runs of their own. It removes the programs
+// itself under Wine, where testscript cannot.
 type cleaned struct{ testscript.TestingM }
 
 func (c cleaned) Run() int {
+	runtime, err := os.MkdirTemp("", "corral-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(runtime)
+	os.Setenv("XDG_RUNTIME_DIR", runtime)
 	code := c.TestingM.Run()
 	if winetest.Detected() {
 		bin, _, _ := strings.Cut(os.Getenv("PATH"), string(os.PathListSeparator))
