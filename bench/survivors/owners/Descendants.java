@@ -1,0 +1,26 @@
+import java.lang.ProcessHandle;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+
+/** Java's ProcessHandle.descendants: on a stop each is asked, and killed after the grace. */
+class Descendants {
+    public static void main(String[] command) throws Exception {
+        Process child = new ProcessBuilder(command).inheritIO().start();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            List<ProcessHandle> all = child.descendants().toList();
+            all.forEach(ProcessHandle::destroy);
+            child.destroy();
+            try {
+                child.waitFor(300, TimeUnit.MILLISECONDS);
+                Thread.sleep(300);
+            } catch (InterruptedException e) {
+                // It is time to kill.
+            }
+            child.descendants().forEach(ProcessHandle::destroyForcibly);
+            all.forEach(ProcessHandle::destroyForcibly);
+            child.destroyForcibly();
+        }));
+        // halt runs no hooks: there is nothing to stop when the command has ended.
+        Runtime.getRuntime().halt(child.waitFor());
+    }
+}
