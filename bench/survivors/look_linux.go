@@ -28,7 +28,7 @@ func (s *subject) left() ([]string, error) {
 	deadline := time.Now().Add(patience)
 	var alone time.Time // since when there are only members
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 25*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		gone := s.probe.Gone(ctx) == nil
 		cancel()
 		seen, err := s.look()
@@ -44,7 +44,7 @@ func (s *subject) left() ([]string, error) {
 			alone = now
 		}
 		if time.Now().Before(deadline) && (alone.IsZero() || time.Since(alone) < echo) {
-			time.Sleep(5 * time.Millisecond) // a look takes processor time, and Gone may return at once
+			time.Sleep(25 * time.Millisecond) // a look takes processor time, and Gone may return at once
 			continue
 		}
 		return seen.end()

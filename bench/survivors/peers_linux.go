@@ -24,10 +24,11 @@ type bench struct {
 // peerOf is one way to run a command: a process that runs it. SIGTERM to that process
 // is how a user, a supervisor or a container's engine stops it.
 type peerOf struct {
-	name, how string
-	missing   func() error  // why it cannot be used here
-	version   func() string // only if it is not missing
-	argv      func(path string, args []string) ([]string, error)
+	name    string
+	how     func() string // in a sentence
+	missing func() error  // why it cannot be used here
+	version func() string // only if it is not missing
+	argv    func(path string, args []string) ([]string, error)
 	// closes says that the peer does not hand on descriptors. It gets a script that
 	// opens those of the trial.
 	closes bool
@@ -82,12 +83,14 @@ func (b *bench) peers() []peerOf {
 	return all
 }
 
+func sentence(s string) func() string { return func() string { return s + "." } }
+
 func nothingMissing() error { return nil }
 
 // inGo is an owner of this program, in a role.
 func inGo(name, how, role string) peerOf {
 	return peerOf{
-		name: name, how: how + ".",
+		name: name, how: sentence(how),
 		missing: nothingMissing,
 		version: runtime.Version,
 		argv: func(path string, args []string) ([]string, error) {
@@ -99,7 +102,7 @@ func inGo(name, how, role string) peerOf {
 
 func ofTool(t peer.Tool, how string) peerOf {
 	return peerOf{
-		name: t.Argv[0], how: fmt.Sprintf("%s: `%s`.", how, strings.Join(t.Argv, " ")),
+		name: t.Argv[0], how: sentence(fmt.Sprintf("%s: `%s`", how, strings.Join(t.Argv, " "))),
 		missing: t.Missing,
 		version: t.Version,
 		argv: func(path string, args []string) ([]string, error) {
@@ -118,7 +121,7 @@ func (b *bench) parallel() peerOf {
 func (b *bench) supervisord() peerOf {
 	t := peer.Tool{Argv: []string{"supervisord"}, Debian: "supervisor"}
 	p := ofTool(t, "stopasgroup, killasgroup, stopwaitsecs=1")
-	p.how = "stopasgroup, killasgroup, stopwaitsecs=1. It goes on when the command has ended."
+	p.how = sentence("stopasgroup, killasgroup, stopwaitsecs=1. It goes on when the command has ended")
 	p.closes = true
 	p.argv = func(path string, _ []string) ([]string, error) {
 		conf := path + ".conf"
@@ -143,9 +146,9 @@ func systemdRun() peerOf {
 }
 
 func (b *bench) python() peerOf {
-	t := peer.Tool{Argv: []string{"python3", b.owner("subprocess.py")}, Debian: "python3"}
+	t := peer.Tool{Argv: []string{"python3", b.owner("python_subprocess.py")}, Debian: "python3"}
 	p := ofTool(t, "")
-	p.name, p.how = "Python subprocess", "start_new_session, PR_SET_PDEATHSIG, and killpg on a stop."
+	p.name, p.how = "Python subprocess", sentence("start_new_session, PR_SET_PDEATHSIG, and killpg on a stop")
 	return p
 }
 
@@ -157,7 +160,7 @@ func (b *bench) node(name, how, pkg string) peerOf {
 	}
 	t := peer.Tool{Argv: argv, Debian: "nodejs"}
 	p := ofTool(t, "")
-	p.name, p.how = "node "+name, how+"."
+	p.name, p.how = "node "+name, sentence(how)
 	if pkg == "" {
 		return p
 	}
@@ -185,7 +188,7 @@ func (b *bench) node(name, how, pkg string) peerOf {
 func (b *bench) java() peerOf {
 	t := peer.Tool{Argv: []string{"java", "-XX:TieredStopAtLevel=1", "-cp", b.owner("."), "Descendants"}, Debian: "openjdk-17-jdk-headless"}
 	p := ofTool(t, "")
-	p.name, p.how = "Java ProcessHandle", "destroy for each of descendants(), then destroyForcibly."
+	p.name, p.how = "Java ProcessHandle", sentence("destroy for each of descendants(), then destroyForcibly")
 	p.closes = true
 	p.missing = func() error {
 		if err := t.Missing(); err != nil {
@@ -205,7 +208,7 @@ const grace = "300ms"
 
 func (b *bench) corralCommand(cont corral.Containment) peerOf {
 	return peerOf{
-		name: "corral, command", how: "`corral --grace " + grace + "`, containment: " + chosen(cont) + ".",
+		name: "corral, command", how: func() string { return "`corral --grace " + grace + "`, containment: " + chosen(cont) + "." },
 		missing: nothingMissing,
 		version: func() string { return "this checkout" },
 		argv: func(path string, args []string) ([]string, error) {
@@ -216,7 +219,8 @@ func (b *bench) corralCommand(cont corral.Containment) peerOf {
 }
 
 func corralLibrary(cont corral.Containment) peerOf {
-	p := inGo("corral, library", "Command, containment: "+chosen(cont), "corral")
+	p := inGo("corral, library", "", "corral")
+	p.how = func() string { return "Command, containment: " + chosen(cont) + "." }
 	p.version = func() string { return "this checkout" }
 	if cont != corral.Auto {
 		p.name += ", " + string(cont)

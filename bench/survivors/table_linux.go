@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ func table(w io.Writer, b *bench, wantedPeers, wantedNames *regexp.Regexp, atOnc
 			fmt.Fprintf(w, " %d of %d |", len(cells[s].left), cells[s].tried)
 		}
 		fmt.Fprintln(w)
-		notes = append(notes, fmt.Sprintf("%s: %s. %s", p.name, p.version(), p.how)+whatIsLeft(cells))
+		notes = append(notes, fmt.Sprintf("%s: %s. %s", p.name, p.version(), p.how())+whatIsLeft(cells))
 	}
 	list(w, "Peers, and what they leave", notes)
 	list(w, "Skipped", skipped)
@@ -123,6 +124,7 @@ func tryAll(b *bench, p peerOf, children []string, atOnce int) (cells map[string
 				c.tried++
 				if len(left) > 0 {
 					c.left = append(c.left, child)
+					slices.Sort(c.left)
 				}
 				cells[s] = c
 			})
