@@ -32,6 +32,8 @@ type peerOf struct {
 	// closes says that the peer does not hand on descriptors. It gets a script that
 	// opens those of the trial.
 	closes bool
+	// cannot names the children that cannot be tried under it, and why.
+	cannot map[string]string
 }
 
 //go:embed owners
@@ -69,7 +71,11 @@ func (b *bench) peers() []peerOf {
 		{"A PID namespace of its own", peer.Tool{Argv: []string{"bwrap", "--unshare-pid", "--die-with-parent",
 			"--dev-bind", "/", "/", "--proc", "/proc", "--"}, Debian: "bubblewrap"}},
 	} {
-		all = append(all, ofTool(t.tool, t.how))
+		p := ofTool(t.tool, t.how)
+		if p.name == "bwrap" {
+			p.cannot = map[string]string{"kill-parent": "it refuses to kill a process that it cannot trace to the trial"}
+		}
+		all = append(all, p)
 	}
 	all = append(all, b.parallel(), b.supervisord(), systemdRun(), b.python(),
 		b.node("child_process", "detached, kill(-pid) on a stop", ""),

@@ -47,6 +47,11 @@ func table(w io.Writer, b *bench, wantedPeers, wantedNames *regexp.Regexp, atOnc
 	var notes, failures []string
 	for _, p := range peers {
 		fmt.Fprintln(os.Stderr, "trying:", p.name)
+		for _, child := range children {
+			if why := p.cannot[child]; why != "" {
+				skipped = append(skipped, fmt.Sprintf("%s, the child %s: %s", p.name, child, why))
+			}
+		}
 		cells, failed := tryAll(b, p, children, atOnce)
 		failures = append(failures, failed...)
 		fmt.Fprintf(w, "| %s |", p.name)
@@ -109,6 +114,9 @@ func tryAll(b *bench, p peerOf, children []string, atOnce int) (cells map[string
 	var all sync.WaitGroup
 	tokens := make(chan struct{}, atOnce)
 	for _, child := range children {
+		if p.cannot[child] != "" {
+			continue
+		}
 		for _, s := range scenarios {
 			tokens <- struct{}{}
 			all.Go(func() {

@@ -24,11 +24,14 @@ def stop(*_):
     kill(signal.SIGKILL)
 
 
+def begin():
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
 signal.signal(signal.SIGTERM, stop)
-child = subprocess.Popen(
-    sys.argv[1:],
-    start_new_session=True,
-    pass_fds=(3, 4, 5),
-    preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
-)
+# A stop waits until Popen has returned: before that there is nobody to kill.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+child = subprocess.Popen(sys.argv[1:], start_new_session=True, pass_fds=(3, 4, 5), preexec_fn=begin)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 sys.exit(child.wait() & 0x7F)
