@@ -82,7 +82,7 @@ func (b *bench) peers() []peerOf {
 		b.node("execa", "cleanup, forceKillAfterDelay", "execa"),
 		b.node("tree-kill", "SIGTERM, then SIGKILL", "tree-kill"),
 		b.java())
-	all = append(all, b.corralCommand(corral.Auto))
+	all = append(all, b.corralCommand())
 	for _, c := range []corral.Containment{corral.Auto, corral.PIDNS, corral.Cgroup, corral.Keeper, corral.Group} {
 		all = append(all, corralLibrary(c))
 	}
@@ -212,9 +212,9 @@ func (b *bench) java() peerOf {
 // grace is what all peers that can give one give to what they stop.
 const grace = "300ms"
 
-func (b *bench) corralCommand(cont corral.Containment) peerOf {
+func (b *bench) corralCommand() peerOf {
 	return peerOf{
-		name: "corral, command", how: func() string { return "`corral --grace " + grace + "`, containment: " + chosen(cont) + "." },
+		name: "corral, command", how: func() string { return "`corral --grace " + grace + "`, containment: " + chosen(corral.Auto) + "." },
 		missing: nothingMissing,
 		version: func() string { return "this checkout" },
 		argv: func(path string, args []string) ([]string, error) {

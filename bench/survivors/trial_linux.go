@@ -107,7 +107,6 @@ func (t trial) run() (left []string, err error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	var said strings.Builder
 	err = judged(func(tb *judge) {
 		s := &subject{dir: dir, peer: peers[p], probe: escape.NewProbe(tb, children[c])}
 		defer s.kill()
@@ -128,9 +127,8 @@ func (t trial) run() (left []string, err error) {
 		s.kill()
 	})
 	if err != nil {
-		b, _ := os.ReadFile(filepath.Join(dir, "said"))
-		said.Write(b)
-		return nil, fmt.Errorf("%w; the peer said %q", err, said.String())
+		said, _ := os.ReadFile(filepath.Join(dir, "said"))
+		return nil, fmt.Errorf("%w; the peer said %q", err, said)
 	}
 	return left, nil
 }
