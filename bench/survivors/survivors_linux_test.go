@@ -1,0 +1,75 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/corral-run/corral/internal/escape"
+)
+
+func TestMain(m *testing.M) {
+	escape.Main()
+	if len(os.Args) == 3 && os.Args[1] == trialRole {
+		inCage(os.Args[2])
+	}
+	os.Exit(m.Run())
+}
+
+// cages skips the test where a trial cannot have namespaces of its own.
+func cages(t *testing.T) *bench {
+	t.Helper()
+	args := []string{"--pid", "--fork", "--mount", "--mount-proc", "--", "true"}
+	if os.Geteuid() != 0 {
+		args = append([]string{"--user", "--map-root-user"}, args...)
+	}
+	if out, err := exec.Command("unshare", args...).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: unshare: %v: %s", err, out)
+	}
+	return &bench{dir: t.TempDir()}
+}
+
+// TestCounts: what is known to leave something does so, and is said to; what is known
+// to leave nothing is not.
+func TestCounts(t *testing.T) {
+	b := cages(t)
+	for _, tt := range []struct {
+		peer, child, scenario string
+		want                  []string
+	}{
+		{"os/exec", "setsid", ends, []string{"session"}},
+		{"os/exec", "setsid", stop, []string{"session"}},
+		{"os/exec", "setsid", sigkill, []string{"leader", "session"}},
+		// It holds no pipe, so only the process table has it.
+		{"os/exec", "close-fds", ends, []string{"closer"}},
+		{"corral, library", "setsid", ends, nil},
+		{"corral, library", "setsid", stop, nil},
+		{"corral, library", "setsid", sigkill, nil},
+		{"corral, library", "close-fds", ends, nil},
+	} {
+		t.Run(tt.peer+" "+tt.child+" "+tt.scenario, func(t *testing.T) {
+			t.Parallel()
+			left, err := b.try(trial{Peer: tt.peer, Child: tt.child, Scenario: tt.scenario})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(left, tt.want) {
+				t.Errorf("left: %q, want %q", left, tt.want)
+			}
+		})
+	}
+}
+
+// TestNoTree: a peer that does not get its command started has not held it.
+func TestNoTree(t *testing.T) {
+	b := cages(t) // without the owners that it would run
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	t.Parallel()
+	left, err := b.try(trial{Peer: "Python subprocess", Child: "plain", Scenario: ends})
+	if err == nil {
+		t.Errorf("left: %q, and no error", left)
+	}
+}
