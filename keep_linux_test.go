@@ -2,6 +2,7 @@ package corral_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -345,13 +346,14 @@ echo ready; read x`, func(cmd *corral.Cmd) {
 func TestKeepForks(t *testing.T) {
 	count := 150
 	if testing.Short() { // also on an emulated machine, where each is as long as ten elsewhere
-		count = 50
+		count = 25
 	}
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
 		dir := newPrograms(t)
 		keep := keepPrograms([]string{"kept-sh"})
 		number := slices.Index(sparing, cont)
+		var log bytes.Buffer
 		stays, goes := fmt.Sprintf("47.25%d", number), fmt.Sprintf("47.75%d", number)
 		// Each starts children that lose their parent at once.
 		forks := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do (sleep %%s & :); i=$((i+1)); done; sleep %%s`, count)
@@ -360,6 +362,7 @@ func TestKeepForks(t *testing.T) {
 sh -c 'trap "" TERM; `+mark(goes)+`'`+quiet+`echo ready; read x; :`, func(cmd *corral.Cmd) {
 			cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 1500 * time.Millisecond}}
 			cmd.Keep = keep
+			cmd.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		})
 		marked := func(n string) (rows []proctree.Process) {
 			table, err := proctree.Snapshot()
@@ -380,6 +383,9 @@ sh -c 'trap "" TERM; `+mark(goes)+`'`+quiet+`echo ready; read x; :`, func(cmd *c
 		}
 		if left := marked(goes); len(left) > 0 {
 			t.Errorf("%d are left of those that are not kept, such as %v", len(left), left[0])
+		}
+		if testing.Short() && strings.Contains(log.String(), "Keep takes too long") {
+			t.Skip("SKIPPED: the machine is too slow for all to be asked about in Keep's five seconds, after which nobody else is kept")
 		}
 		n := 0
 		defer func() { t.Logf("%d of %d are there", n, count+1) }()
