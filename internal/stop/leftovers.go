@@ -72,12 +72,21 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 				return true
 			}
 		case <-enough.C:
-			s.LookErr = fmt.Errorf("a look at the members took more than %v", patience)
+			s.late, s.LookErr = true, fmt.Errorf("a look at the members takes more than %v", LookPatience)
 			return false
 		}
 	}
 	s.recordNames(seen.Members, enough.C)
 	return false
+}
+
+// lookPatience is how long the next look before the kill may take. Members that make
+// one look late do so with all: they can put off the kill once.
+func (s *Stopper) lookPatience() time.Duration {
+	if s.late {
+		return 0
+	}
+	return LookPatience
 }
 
 // nameAge is how old the name of a member may be that has executed something else
