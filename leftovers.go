@@ -200,7 +200,7 @@ func (r *run) look() ([]proctree.Process, error) {
 	return members, err
 }
 
-func (r *run) setLooking(seen chan stop.Sight) {
+func (r *run) setLooking(seen <-chan stop.Sight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.looking = seen

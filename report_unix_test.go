@@ -13,6 +13,7 @@ import (
 	"github.com/corral-run/corral/internal/hold"
 	"github.com/corral-run/corral/internal/hold/group"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -104,14 +105,12 @@ func TestLateLook(t *testing.T) {
 		if len(left) != 1 || left[0].Fate != tt.fate {
 			t.Fatalf("%v: %+v, want one that is %s", tt.leftovers, left, tt.fate)
 		}
-		row, err := proctree.Brief(left[0].PID)
-		alive := err == nil && row.ID == (proctree.ID{PID: left[0].PID, Start: left[0].Start}) && row.Alive()
+		row, alive := proctree.Live(proctree.ID{PID: left[0].PID, Start: left[0].Start})
 		if alive != (tt.fate == Kept) {
-			t.Errorf("%v: %+v, error %v", left[0], row, err)
+			t.Errorf("%v: %+v", left[0], row)
 		}
-		if h, err := proctree.Open(row.ID); alive && err == nil {
-			h.Signal(os.Kill)
-			h.Close()
+		if alive {
+			reach.SignalProcess(row.ID, os.Kill)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 				return true
 			}
 		case <-enough.C:
-			s.LookErr = fmt.Errorf("a look at the members took more than %v", patience)
+			s.late, s.LookErr = true, fmt.Errorf("a look at the members takes more than %v", LookPatience)
 			s.watch.members = unknown
 			return false
 		}
@@ -78,6 +78,15 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 	s.recordNames(seen.Members, enough.C)
 	s.tellMet(false)
 	return false
+}
+
+// lookPatience is how long the next look before the kill may take. Members that make
+// one look late do so with all: they can put off the kill once.
+func (s *Stopper) lookPatience() time.Duration {
+	if s.late {
+		return 0
+	}
+	return LookPatience
 }
 
 // nameAge is how old the name of a member may be that has executed something else

@@ -79,14 +79,14 @@ func TestStopperSlow(t *testing.T) {
 		{
 			name: "a look takes ever, and the members do not obey", takes: map[string]time.Duration{"members": hour},
 			members: []*fakeMember{deaf(101)},
-			told:    []time.Duration{LookPatience, 2*LookPatience + 2*time.Second},
-			took:    2*LookPatience + 2*time.Second + time.Millisecond + LastLookPatience,
+			told:    []time.Duration{LookPatience, LookPatience + 2*time.Second},
+			took:    LookPatience + 2*time.Second + time.Millisecond + LastLookPatience,
 		},
 		{
 			name: "a look takes ever, and a member survives", takes: map[string]time.Duration{"members": hour},
 			members: []*fakeMember{{pid: 101}}, unknown: true,
-			told: []time.Duration{LookPatience, 2*LookPatience + 2*time.Second},
-			took: 2*LookPatience + 2*time.Second + KillPatience + LastLookPatience,
+			told: []time.Duration{LookPatience, LookPatience + 2*time.Second},
+			took: LookPatience + 2*time.Second + KillPatience + LastLookPatience,
 		},
 		{
 			name: "a look fails, and a member survives", failing: map[string]error{"members": errInjected},

@@ -77,6 +77,7 @@ type Stopper struct {
 
 	busy    sync.WaitGroup            // calls to the containment; they may outlast the stop
 	Looking <-chan Sight              // a look that goes on, which may be the caller's, or nil
+	late    bool                      // a look has taken too long: the kill waits for none any more
 	naming  <-chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool      // among the leftovers
 	beyond  map[proctree.ID]bool      // likewise, those that may not be killed
@@ -108,18 +109,19 @@ func NewQuiet(cont Members, plan Plan, leader int) *Stopper {
 	return s
 }
 
-// Run stops the run. It takes at most the waits of the plan, KillPatience, and the
-// patience for its looks.
+// Run stops the run. It takes at most the waits of the plan, KillPatience, LookPatience,
+// and LastLookPatience.
 func (s *Stopper) Run() {
 	defer close(s.Done)
 	defer s.tellMet(true)
 	defer s.dropHelpers()
-	last := "" // the signal that has been sent most recently
+	s.late = s.Looking != nil // the caller has waited for it
+	last := ""                // the signal that has been sent most recently
 	for _, step := range s.plan {
 		if step.Signal == os.Kill || s.isForced() {
 			break
 		}
-		if s.look(Signalled, last, LookPatience) {
+		if s.look(Signalled, last, s.lookPatience()) {
 			return
 		}
 		last = SignalName(step.Signal)
@@ -134,7 +136,7 @@ func (s *Stopper) Run() {
 			return
 		}
 	}
-	if s.look(Signalled, last, LookPatience) {
+	if s.look(Signalled, last, s.lookPatience()) {
 		return
 	}
 	if s.kill() {

@@ -307,10 +307,15 @@ func (k *keeper) sweep() int {
 			return 1 // as far as is known
 		}
 		left := k.killChildren(pids)
-		switch {
-		case left == 0:
+		if left == 0 {
 			return 1 // the kernel has said that somebody is left
-		case k.reapThese(pids):
+		}
+		reaped := k.reapThese(pids)
+		switch {
+		case reaped >= reapedAtATime && !k.killing:
+			k.more = true
+			return 1
+		case reaped > 0:
 			continue // their children are this process's by now, and are not in the list
 		case !k.killing || !k.stalled && !k.late(left):
 			k.busy = time.Since(began)
@@ -352,16 +357,20 @@ func (k *keeper) killChildren(pids []int) (left int) {
 }
 
 // reapThese reaps those of the children that have ended, except the leader, and
-// reports whether there were any. While it kills, that can wait: it takes as long as
-// to kill them, and they are in nobody's way as long as they are not too many.
-func (k *keeper) reapThese(pids []int) (reaped bool) {
+// returns how many there were. While it kills, that can wait: it takes as long as to
+// kill them, and they are in nobody's way as long as they are not too many. Else it
+// reaps only so many that the owner is not kept waiting.
+func (k *keeper) reapThese(pids []int) (reaped int) {
 	const many = 1000
 	if k.killing && len(pids) <= many {
-		return false
+		return 0
 	}
 	for _, pid := range pids {
+		if !k.killing && reaped >= reapedAtATime {
+			break
+		}
 		if pid != k.leader.PID && k.reap(pid) {
-			reaped = true
+			reaped++
 		}
 	}
 	return reaped

@@ -42,13 +42,17 @@ func (b *block) findOut() {
 	}
 }
 
+// reapedAtATime is how many children are reaped, unless they are being killed,
+// before the line is read again: with a small share of the processor, thousands of
+// them take many seconds.
+const reapedAtATime = 256
+
 // observe reaps orphans until it finds that the leader has ended, or that nobody
 // else has.
 //
 //go:norace
 //go:nocheckptr
 func (b *block) observe() {
-	const reapedAtATime = 256
 	for range reapedAtATime {
 		pid, status := b.peek()
 		switch {
@@ -142,15 +146,19 @@ func (b *block) sweep() int {
 			return 1 // as far as is known
 		}
 		left := b.kill()
-		reaped := false
+		reaped := 0
 		for _, pid := range b.pids[:b.listed] {
 			// The leader stays until the owner has heard of its end.
 			if (int(pid) != b.leader || b.reaped) && b.reap(int(pid)) {
-				reaped = true
+				reaped++
+			}
+			if reaped >= reapedAtATime && !b.killing {
+				b.more = true
+				return 1
 			}
 		}
 		switch {
-		case reaped: // its children are this process's by now, and are not in the list
+		case reaped > 0: // its children are this process's by now, and are not in the list
 		case left == 0:
 			return 1 // the kernel has said that somebody is left
 		default:
