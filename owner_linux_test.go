@@ -66,8 +66,7 @@ type program struct {
 	// Release: after a byte of the standard input, let go of the processes, and say
 	// with which Reports.
 	Release bool
-	// Urgent gives the owner's threads, and not what it starts, priority where it
-	// may, and short turns on the processor.
+	// Urgent: the owner is, and not what it starts.
 	Urgent bool
 
 	cancel context.CancelFunc
@@ -143,9 +142,7 @@ func runProgram(args []string) {
 	p.end()
 }
 
-// beUrgent sees to it that processes that fork and end all the time, each of which
-// starts with a short turn, do not keep the scheduler from this program (EEVDF, Linux
-// 6.6). A turn's length is taken from Linux 6.12 on, and needs no permission.
+// beUrgent makes all of this process's threads urgent, and nothing that it starts.
 func beUrgent() {
 	const enough = 8 // one that starts later is a fork, too
 	before := runtime.GOMAXPROCS(enough)
@@ -155,14 +152,9 @@ func beUrgent() {
 	if err != nil {
 		panic(err)
 	}
-	const resetOnFork = 1 // SCHED_FLAG_RESET_ON_FORK
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Flags: resetOnFork, Runtime: uint64(100 * time.Microsecond)}
 	for _, task := range tasks {
-		tid, _ := strconv.Atoi(task.Name())
-		for _, attr.Nice = range []int32{-20, 0} {
-			if unix.SchedSetAttr(tid, attr, 0) == nil {
-				break
-			}
+		if tid, err := strconv.Atoi(task.Name()); err == nil {
+			escape.Urgent(tid, true)
 		}
 	}
 }

@@ -121,7 +121,11 @@ func LiftFileLimit() {
 func Hurry() {
 	const most = -20
 	unix.Setpriority(unix.PRIO_PROCESS, 0, most)
-	os.WriteFile("/proc/self/autogroup", []byte("-20"), 0) // of its session, where sessions are scheduled as one (sched(7))
+	// Where sessions are scheduled as one (sched(7)), so is this process's, if that is
+	// its own. Somebody else's session keeps its priority.
+	if session, err := unix.Getsid(0); err == nil && session == os.Getpid() {
+		os.WriteFile("/proc/self/autogroup", []byte("-20"), 0)
+	}
 }
 
 func socketpair() ([2]int, error) {

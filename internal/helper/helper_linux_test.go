@@ -6,8 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/corral-run/corral/internal/escape"
 	"golang.org/x/sys/unix"
 )
+
+func init() { escape.HurryWhenTold(Hurry) }
+
+// TestHurry: see escape.TestHurry.
+func TestHurry(t *testing.T) { escape.TestHurry(t) }
 
 // TestReadable: a signal is no reason to say that a helper has said nothing.
 func TestReadable(t *testing.T) {

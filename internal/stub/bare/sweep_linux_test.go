@@ -11,6 +11,11 @@ import (
 	"github.com/corral-run/corral/internal/escape"
 )
 
+func init() { escape.HurryWhenTold(new(block).hurry) }
+
+// TestHurry: see escape.TestHurry.
+func TestHurry(t *testing.T) { escape.TestHurry(t) }
+
 // TestSweepIsShort: however many children have ended, a sweep that is not to kill
 // comes back to the line soon.
 func TestSweepIsShort(t *testing.T) {

@@ -1,0 +1,74 @@
+package escape
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Urgent gives a thread of this process, 0 for the calling one, priority where it
+// may, and short turns on the processor. So processes that fork and end all the time,
+// each of which begins with a short turn, do not keep the scheduler from it (EEVDF,
+// Linux 6.6). What it forks gets the same, or nothing of it. The length of a turn is
+// taken from Linux 6.12 on, and needs no permission.
+func Urgent(tid int, alone bool) {
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: uint64(100 * time.Microsecond)}
+	if alone {
+		attr.Flags = unix.SCHED_FLAG_RESET_ON_FORK
+	}
+	for _, attr.Nice = range []int32{-20, 0} {
+		if unix.SchedSetAttr(tid, attr, 0) == nil {
+			return
+		}
+	}
+}
+
+// NotUrgent takes that back from the calling thread.
+func NotUrgent() { unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0) }
+
+const hurryVariable = "CORRAL_TEST_HURRY"
+
+// HurryWhenTold calls hurry and ends, if this process is a child of TestHurry. It is
+// for an init function.
+func HurryWhenTold(hurry func()) {
+	if os.Getenv(hurryVariable) == "" {
+		return
+	}
+	hurry()
+	group, err := os.ReadFile("/proc/self/autogroup")
+	fmt.Printf("%s %v", group, err)
+	os.Exit(0)
+}
+
+// TestHurry tests that the function given to HurryWhenTold raises the priority of a
+// session that is the process's own, and of no other.
+func TestHurry(t *testing.T) {
+	if on, err := os.ReadFile("/proc/sys/kernel/sched_autogroup_enabled"); err != nil || string(on) != "1\n" {
+		t.Skipf("SKIPPED: sessions are not scheduled as one here: %q, %v", on, err)
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, os.Getpid(), -1); err != nil {
+		t.Skip("SKIPPED: without CAP_SYS_NICE there is no priority to take: ", err)
+	}
+	defer unix.Setpriority(unix.PRIO_PROCESS, os.Getpid(), 0)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for command, want := range map[string]string{
+		`exec "$0"`:       "nice -20\n",
+		`"$0"; exit "$?"`: "nice 0\n",
+	} {
+		cmd := exec.Command("sh", "-c", command, exe)
+		cmd.Env = append(os.Environ(), hurryVariable+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %q, %v; want %q", command, out, err, want)
+		}
+	}
+}
