@@ -191,8 +191,8 @@ func (r *run) look() ([]proctree.Process, error) {
 		return r.cont.Members()
 	}
 	seen := make(chan stop.Sight, 1)
-	r.setLooking(seen)
-	defer r.setLooking(nil)
+	r.setLooking(stop.Look{Seen: seen, Began: time.Now()})
+	defer r.setLooking(stop.Look{})
 	late := time.AfterFunc(stop.LookPatience, func() { r.beginStop(Exited, nil, r.plan) })
 	defer late.Stop()
 	members, err := r.cont.Members()
@@ -200,8 +200,8 @@ func (r *run) look() ([]proctree.Process, error) {
 	return members, err
 }
 
-func (r *run) setLooking(seen <-chan stop.Sight) {
+func (r *run) setLooking(l stop.Look) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.looking = seen
+	r.looking = l
 }

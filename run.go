@@ -66,9 +66,9 @@ type run struct {
 
 	mu          sync.Mutex
 	stop        *stop.Stopper
-	stopping    chan struct{}     // closed when a stop has begun
-	looking     <-chan stop.Sight // gets what a look that goes on will have seen
-	noMoreStops bool              // no stop can begin any more
+	stopping    chan struct{} // closed when a stop has begun
+	looking     stop.Look     // one that goes on
+	noMoreStops bool          // no stop can begin any more
 	ending      Ending
 	endErr      error         // the timeout's, the lifeline's, or the context's with its cause
 	ctxErr      error         // what os/exec makes of the context's end

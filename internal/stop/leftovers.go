@@ -41,6 +41,17 @@ type Sight struct {
 	Err     error
 }
 
+// Look is a look that goes on. The zero value is none.
+type Look struct {
+	Seen  <-chan Sight
+	Began time.Time
+}
+
+// late reports whether the look has had its time, and has seen nothing yet.
+func (l Look) late() bool {
+	return l.Seen != nil && len(l.Seen) == 0 && time.Since(l.Began) >= LookPatience
+}
+
 // look records the members, so that the Report can name them once they are gone,
 // and reports whether there are none. Those that an earlier look saw and this one
 // does not have met the given fate.
@@ -55,22 +66,22 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 	defer enough.Stop()
 	var seen Sight
 	for fresh := false; !fresh; { // what an earlier look has seen may be gone
-		if fresh = s.Looking == nil; fresh {
+		if fresh = s.Looking.Seen == nil; fresh {
 			seen := make(chan Sight, 1)
-			s.Looking = seen
+			s.Looking = Look{seen, time.Now()}
 			s.busy.Go(func() {
 				rows, err := s.cont.Members()
 				seen <- Sight{rows, err}
 			})
 		}
 		select {
-		case seen = <-s.Looking:
-			s.Looking = nil
+		case seen = <-s.Looking.Seen:
+			s.Looking = Look{}
 			if s.record(seen, fate, signal) {
 				return true
 			}
 		case <-enough.C:
-			s.late, s.LookErr = true, fmt.Errorf("a look at the members takes more than %v", LookPatience)
+			s.LookErr = fmt.Errorf("a look at the members takes more than %v", LookPatience)
 			s.watch.members = unknown
 			return false
 		}
@@ -80,10 +91,10 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 	return false
 }
 
-// lookPatience is how long the next look before the kill may take. Members that make
-// one look late do so with all: they can put off the kill once.
+// lookPatience is how long a signal waits for a look. One that has been waited for
+// already, and still goes on, puts off no other signal.
 func (s *Stopper) lookPatience() time.Duration {
-	if s.late {
+	if s.Looking.late() {
 		return 0
 	}
 	return LookPatience
@@ -200,14 +211,14 @@ func (s *Stopper) dropHelpers() {
 // recordLate records the looks that nobody has waited for: for the Report, a late
 // look is better than none.
 func (s *Stopper) recordLate() {
-	if s.Looking == nil && s.naming == nil {
+	if s.Looking.Seen == nil && s.naming == nil {
 		return
 	}
 	enough := time.NewTimer(LastLookPatience)
 	defer enough.Stop()
-	if s.Looking != nil {
+	if s.Looking.Seen != nil {
 		select {
-		case seen := <-s.Looking:
+		case seen := <-s.Looking.Seen:
 			s.record(seen, "", "")
 		case <-enough.C:
 			return

@@ -76,8 +76,7 @@ type Stopper struct {
 	forceOnce sync.Once
 
 	busy    sync.WaitGroup            // calls to the containment; they may outlast the stop
-	Looking <-chan Sight              // a look that goes on, which may be the caller's, or nil
-	late    bool                      // a look has taken too long: the kill waits for none any more
+	Looking Look                      // a look that goes on, which may be the caller's
 	naming  <-chan []proctree.Process // likewise
 	helpers map[proctree.ID]bool      // among the leftovers
 	beyond  map[proctree.ID]bool      // likewise, those that may not be killed
@@ -109,14 +108,13 @@ func NewQuiet(cont Members, plan Plan, leader int) *Stopper {
 	return s
 }
 
-// Run stops the run. It takes at most the waits of the plan, KillPatience, LookPatience,
-// and LastLookPatience.
+// Run stops the run. It takes at most the waits of the plan, KillPatience, and the
+// patience for its looks.
 func (s *Stopper) Run() {
 	defer close(s.Done)
 	defer s.tellMet(true)
 	defer s.dropHelpers()
-	s.late = s.Looking != nil // the caller has waited for it
-	last := ""                // the signal that has been sent most recently
+	last := "" // the signal that has been sent most recently
 	for _, step := range s.plan {
 		if step.Signal == os.Kill || s.isForced() {
 			break
