@@ -158,6 +158,27 @@ func TestStopperSlow(t *testing.T) {
 	}
 }
 
+// TestStopperJoinsLook: a stop that begins while its caller looks waits for that look,
+// as for its own: who has obeyed a signal has not been forced.
+func TestStopperJoinsLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake(member(101, LookPatience/4), deaf(102))
+		s := New(fake, Plan{{syscall.SIGTERM, 2 * time.Second}}, leaderPID, slog.New(slog.DiscardHandler))
+		seen := make(chan Sight, 1)
+		s.Looking = Look{seen, time.Now()}
+		go func() {
+			time.Sleep(LookPatience / 2)
+			rows, err := fake.Members()
+			seen <- Sight{rows, err}
+		}()
+		s.Run()
+		want := []Leftover{recordWith(101, Signalled, "SIGTERM"), recordWith(102, Forced, "")}
+		if diff := diff.Of(want, s.Leftovers); diff != "" {
+			t.Errorf("leftovers:\n%s", diff)
+		}
+	})
+}
+
 // TestStopperNames: a name is the one that a member had when it was last seen, a
 // member that is gone has not survived, and the helpers of another run are no
 // leftovers.
