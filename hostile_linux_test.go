@@ -130,7 +130,7 @@ func TestForkStorm(t *testing.T) {
 						if end == "stop" {
 							then = "stop"
 						}
-						o, probe := hostileOwner(t, escape.Storm(chains, life), program{Containment: cont, Then: then, Urgent: true})
+						o, probe := hostileOwner(t, escape.Storm(chains, life), program{Containment: cont, Then: then, Urgent: *stormy})
 						began := time.Now()
 						defer func() { // the next trial is to have the machine for itself
 							ctx, cancel := context.WithTimeout(context.Background(), life+10*time.Second)

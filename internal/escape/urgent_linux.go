@@ -15,8 +15,8 @@ import (
 // Urgent gives a thread of this process, 0 for the calling one, priority where it
 // may, and short turns on the processor. So processes that fork and end all the time,
 // each of which begins with a short turn, do not keep the scheduler from it (EEVDF,
-// Linux 6.6). What it forks gets the same, or nothing of it. The length of a turn is
-// taken from Linux 6.12 on, and needs no permission.
+// Linux 6.6). Linux takes the length of a turn from 6.12 on, and asks for no
+// permission. If alone, what the thread forks gets nothing of it.
 func Urgent(tid int, alone bool) {
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: uint64(100 * time.Microsecond)}
 	if alone {
