@@ -119,6 +119,7 @@ func TestForkStorm(t *testing.T) {
 	numbers := []int{1, 4}
 	if *stormy {
 		numbers = []int{10, 100}
+		beUrgent() // so that this process sees at once what has happened
 	}
 	const life = 20 * time.Second
 	forEach(t, strong, func(t *testing.T, cont corral.Containment) {
