@@ -171,6 +171,25 @@ func startWithStoppedGuard(t *testing.T) (*running, *escape.Probe, proctree.ID) 
 	return o, probe, guard
 }
 
+// TestGuardUrgent: a guard has priority before it is needed. When it is, members may
+// keep the scheduler from it.
+func TestGuardUrgent(t *testing.T) {
+	need(t, corral.Cgroup)
+	escape.NeedPriority(t)
+	probe := escape.NewProbe(t, stubborn)
+	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Cgroup})
+	probe.Ready(t.Context())
+	guard := o.helper("corral-guard")
+	eventually(t, "the guard has no priority", func() bool {
+		const most = -20
+		attr, err := unix.SchedGetAttr(guard.PID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return attr.Nice == most
+	})
+}
+
 // ownGuard is the one of this process.
 func ownGuard(t *testing.T) proctree.ID {
 	t.Helper()

@@ -119,6 +119,7 @@ func TestForkStorm(t *testing.T) {
 	numbers := []int{1, 4}
 	if *stormy {
 		numbers = []int{10, 100}
+		beUrgent() // so that this process sees at once what has happened
 	}
 	const life = 20 * time.Second
 	forEach(t, strong, func(t *testing.T, cont corral.Containment) {
@@ -130,7 +131,7 @@ func TestForkStorm(t *testing.T) {
 						if end == "stop" {
 							then = "stop"
 						}
-						o, probe := hostileOwner(t, escape.Storm(chains, life), program{Containment: cont, Then: then, Urgent: true})
+						o, probe := hostileOwner(t, escape.Storm(chains, life), program{Containment: cont, Then: then, Urgent: *stormy})
 						began := time.Now()
 						defer func() { // the next trial is to have the machine for itself
 							ctx, cancel := context.WithTimeout(context.Background(), life+10*time.Second)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/wire/code"
 )
 
 // TestKeeperStopped: a member that stops the keeper stops nothing else, not even
@@ -50,11 +51,12 @@ func TestLeaderIsTheProcess(t *testing.T) {
 				}
 			}()
 			members, err := cmd.Members()
-			// Start returns when exec(2) closes descriptors, a moment before it names the
-			// process and puts the arguments in their place (begin_new_exec in the
-			// kernel's fs/exec.c). Until then only a name in brackets is to be had, and
-			// that is still the keeper's at first.
-			for began := time.Now(); err == nil && len(members) == 1 && strings.HasPrefix(members[0].Command[0], "[") && time.Since(began) < 10*time.Second; {
+			// Start returns in the midst of exec(2), as that of os/exec does: for a moment the
+			// process may still bear the keeper's name and arguments, or none.
+			unnamed := func() bool {
+				return err == nil && len(members) == 1 && (strings.HasPrefix(members[0].Command[0], "[") || members[0].Command[0] == code.KeeperRole)
+			}
+			for began := time.Now(); unnamed() && time.Since(began) < 10*time.Second; {
 				members, err = cmd.Members()
 			}
 			if err != nil || len(members) != 1 || members[0].PID != cmd.Process.Pid || members[0].Command[0] != "sh" {

@@ -22,13 +22,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/corral-run/corral/internal/threads"
 	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/cgroup"
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/threads"
 )
 
 // What these tests are about is the program that asks for a run: how it dies,

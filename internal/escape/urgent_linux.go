@@ -1,9 +1,11 @@
 package escape
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,8 +17,8 @@ import (
 // Urgent gives a thread of this process, 0 for the calling one, priority where it
 // may, and short turns on the processor. So processes that fork and end all the time,
 // each of which begins with a short turn, do not keep the scheduler from it (EEVDF,
-// Linux 6.6). What it forks gets the same, or nothing of it. The length of a turn is
-// taken from Linux 6.12 on, and needs no permission.
+// Linux 6.6). Linux takes the length of a turn from 6.12 on, and asks for no
+// permission. If alone, what the thread forks gets nothing of it.
 func Urgent(tid int, alone bool) {
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: uint64(100 * time.Microsecond)}
 	if alone {
@@ -32,6 +34,17 @@ func Urgent(tid int, alone bool) {
 // NotUrgent takes that back from the calling thread.
 func NotUrgent() { unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0) }
 
+// NeedPriority skips the test if this process may take no priority.
+func NeedPriority(t testing.TB) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -1); err != nil {
+		t.Skip("SKIPPED: without CAP_SYS_NICE there is no priority to take: ", err)
+	}
+	unix.Setpriority(unix.PRIO_PROCESS, 0, 0)
+}
+
 const hurryVariable = "CORRAL_TEST_HURRY"
 
 // HurryWhenTold calls hurry and ends, if this process is a child of TestHurry. It is
@@ -41,9 +54,36 @@ func HurryWhenTold(hurry func()) {
 		return
 	}
 	hurry()
-	group, err := os.ReadFile("/proc/self/autogroup")
-	fmt.Printf("%s %v", group, err)
+	turn, err := turnLength()
+	group, gerr := os.ReadFile("/proc/self/autogroup")
+	fmt.Printf("turns of %v, %s %v", turn, group, errors.Join(err, gerr))
 	os.Exit(0)
+}
+
+// turnLength returns the length of the calling thread's turns, 0 before Linux 6.12.
+func turnLength() (time.Duration, error) {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("sched_getattr", err)
+	}
+	return time.Duration(attr.Runtime), nil
+}
+
+// TestShortTurns tests that the function given to HurryWhenTold has the scheduler
+// give short turns, whoever asks for them.
+func TestShortTurns(t *testing.T) {
+	if usual, err := turnLength(); err != nil || usual == 0 {
+		t.Skipf("SKIPPED: before Linux 6.12 nobody chooses the length of turns: %v, %v", usual, err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), hurryVariable+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "turns of 100µs, ") {
+		t.Errorf("%q, %v; want turns of 100µs", out, err)
+	}
 }
 
 // TestHurry tests that the function given to HurryWhenTold raises the priority of a
@@ -52,10 +92,7 @@ func TestHurry(t *testing.T) {
 	if on, err := os.ReadFile("/proc/sys/kernel/sched_autogroup_enabled"); err != nil || string(on) != "1\n" {
 		t.Skipf("SKIPPED: sessions are not scheduled as one here: %q, %v", on, err)
 	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, os.Getpid(), -1); err != nil {
-		t.Skip("SKIPPED: without CAP_SYS_NICE there is no priority to take: ", err)
-	}
-	defer unix.Setpriority(unix.PRIO_PROCESS, os.Getpid(), 0)
+	NeedPriority(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

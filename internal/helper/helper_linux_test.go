@@ -15,6 +15,9 @@ func init() { escape.HurryWhenTold(Hurry) }
 // TestHurry: see escape.TestHurry.
 func TestHurry(t *testing.T) { escape.TestHurry(t) }
 
+// TestShortTurns: see escape.TestShortTurns.
+func TestShortTurns(t *testing.T) { escape.TestShortTurns(t) }
+
 // TestReadable: a signal is no reason to say that a helper has said nothing.
 func TestReadable(t *testing.T) {
 	ours, theirs, err := Line("test")

@@ -146,14 +146,15 @@ func WithDetails(rows []proctree.Process) []proctree.Process {
 	return rows
 }
 
-// rename updates the command lines of leftovers, and notes which are helpers.
+// rename updates the command lines of leftovers, and notes which are helpers. The
+// command of another run bears its keeper's name until it executes its program.
 func (s *Stopper) rename(rows []proctree.Process) {
 	commands, now := make(map[proctree.ID][]string, len(rows)), time.Now()
 	for _, row := range rows {
 		if len(row.Args) > 0 {
 			commands[row.ID], s.named[row.ID] = row.Args, now
-		}
-		if helper.Is(row) {
+			s.helpers[row.ID] = helper.Is(row)
+		} else if helper.Is(row) {
 			s.helpers[row.ID] = true
 		}
 	}

@@ -184,12 +184,13 @@ func TestStopperJoinsLook(t *testing.T) {
 // leftovers.
 func TestStopperNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fake := &renaming{fakeContainment: newFake(member(101, time.Second), deaf(102), deaf(103))}
+		fake := &renaming{fakeContainment: newFake(member(101, time.Second), deaf(102), deaf(103), deaf(104))}
 		s := New(fake, Plan{{syscall.SIGTERM, 2 * time.Second}}, leaderPID, slog.New(slog.DiscardHandler))
 		s.Run()
 		want := []Leftover{
 			{ID: proctree.ID{PID: 101, Start: 101}, Command: []string{"before"}, Fate: Signalled, Signal: "SIGTERM"},
 			{ID: proctree.ID{PID: 102, Start: 102}, Command: []string{"after"}, Fate: Forced},
+			{ID: proctree.ID{PID: 104, Start: 104}, Command: []string{"after"}, Fate: Forced},
 		}
 		if diff := diff.Of(want, s.Leftovers); diff != "" {
 			t.Errorf("leftovers:\n%s", diff)
@@ -201,7 +202,8 @@ const otherRole = "corral-test"
 
 func init() { helper.Role(otherRole, nil) }
 
-// renaming has members that execute something between two looks; 103 is a helper.
+// renaming has members that execute something between two looks; 103 is a helper,
+// and 104 the command that a helper has just forked.
 type renaming struct {
 	*fakeContainment
 	looks int
@@ -212,7 +214,7 @@ func (c *renaming) Members() ([]proctree.Process, error) {
 	c.looks++
 	for i := range rows {
 		switch {
-		case rows[i].PID == 103:
+		case rows[i].PID == 103, rows[i].PID == 104 && c.looks == 1:
 			rows[i].Args = []string{otherRole}
 		case c.looks == 1:
 			rows[i].Args = []string{"before"}

@@ -31,11 +31,11 @@ func run(owner helper.Owner) {
 	home.Hold() // if that fails, it is tried again when it is needed
 	leave(home)
 	unix.Write(0, []byte{code.GuardReady})
+	helper.Hurry() // at once: members may keep the scheduler from this process when it counts
 	var clearing sync.WaitGroup
 	clearing.Go(func() { clearAbandoned(home.Path()) })
 	owner.Await(0)
 	helper.LiftFileLimit()
-	helper.Hurry()
 	leave(home)
 	clear(home)
 	clearing.Wait()

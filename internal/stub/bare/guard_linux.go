@@ -21,6 +21,9 @@ func (b *block) guard() {
 	}
 	given.byte = code.GuardReady
 	call(syscall.SYS_SENDTO, uintptr(b.line), address(unsafe.Pointer(&given.byte)), 1, syscall.MSG_NOSIGNAL, 0)
+	// At once, as members may keep the scheduler from this process when it counts. The
+	// helper inherits it.
+	b.hurry()
 	for b.line >= 0 {
 		b.wait()
 	}
@@ -30,7 +33,6 @@ func (b *block) guard() {
 		if b.clearEmpty() {
 			break
 		}
-		b.hurry() // and the helper, which inherits it
 		if b.clearByHelper() {
 			break
 		}

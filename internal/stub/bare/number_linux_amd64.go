@@ -1,3 +1,5 @@
 package bare
 
 const sysExecveat = 322
+
+const sysSchedSetattr = 314

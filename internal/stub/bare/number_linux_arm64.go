@@ -1,3 +1,5 @@
 package bare
 
 const sysExecveat = 281
+
+const sysSchedSetattr = 274

@@ -16,6 +16,9 @@ func init() { escape.HurryWhenTold(new(block).hurry) }
 // TestHurry: see escape.TestHurry.
 func TestHurry(t *testing.T) { escape.TestHurry(t) }
 
+// TestShortTurns: see escape.TestShortTurns.
+func TestShortTurns(t *testing.T) { escape.TestShortTurns(t) }
+
 // TestSweepIsShort: however many children have ended, a sweep that is not to kill
 // comes back to the line soon.
 func TestSweepIsShort(t *testing.T) {

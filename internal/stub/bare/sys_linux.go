@@ -25,6 +25,8 @@ const (
 	sigSetMask          = 2          // SIG_SETMASK
 	sigDfl              = 0          // SIG_DFL
 	sigIgn              = 1          // SIG_IGN
+	schedFlagKeepPolicy = 8          // SCHED_FLAG_KEEP_POLICY
+	shortTurn           = 100000     // in nanoseconds, the least that Linux grants
 	sigSize             = 8          // of the kernel's sigset_t, in bytes
 )
 
@@ -42,6 +44,16 @@ var given struct {
 	byte   byte
 	path   [64]byte
 	clone  cloneArgs
+	sched  schedAttr
+}
+
+// schedAttr is the kernel's struct sched_attr, in its first version.
+type schedAttr struct {
+	size, policy              uint32
+	flags                     uint64
+	nice                      int32
+	priority                  uint32
+	runtime, deadline, period uint64
 }
 
 // address is what a system call takes for p.
