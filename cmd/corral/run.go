@@ -181,9 +181,9 @@ command and its arguments.
 With -c, what follows is a command line, as for sh -c: so corral can be what others
 call a shell, as npm's script-shell or SHELL in a Makefile.
 
-Every flag of a run but -c has an environment variable, for where only a program
-can be named: CORRAL_TIMEOUT=10m is --timeout 10m. A flag on the command line
-counts more. COMMAND does not see these variables.
+Every flag of a run but -c and --detach has an environment variable, for where only
+a program can be named: CORRAL_TIMEOUT=10m is --timeout 10m. A flag on the command
+line counts more. COMMAND does not see these variables.
 
 With --pty the command has a terminal of its own. corral types its standard input
 on it, and writes what it shows to standard output.
