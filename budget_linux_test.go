@@ -96,14 +96,17 @@ func TestBudget(t *testing.T) {
 			case !proctree.EventDriven():
 				t.Skip("SKIPPED: without pidfds it takes other calls")
 			}
-			out, err := exec.Command(path, args...).Output()
-			allocations, aerr := strconv.Atoi(strings.TrimSpace(string(out)))
-			if err != nil || aerr != nil {
-				t.Fatal(err, aerr)
-			}
-			// If the kernel's clock ticks while a keeper's leader is born, its start time
-			// is read, four calls more. So the least of some counts is what it takes.
+			// The least of some counts is what it takes. The runtime allocates for itself
+			// when the machine has other work. If the kernel's clock ticks while a keeper's
+			// leader is born, its start time is read, four calls more.
 			const most = 5
+			allocations, err := countAllocations(path, args...)
+			for i := 1; i < most && err == nil && allocations > tt.allocations; i++ {
+				allocations, err = countAllocations(path, args...)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			calls, names, err := countCalls(path, args...)
 			for i := 1; i < most && err == nil && float64(calls)/block > tt.calls; i++ {
 				calls, names, err = countCalls(path, args...)
@@ -124,6 +127,14 @@ func TestBudget(t *testing.T) {
 			}
 		})
 	}
+}
+
+func countAllocations(path string, args ...string) (int, error) {
+	out, err := exec.Command(path, args...).Output()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(out)))
 }
 
 // ofRuntime are those that depend on how threads happen to be scheduled.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
@@ -27,7 +28,7 @@ type Door struct {
 	busy   sync.WaitGroup
 
 	mu     sync.Mutex
-	open   map[net.Conn]bool
+	open   map[*net.UnixConn]bool
 	closed bool
 }
 
@@ -47,7 +48,7 @@ func Open() (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Door{socket: socket, open: make(map[net.Conn]bool)}, nil
+	return &Door{socket: socket, open: make(map[*net.UnixConn]bool)}, nil
 }
 
 // Address is what Leave needs.
@@ -87,22 +88,22 @@ func (d *Door) isClosed() bool {
 	return d.closed
 }
 
-func (d *Door) admit(conn net.Conn) bool {
+func (d *Door) admit(conn *net.UnixConn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		conn.Close()
+		shut(conn)
 		return false
 	}
 	d.open[conn] = true
 	return true
 }
 
-func (d *Door) dismiss(conn net.Conn) {
+func (d *Door) dismiss(conn *net.UnixConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.open, conn)
-	conn.Close()
+	shut(conn)
 }
 
 // attend serves one.
@@ -176,9 +177,21 @@ func (d *Door) Close() {
 	d.mu.Lock()
 	d.closed = true
 	for conn := range d.open {
-		conn.Close()
+		shut(conn)
 	}
 	d.mu.Unlock()
-	d.socket.Close()
+	shut(d.socket)
 	d.busy.Wait()
+}
+
+// shut closes a socket for all who have it. A process that the owner has forked, and
+// that has not executed anything yet, is one of them.
+func shut(socket interface {
+	syscall.Conn
+	io.Closer
+}) {
+	if raw, err := socket.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+	socket.Close()
 }
