@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/wire/code"
 )
@@ -222,5 +223,32 @@ func TestKeepUnderPIDNS(t *testing.T) {
 	cmd.Containment, cmd.Leftovers = corral.PIDNS, corral.KeepLeftovers
 	if err := cmd.Run(); err != nil || cmd.Report().Containment == corral.PIDNS || len(cmd.Report().Declined) == 0 {
 		t.Errorf("Run: %v, %+v", err, cmd.Report())
+	}
+}
+
+// TestKeeperTurns: a keeper has short turns, so that members that fork and end all
+// the time do not keep it from its work, and members have the usual ones.
+func TestKeeperTurns(t *testing.T) {
+	need(t, corral.Keeper)
+	escape.NeedTurns(t)
+	usual, err := escape.TurnLength(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := escape.NewProbe(t, stubborn)
+	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Keeper})
+	members := probe.Ready(t.Context())
+	keeper := o.helper("corral-keeper")
+	eventually(t, "the keeper has no short turns", func() bool {
+		turn, err := escape.TurnLength(keeper.PID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return turn == escape.ShortTurn
+	})
+	for _, m := range members {
+		if turn, err := escape.TurnLength(m.ID.PID); err != nil || turn != usual {
+			t.Errorf("%s has turns of %v, want %v: %v", m.Role, turn, usual, err)
+		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // Linux 6.6). Linux takes the length of a turn from 6.12 on, and asks for no
 // permission. If alone, what the thread forks gets nothing of it.
 func Urgent(tid int, alone bool) {
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: uint64(100 * time.Microsecond)}
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: uint64(ShortTurn)}
 	if alone {
 		attr.Flags = unix.SCHED_FLAG_RESET_ON_FORK
 	}
@@ -54,35 +54,45 @@ func HurryWhenTold(hurry func()) {
 		return
 	}
 	hurry()
-	turn, err := turnLength()
+	turn, err := TurnLength(0)
 	group, gerr := os.ReadFile("/proc/self/autogroup")
 	fmt.Printf("turns of %v, %s %v", turn, group, errors.Join(err, gerr))
 	os.Exit(0)
 }
 
-// turnLength returns the length of the calling thread's turns, 0 before Linux 6.12.
-func turnLength() (time.Duration, error) {
-	attr, err := unix.SchedGetAttr(0, 0)
+// ShortTurn is the length of a turn that Corral's helpers ask for.
+const ShortTurn = 100 * time.Microsecond
+
+// TurnLength returns the length of a thread's turns on the processor, 0 for those of
+// the calling one. Before Linux 6.12 it is 0.
+func TurnLength(tid int) (time.Duration, error) {
+	attr, err := unix.SchedGetAttr(tid, 0)
 	if err != nil {
 		return 0, os.NewSyscallError("sched_getattr", err)
 	}
 	return time.Duration(attr.Runtime), nil
 }
 
+// NeedTurns skips the test if nobody chooses the length of turns.
+func NeedTurns(t testing.TB) {
+	t.Helper()
+	if usual, err := TurnLength(0); err != nil || usual == 0 {
+		t.Skipf("SKIPPED: before Linux 6.12 nobody chooses the length of turns: %v, %v", usual, err)
+	}
+}
+
 // TestShortTurns tests that the function given to HurryWhenTold has the scheduler
 // give short turns, whoever asks for them.
 func TestShortTurns(t *testing.T) {
-	if usual, err := turnLength(); err != nil || usual == 0 {
-		t.Skipf("SKIPPED: before Linux 6.12 nobody chooses the length of turns: %v, %v", usual, err)
-	}
+	NeedTurns(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), hurryVariable+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "turns of 100µs, ") {
-		t.Errorf("%q, %v; want turns of 100µs", out, err)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), fmt.Sprintf("turns of %v, ", ShortTurn)) {
+		t.Errorf("%q, %v; want turns of %v", out, err, ShortTurn)
 	}
 }
 

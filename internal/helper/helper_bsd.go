@@ -89,3 +89,6 @@ func protect() {}
 
 // SetDumpable does nothing: only Linux has the attribute.
 func SetDumpable(bool) {}
+
+// TakeShortTurns does nothing: there is nothing to ask for.
+func TakeShortTurns() {}

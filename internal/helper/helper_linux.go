@@ -113,7 +113,7 @@ func LiftFileLimit() {
 func Hurry() {
 	const most = -20
 	unix.Setpriority(unix.PRIO_PROCESS, 0, most)
-	takeShortTurns()
+	TakeShortTurns()
 	// Where sessions are scheduled as one (sched(7)), so is this process's, if that is
 	// its own. Somebody else's session keeps its priority.
 	if session, err := unix.Getsid(0); err == nil && session == os.Getpid() {
@@ -121,11 +121,11 @@ func Hurry() {
 	}
 }
 
-// takeShortTurns has the scheduler give the calling thread short turns, and so have
+// TakeShortTurns has the scheduler give the calling thread short turns, and so have
 // it come soon after it has waited (EEVDF). Processes that fork and end all the time
 // begin with short ones. That takes no permission, and Linux 6.12: before, the kernel
 // ignores it.
-func takeShortTurns() {
+func TakeShortTurns() {
 	if runtime.GOOS == "android" {
 		return // which ends a process for a system call that it does not know
 	}

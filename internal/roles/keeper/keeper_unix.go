@@ -129,6 +129,7 @@ func (k *keeper) spawn(spec *wire.Spec) error {
 		return err
 	}
 	k.tell(&wire.Event{Kind: code.Started, PID: k.leader.PID, Start: k.leader.Start})
+	helper.TakeShortTurns() // members would inherit them
 	if spec.LeaveSession {
 		unix.Setsid()
 	}

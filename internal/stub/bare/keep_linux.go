@@ -140,11 +140,13 @@ func (b *block) watchLeader() {
 	}
 }
 
-// settle leaves the owner's session, directory and descriptors.
+// settle leaves the owner's session, directory and descriptors, and takes what the
+// leader was not to inherit.
 //
 //go:norace
 //go:nocheckptr
 func (b *block) settle() {
+	b.takeShortTurns()
 	if b.leaveSession {
 		call(syscall.SYS_SETSID, 0, 0, 0, 0, 0)
 	}

@@ -271,7 +271,7 @@ func (b *block) hurry() {
 	}
 }
 
-// takeShortTurns is that of package helper.
+// takeShortTurns is TakeShortTurns of package helper.
 //
 //go:norace
 //go:nocheckptr
