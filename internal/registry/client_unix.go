@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
+	"github.com/corral-run/corral/internal/proctree"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,6 +49,7 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 	_, werr := conn.Write(append(b, '\n'))
 	if r.Do == "wait" || r.Do == "stop" {
 		conn.SetReadDeadline(time.Time{})
+		defer f.endWith(conn)()
 	}
 	line, err := bufio.NewReader(io.LimitReader(conn, mostReply)).ReadBytes('\n')
 	if err != nil {
@@ -60,6 +63,35 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 		return Reply{}, errors.New(reply.Error)
 	}
 	return reply, nil
+}
+
+// endWith has the wait for an answer end soon after the owner: a process that the
+// owner has forked may hold its end of the connection. An owner that cannot be seen from
+// here can only answer. The result takes that back.
+func (f *Found) endWith(conn *net.UnixConn) (leave func()) {
+	const enough = time.Second // to read what has been said
+	if f.Owner.sameTable(here()) != Live {
+		return func() {}
+	}
+	owner, err := proctree.Open(proctree.ID{PID: f.Owner.PID, Start: f.Owner.Start})
+	if err != nil {
+		if errors.Is(err, proctree.ErrGone) {
+			conn.SetReadDeadline(time.Now().Add(enough))
+		}
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer owner.Close()
+		if owner.Wait(ctx) == nil {
+			conn.SetReadDeadline(time.Now().Add(enough))
+		}
+	})
+	return func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // dial connects to a socket, and tries again while the queue of its owner is full.

@@ -664,6 +664,41 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// TestForkOfOwner: a process that has the owner's connections when the owner is gone
+// holds nobody who waits.
+func TestForkOfOwner(t *testing.T) {
+	path := private(t)
+	checkLeaks(t)
+	l := register(t, &handler{})
+	f := found(t, open(t, path), l.entry.ID)
+	owner := exec.Command("cat")
+	stdin, err := owner.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	id, err := proctree.Identify(owner.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Owner.PID, f.Owner.Start = id.PID, id.Start // this process is the fork
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	answered := make(chan error)
+	go func() {
+		_, err := f.Ask(ctx, Request{Do: "wait"})
+		answered <- err
+	}()
+	awaitWaiters(t, l.server, 1)
+	stdin.Close()
+	owner.Wait()
+	if err := <-answered; !errors.Is(err, ErrNoAnswer) || ctx.Err() != nil {
+		t.Errorf("it waited for what the owner had left: %v, %v", err, ctx.Err())
+	}
+}
+
 // awaitWaiters waits until so many clients wait for the outcome.
 func awaitWaiters(t *testing.T, s *server, n int) {
 	t.Helper()
