@@ -72,6 +72,37 @@ func TestDocsRules(t *testing.T) {
 	}
 }
 
+// TestReadmeSurvivors: the short table in README.md says what the long one says.
+func TestReadmeSurvivors(t *testing.T) {
+	const heading = "| the command ends | it is stopped | SIGKILL |"
+	short, long := tableBelow(t, "README.md", heading), tableBelow(t, "docs/survivors.md", heading)
+	for _, row := range short {
+		if !slices.Contains(long, row) {
+			t.Errorf("docs/survivors.md does not say %q", row)
+		}
+	}
+}
+
+// tableBelow returns the rows of the table whose heading ends so.
+func tableBelow(t *testing.T, path, heading string) (rows []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, below, found := strings.Cut(string(text), heading+"\n")
+	for line := range strings.Lines(below) {
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		rows = append(rows, strings.TrimSpace(line))
+	}
+	if !found || len(rows) < 3 {
+		t.Fatalf("%s has no table below %q", path, heading)
+	}
+	return rows
+}
+
 // textFiles returns what people read: pages, code with its comments, scripts of tests.
 func textFiles(t *testing.T, tree fs.FS) map[string]string {
 	t.Helper()
