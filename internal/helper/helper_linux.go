@@ -107,9 +107,9 @@ func LiftFileLimit() {
 }
 
 // Hurry gives the calling thread, and those that it creates, priority if it may
-// (CAP_SYS_NICE), and short turns. It is for a helper that members keep from its work: as one of a
-// hundred that fork and end all the time it gets a hundredth of the processors, and
-// they fill the table of processes meanwhile.
+// (CAP_SYS_NICE), and short turns. It is for a helper that members may keep from its
+// work: as one of a hundred that fork and end all the time it gets a hundredth of the
+// processors, and they fill the table of processes meanwhile.
 func Hurry() {
 	const most = -20
 	unix.Setpriority(unix.PRIO_PROCESS, 0, most)
