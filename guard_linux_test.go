@@ -190,6 +190,54 @@ func TestGuardUrgent(t *testing.T) {
 	})
 }
 
+// TestGuardHasRoom: whoever stops the runs of a dead owner can hold many members
+// without its table of descriptors growing, which members may keep it from.
+func TestGuardHasRoom(t *testing.T) {
+	need(t, corral.Cgroup)
+	probe := escape.NewProbe(t, stubborn)
+	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Cgroup, Grace: 2 * time.Second})
+	probe.Ready(t.Context())
+	guard := o.helper("corral-guard")
+	o.kill()
+	eventually(t, "no guard with threads has room for 1024 descriptors", func() bool {
+		pids, _ := proctree.ChildPIDs(guard.PID)
+		return slices.ContainsFunc(append(pids, guard.PID), func(pid int) bool {
+			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			var threads, room int
+			for line := range strings.Lines(string(status)) {
+				fmt.Sscanf(line, "Threads: %d", &threads)
+				fmt.Sscanf(line, "FDSize: %d", &room)
+			}
+			return threads > 1 && room >= 1024
+		})
+	})
+	gone(t, probe, nil)
+}
+
+// TestGuardInItsHome: a guard that somebody has put where it is to kill everybody
+// gets out of there first.
+func TestGuardInItsHome(t *testing.T) {
+	need(t, corral.Cgroup)
+	probe := escape.NewProbe(t, stubborn)
+	nest := newNest(t, false)
+	o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
+	probe.Ready(t.Context())
+	guard := o.helper("corral-guard")
+	homes, err := filepath.Glob(filepath.Join(nest.Path(), wire.HomePrefix+"*"))
+	if err != nil || len(homes) != 1 {
+		t.Fatal(homes, err)
+	}
+	run := filepath.Join(homes[0], "own")
+	if err := os.Mkdir(run, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(run, "cgroup.procs"), fmt.Append(nil, guard.PID), 0); err != nil {
+		t.Fatal(err)
+	}
+	o.kill()
+	gone(t, probe, nil)
+}
+
 // ownGuard is the one of this process.
 func ownGuard(t *testing.T) proctree.ID {
 	t.Helper()

@@ -150,6 +150,7 @@ func TestForkStorm(t *testing.T) {
 						case "owner":
 							o.kill()
 							o.killed()
+							t.Logf("the owner has ended after %v", time.Since(began).Round(time.Millisecond))
 						}
 						gone(t, probe, nil)
 						took := time.Since(began)

@@ -252,6 +252,24 @@ func asNobody(f func()) {
 	<-done
 }
 
+// TestHolds: a cgroup holds whoever is in it or below.
+func TestHolds(t *testing.T) {
+	below := create(t)
+	own, err := Own()
+	ok(t, err)
+	for path, want := range map[string]bool{own: true, filepath.Dir(own): true, below.Path(): false} {
+		if _, err := os.Stat(filepath.Join(path, "cgroup.procs")); err != nil {
+			continue // own is the root of the hierarchy
+		}
+		d, err := Open(path)
+		ok(t, err)
+		if got, err := d.Holds(); got != want || err != nil {
+			t.Errorf("%s: %v, %v; want %v", path, got, err, want)
+		}
+		d.Close()
+	}
+}
+
 // TestRootUnsupported: to the root of the hierarchy nothing is done. It sends
 // signal 0 only.
 func TestRootUnsupported(t *testing.T) {

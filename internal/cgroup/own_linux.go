@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,30 @@ func Own() (string, error) {
 		return "", fmt.Errorf("cgroup: the process's own: %w", err)
 	}
 	return dir, nil
+}
+
+// Holds reports whether the calling process is in d, or in a cgroup below it. Its
+// errors are those of Own.
+func (d *Dir) Holds() (bool, error) {
+	own, err := Own()
+	if err != nil {
+		return false, err
+	}
+	var this, at unix.Stat_t
+	if err := unix.Fstat(d.fd, &this); err != nil {
+		return false, d.failed("stat", "", err)
+	}
+	for dir := own; ; dir = filepath.Dir(dir) {
+		if err := unix.Stat(dir, &at); err != nil {
+			return false, &os.PathError{Op: "stat", Path: dir, Err: err}
+		}
+		if at.Dev == this.Dev && at.Ino == this.Ino {
+			return true, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return false, nil
+		}
+	}
 }
 
 func own() (string, error) {

@@ -49,6 +49,7 @@ type Child struct {
 	needs      func() error // see Unavailable; nil if it needs nothing
 	args       []string     // the leader's
 	mainThread []string     // the roles that need the main thread
+	ownFile    bool         // runs a copy of the test binary
 }
 
 // Unavailable returns why this machine or user cannot have c: it lacks what the

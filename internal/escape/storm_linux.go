@@ -14,6 +14,10 @@ import (
 // Storm returns a child whose leader has started chains of processes. Each process
 // forks the next one and ends, as fast as that goes, until life is over. They are
 // not reported, and block all signals. Storm is not among All.
+//
+// They run a file of their own: a process that ends and one that forks take the same
+// lock of each file that they have mapped (unlink_file_vma and dup_mmap in mm/), so an
+// owner of the same file can take nine seconds to end.
 func Storm(chains int, life time.Duration) Child {
 	c := storms
 	c.Doc = fmt.Sprintf("%d chains for %v", chains, life)
@@ -21,7 +25,7 @@ func Storm(chains int, life time.Duration) Child {
 	return c
 }
 
-var storms = define(Child{Name: "storm", Members: 1}, parts{"leader": leadStorm})
+var storms = define(Child{Name: "storm", Members: 1, ownFile: true}, parts{"leader": leadStorm})
 
 func leadStorm(p *process) {
 	n := p.numbers()

@@ -39,10 +39,18 @@ func NeedPriority(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -1); err != nil {
+	usual, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		t.Fatal(os.NewSyscallError("sched_getattr", err))
+	}
+	more := *usual
+	more.Nice--
+	if err := unix.SchedSetAttr(0, &more, 0); err != nil {
 		t.Skip("SKIPPED: without CAP_SYS_NICE there is no priority to take: ", err)
 	}
-	unix.Setpriority(unix.PRIO_PROCESS, 0, 0)
+	if err := unix.SchedSetAttr(0, usual, 0); err != nil {
+		t.Fatal(os.NewSyscallError("sched_setattr", err))
+	}
 }
 
 const hurryVariable = "CORRAL_TEST_HURRY"

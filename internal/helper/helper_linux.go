@@ -115,10 +115,24 @@ func LiftFileLimit() {
 	}
 }
 
+// MakeRoom makes room for descriptors, as many as LiftFileLimit asks for. A process
+// with threads waits for an RCU grace period each time that its table grows
+// (expand_fdtable in fs/file.c), and members that fork all the time make that last
+// for seconds.
+func MakeRoom() {
+	const enough, usual = 1024, 64
+	for room := enough; room > usual; room /= 2 { // the limit may be lower
+		if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, room-1); err == nil {
+			unix.Close(fd)
+			return
+		}
+	}
+}
+
 // Hurry gives the calling thread, and those that it creates, priority if it may
-// (CAP_SYS_NICE), and short turns. It is for a helper that members keep from its work: as one of a
-// hundred that fork and end all the time it gets a hundredth of the processors, and
-// they fill the table of processes meanwhile.
+// (CAP_SYS_NICE), and short turns. It is for a helper that members may keep from its
+// work: as one of a hundred that fork and end all the time it gets a hundredth of the
+// processors, and they fill the table of processes meanwhile.
 func Hurry() {
 	const most = -20
 	unix.Setpriority(unix.PRIO_PROCESS, 0, most)

@@ -153,9 +153,9 @@ func (s *Stopper) rename(rows []proctree.Process) {
 	for _, row := range rows {
 		if len(row.Args) > 0 {
 			commands[row.ID], s.named[row.ID] = row.Args, now
-			s.helpers[row.ID] = helper.Is(row)
-		} else if helper.Is(row) {
-			s.helpers[row.ID] = true
+		}
+		if is := helper.Is(row); is || len(row.Args) > 0 {
+			s.helpers[row.ID] = is
 		}
 	}
 	s.watch.looked(rows)

@@ -32,6 +32,7 @@ func run(owner helper.Owner) {
 	leave(home)
 	unix.Write(0, []byte{code.GuardReady})
 	helper.Hurry() // at once: members may keep the scheduler from this process when it counts
+	helper.MakeRoom()
 	var clearing sync.WaitGroup
 	clearing.Go(func() { clearAbandoned(home.Path()) })
 	owner.Await(0)
@@ -41,9 +42,14 @@ func run(owner helper.Owner) {
 	clearing.Wait()
 }
 
-// leave moves this process to the owner's own control group: whatever is left in
-// home then is to be stopped.
+// leave moves this process to the owner's own control group, if somebody has put it
+// into home: whatever is left in that then is to be stopped. A move waits for an RCU
+// grace period (cgroup_procs_write_start in kernel/cgroup/cgroup.c), and members that
+// fork all the time make that last for seconds.
 func leave(home *cgroup.Dir) {
+	if inside, err := home.Holds(); err == nil && !inside {
+		return
+	}
 	os.WriteFile(filepath.Join(filepath.Dir(home.Path()), "cgroup.procs"), []byte("0"), 0)
 }
 
@@ -85,13 +91,13 @@ func clearAbandoned(home string) {
 // run.
 func clear(homes ...*cgroup.Dir) {
 	var runs []*doomed
-	keep := make(map[*cgroup.Dir]bool)
+	detached := make(map[*cgroup.Dir][]string)
 	for _, home := range homes {
 		home.Thaw()
 		names, _ := home.Names()
 		for _, name := range names {
 			if wire.IsDetached(name) {
-				keep[home] = !letGo(home, name) || keep[home]
+				detached[home] = append(detached[home], name)
 			} else {
 				runs = append(runs, &doomed{home: home, name: name, plan: wire.DecodePlan(name)})
 			}
@@ -114,7 +120,11 @@ func clear(homes ...*cgroup.Dir) {
 		homes[0].Pause(int(max(0, time.Until(wake)).Milliseconds()) + 1)
 	}
 	for _, home := range homes {
-		if !keep[home] {
+		keep := false
+		for _, name := range detached[home] {
+			keep = !letGo(home, name) || keep
+		}
+		if !keep {
 			home.Kill() // whatever sits in home itself escaped from a run
 		}
 		home.Remove()

@@ -48,6 +48,7 @@ func (b *block) forkHelper(line int) uintptr {
 //go:nocheckptr
 //go:noinline
 func (b *block) becomeHelper(line int) {
+	makeRoom(line)
 	null := open("/dev/null\x00", syscall.O_RDWR)
 	if null < 0 {
 		null = b.populated // something has to be open, as the runtime wants it
@@ -70,4 +71,21 @@ func (b *block) becomeHelper(line int) {
 	empty := "\x00"
 	call(sysExecveat, uintptr(exe), address(unsafe.Pointer(unsafeData(empty))), b.helperArgv, b.helperEnvp, atEmptyPath)
 	call(syscall.SYS_EXECVE, b.helperPath, b.helperArgv, b.helperEnvp, 0, 0)
+}
+
+// makeRoom makes room for a helper's descriptors, fd being one that is open. Once the
+// helper has threads, it waits for an RCU grace period each time that its table grows
+// (expand_fdtable in fs/file.c), and members that fork all the time make that last
+// for seconds.
+//
+//go:norace
+//go:nocheckptr
+//go:noinline
+func makeRoom(fd int) {
+	const enough, usual = 1024, 64
+	for room := enough; room > usual; room /= 2 { // the limit may be lower
+		if _, errno := call(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, uintptr(room-1), 0, 0); errno == 0 {
+			return
+		}
+	}
 }
