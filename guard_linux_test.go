@@ -509,46 +509,63 @@ func TestGuardOfDeadOwner(t *testing.T) {
 	}
 	for who, owner := range map[string]int{"ended": ended.Process.Pid, "another process has its PID": 1} {
 		t.Run(who, func(t *testing.T) {
-			nest := newNest(t, false)
-			home := newDir(t, filepath.Join(nest.Path(), wire.HomePrefix+"test"))
-			if locked, err := home.Lock(); !locked || err != nil {
-				t.Fatal(locked, err)
-			}
-			run := newDir(t, filepath.Join(home.Path(), "1."+stop.Plan{}.String()))
-			member := exec.Command("sleep", "60")
-			member.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: run.FD()}
-			if err := member.Start(); err != nil {
-				t.Fatal(err)
-			}
-			ours, theirs, err := helper.Line(wire.GuardRole)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ours.Close()
-			defer theirs.Close()
 			program, err := helper.Program("")
 			if err != nil {
 				t.Fatal(err)
 			}
-			identity := stub.Identity(wire.GuardRole, int(theirs.Fd()))
-			identity.Owner = owner
-			pid, err := stub.StartGuard(&bare.GuardSpec{
-				Home: home.FD(), Base: filepath.Base(home.Path()), Identity: identity,
-				Helper: program, HelperEnv: helper.Environ(), HelperArgs: []string{wire.GuardRole, home.Path()},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var status unix.WaitStatus
-			if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || !status.Exited() || status.ExitStatus() != 0 {
-				t.Errorf("the guard: %v, %#x", err, status)
-				member.Process.Kill()
-			}
-			member.Wait()
-			if status := member.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
-				t.Errorf("the member: %v", member.ProcessState)
-			}
+			guardOneRun(t, owner, program, func(home string) []string { return []string{wire.GuardRole, home} })
 		})
+	}
+}
+
+// TestGuardHelperHangs: a helper that does not get going, for whatever reason, keeps
+// nobody alive.
+func TestGuardHelperHangs(t *testing.T) {
+	need(t, corral.Cgroup)
+	if err := stub.Possible(); err != nil {
+		t.Skipf("SKIPPED: the guard is no stub: %v", err)
+	}
+	guardOneRun(t, 1, "/bin/sleep", func(string) []string { return []string{"sleep", "60"} })
+}
+
+// guardOneRun has a guard clear up after an owner that is gone, with the program and
+// the arguments, the zeroth among them, as its helper.
+func guardOneRun(t *testing.T, owner int, program string, args func(home string) []string) {
+	t.Helper()
+	nest := newNest(t, false)
+	home := newDir(t, filepath.Join(nest.Path(), wire.HomePrefix+"test"))
+	if locked, err := home.Lock(); !locked || err != nil {
+		t.Fatal(locked, err)
+	}
+	run := newDir(t, filepath.Join(home.Path(), "1."+stop.Plan{}.String()))
+	member := exec.Command("sleep", "60")
+	member.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: run.FD()}
+	if err := member.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs, err := helper.Line(wire.GuardRole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	defer theirs.Close()
+	identity := stub.Identity(wire.GuardRole, int(theirs.Fd()))
+	identity.Owner = owner
+	pid, err := stub.StartGuard(&bare.GuardSpec{
+		Home: home.FD(), Base: filepath.Base(home.Path()), Identity: identity,
+		Helper: program, HelperEnv: helper.Environ(), HelperArgs: args(home.Path()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("the guard: %v, %#x", err, status)
+		member.Process.Kill()
+	}
+	member.Wait()
+	if status := member.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+		t.Errorf("the member: %v", member.ProcessState)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // guard waits for the owner's end and then clears its home. It does so itself if
 // nobody is left in it, as mostly. Else a helper does, and if that does not get
-// going, the kernel kills all that is there first. guard never returns.
+// going in time, the kernel kills all that is there first. guard never returns.
 //
 //go:norace
 //go:nocheckptr
@@ -204,7 +204,8 @@ func endsWith(name []byte, suffix string) bool {
 	return true
 }
 
-// clearByHelper has a helper do it, and reports whether it says that it has.
+// clearByHelper has a helper do it, and reports whether it says that it has. One that
+// is late may go on, but the kernel has killed all by then.
 //
 //go:norace
 //go:nocheckptr
@@ -213,15 +214,34 @@ func (b *block) clearByHelper() bool {
 	if line < 0 {
 		return false
 	}
-	closeFD(line) // as an owner that is gone
+	call(syscall.SYS_SHUTDOWN, uintptr(line), syscall.SHUT_WR, 0, 0, 0) // as an owner that is gone
+	if !isReady(line) {
+		b.killRuns()
+		if !isReady(line) {
+			call(syscall.SYS_KILL, uintptr(pid), uintptr(syscall.SIGKILL), 0, 0, 0)
+		}
+	}
+	closeFD(line)
 	status := int32(-1)
 	_, errno := call(syscall.SYS_WAIT4, uintptr(pid), address(unsafe.Pointer(&status)), syscall.WALL, 0, 0)
 	return errno == 0 && status == 0
 }
 
+// isReady reports whether the helper says in time that it is ready.
+//
+//go:norace
+//go:nocheckptr
+func isReady(line int) bool {
+	const patience = 5 // seconds
+	given.time = syscall.Timespec{Sec: patience}
+	call(syscall.SYS_SETSOCKOPT, uintptr(line), syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, address(unsafe.Pointer(&given.time)), unsafe.Sizeof(given.time))
+	n, errno := call(syscall.SYS_READ, uintptr(line), address(unsafe.Pointer(&given.byte)), 1, 0, 0)
+	return errno == 0 && n == 1
+}
+
 //go:norace
 //go:nocheckptr
 func (b *block) sleep(milliseconds int64) {
-	given.time.Nsec = milliseconds * 1e6
+	given.time = syscall.Timespec{Nsec: milliseconds * 1e6}
 	call(syscall.SYS_NANOSLEEP, address(unsafe.Pointer(&given.time)), 0, 0, 0, 0)
 }
