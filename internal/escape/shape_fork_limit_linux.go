@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,6 +38,7 @@ const mostForks = 200
 func forkToLimit(p *process) {
 	signal.Ignore(polite...)
 	helpers := p.numbers()
+	spareThreads()
 	if err := p.limitProcesses(helpers); err != nil {
 		p.fail(err)
 	}
@@ -57,6 +59,17 @@ func forkToLimit(p *process) {
 	}
 	p.named(os.Getpid(), "forker")
 	p.stay()
+}
+
+// spareThreads has Go's runtime make threads that it can use later: it ends a process
+// for which it gets no more.
+func spareThreads() {
+	const enough, pause = 8, 20 * time.Millisecond
+	var blocked sync.WaitGroup
+	for range enough {
+		blocked.Go(func() { unix.Nanosleep(&unix.Timespec{Nsec: pause.Nanoseconds()}, nil) })
+	}
+	blocked.Wait()
 }
 
 // limitProcesses leaves room for half of mostForks: by the limit of the user, or,
