@@ -320,19 +320,21 @@ func (p *part) Members() ([]proctree.Process, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := make(map[int]bool)
+	live := make(map[int]proctree.ID)
 	for _, row := range rows {
-		known[row.PID] = p.met[row.ID]
+		live[row.PID] = row.ID
 	}
 	for more := true; more; {
 		more = false
 		for _, row := range rows {
-			if !known[row.PID] && known[row.PPID] {
-				known[row.PID], p.met[row.ID], more = true, true, true
+			// Who is older than its parent is another one's child, whose PID the parent has got.
+			parent, ok := live[row.PPID]
+			if ok && p.met[parent] && !p.met[row.ID] && row.Start >= parent.Start {
+				p.met[row.ID], more = true, true
 			}
 		}
 	}
-	return slices.DeleteFunc(rows, func(row proctree.Process) bool { return !known[row.PID] }), nil
+	return slices.DeleteFunc(rows, func(row proctree.Process) bool { return !p.met[row.ID] }), nil
 }
 
 func (p *part) Signal(sigs ...os.Signal) error { return reach.Signal(p.Members, sigs...) }
