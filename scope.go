@@ -247,8 +247,8 @@ func (s *Scope) Stop(ctx context.Context, p Process) error {
 // own StopPlan, and returns when nothing is left and the output has been copied. From
 // then on, Start returns ErrScopeClosed.
 //
-// It takes at most the waits of the longest stop plan and five seconds, and then the
-// longest WaitDelay (one second, if that is zero) and a second: a Writer that does not
+// It takes at most the waits of the longest stop plan and five seconds, five more for
+// a command with Keep, and then the longest WaitDelay (one second, if that is zero) and a second: a Writer that does not
 // return by then is left behind, which is an ErrWaitDelay. If ctx is done first, Close returns
 // the cause of ctx, and goes on. Give it a context that has not ended with the
 // program's work.
