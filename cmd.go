@@ -173,7 +173,7 @@ type Cmd struct {
 	// AllowDetach lets members leave the run by themselves, as the command "corral
 	// detach" does: see docs/keep.md. The environment of the command then has a
 	// CORRAL_DETACH; that of a run around this one is taken out of it otherwise.
-	// Who has left is in the Report. AllowDetach takes what Keep takes.
+	// Who has left is in the Report. AllowDetach takes the containments that Keep takes.
 	AllowDetach bool
 
 	// Scope, if not nil, is what the command is in: see Scope.
