@@ -955,7 +955,7 @@ func TestContainRole(t *testing.T) {
 	} {
 		cmd := &exec.Cmd{Path: self, Args: args}
 		out, err := cmd.CombinedOutput()
-		if err == nil || !strings.HasPrefix(string(out), "corral: ") {
+		if err == nil || err.Error() != "exit status 125" || !strings.HasPrefix(string(out), "corral: ") {
 			t.Errorf("%s: %v, %.100q", name, err, out)
 		}
 	}

@@ -347,7 +347,7 @@ func TestContainErrorsWindows(t *testing.T) {
 	claimed := contain(t, command("exit", "0"))
 	claimed.Args[1] = strconv.Itoa(os.Getppid() + 4)
 	out, err := claimed.CombinedOutput()
-	if err == nil || err.Error() != "exit status 1" || !strings.Contains(string(out), "refused to be a runner: its parent is process") {
+	if err == nil || err.Error() != "exit status 125" || !strings.Contains(string(out), "refused to be a runner: its parent is process") {
 		t.Errorf("claimed: %v, %s", err, out)
 	}
 }

@@ -46,6 +46,9 @@ const (
 	HoldLeftovers
 )
 
+// stops reports whether leftovers are stopped as soon as the command has ended.
+func (p LeftoverPolicy) stops() bool { return p == KillLeftovers || p == FailOnLeftovers }
+
 // keeps reports whether leftovers are left alone.
 func (p LeftoverPolicy) keeps() bool { return p == KeepLeftovers || p == DetachLeftovers }
 
@@ -62,7 +65,7 @@ func (r *run) applyPolicy() {
 	hold := false
 	if !stopping {
 		left, err := r.left()
-		if len(left) > 0 && !r.cmd.Leftovers.keeps() {
+		if len(left) > 0 && r.cmd.Leftovers.stops() {
 			left, err = r.observed(left)
 		}
 		r.endPatience()
@@ -193,7 +196,10 @@ func (r *run) look() ([]proctree.Process, error) {
 	seen := make(chan stop.Sight, 1)
 	r.setLooking(stop.Look{Seen: seen, Began: time.Now()})
 	defer r.setLooking(stop.Look{})
-	late := time.AfterFunc(stop.LookPatience, func() { r.beginStop(Exited, nil, r.plan) })
+	late := time.AfterFunc(stop.LookPatience, func() {
+		r.endPatience() // else the stop would wait for this look
+		r.beginStop(Exited, nil, r.plan)
+	})
 	defer late.Stop()
 	members, err := r.cont.Members()
 	seen <- stop.Sight{Members: members, Err: err}

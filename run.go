@@ -247,11 +247,11 @@ func (r *run) supervise() {
 	case err == nil:
 		r.mu.Lock()
 		r.finished = r.cmd.Leftovers != WaitForLeftovers
-		if r.finished && r.stop == nil && r.observer.Patience() > 0 {
+		if r.cmd.Leftovers.stops() && r.stop == nil && r.observer.Patience() > 0 {
 			r.patience = make(chan struct{})
 		}
 		r.mu.Unlock()
-		if r.cmd.Leftovers == KillLeftovers || r.cmd.Leftovers == FailOnLeftovers {
+		if r.cmd.Leftovers.stops() {
 			r.countWaitDelay()
 		}
 		if !pinned {

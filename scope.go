@@ -249,8 +249,8 @@ func (s *Scope) Stop(ctx context.Context, p Process) error {
 // own StopPlan, and returns when nothing is left and the output has been copied. From
 // then on, Start returns ErrScopeClosed.
 //
-// It takes at most the waits of the longest stop plan and five seconds, and then the
-// longest WaitDelay (one second, if that is zero) and a second: a Writer that does not
+// It takes at most the waits of the longest stop plan and five seconds, five more for
+// a command with Keep, and then the longest WaitDelay (one second, if that is zero) and a second: a Writer that does not
 // return by then is left behind, which is an ErrWaitDelay. If ctx is done first, Close returns
 // the cause of ctx, and goes on. Give it a context that has not ended with the
 // program's work.
@@ -322,19 +322,21 @@ func (p *part) Members() ([]proctree.Process, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := make(map[int]bool)
+	live := make(map[int]proctree.ID)
 	for _, row := range rows {
-		known[row.PID] = p.met[row.ID]
+		live[row.PID] = row.ID
 	}
 	for more := true; more; {
 		more = false
 		for _, row := range rows {
-			if !known[row.PID] && known[row.PPID] {
-				known[row.PID], p.met[row.ID], more = true, true, true
+			// Who is older than its parent is another one's child, whose PID the parent has got.
+			parent, ok := live[row.PPID]
+			if ok && p.met[parent] && !p.met[row.ID] && row.Start >= parent.Start {
+				p.met[row.ID], more = true, true
 			}
 		}
 	}
-	return slices.DeleteFunc(rows, func(row proctree.Process) bool { return !known[row.PID] }), nil
+	return slices.DeleteFunc(rows, func(row proctree.Process) bool { return !p.met[row.ID] }), nil
 }
 
 func (p *part) Signal(sigs ...os.Signal) error { return reach.Signal(p.Members, sigs...) }

@@ -268,23 +268,15 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 	if flags.Changed(shellFlag) && !o.shell.command {
 		return nil, errors.New("--shell needs -c")
 	}
-	err := checkStop(flags, asFlag)
+	err := o.checkRivals(flags, asFlag)
 	if err != nil {
 		return nil, err
 	}
 	if o.variables, err = takeEnvironment(flags, prefix); err != nil {
 		return nil, err
 	}
-	if err := checkStop(flags, func(f *pflag.Flag) string { return variable(prefix, f) }); err != nil {
+	if err := o.checkRivals(flags, func(f *pflag.Flag) string { return variable(prefix, f) }); err != nil {
 		return nil, err
-	}
-	switch {
-	case o.quiet && o.verbose:
-		return nil, errors.New("--quiet and --verbose contradict each other")
-	case o.init != nil && o.init.waitAll && flags.Changed("leftovers"):
-		return nil, errors.New("--wait-all and --leftovers contradict each other")
-	case len(o.keep) > 0 && o.keepsAll():
-		return nil, errors.New("--keep contradicts --leftovers keep and detach, which keep all")
 	}
 	if err := o.register.check(o); err != nil {
 		return nil, err
@@ -293,6 +285,27 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 		return o.shell.words(args)
 	}
 	return args, nil
+}
+
+// checkRivals refuses flags that contradict each other, or their variables: a variable
+// does not count beside a flag. See rivals.
+func (o *runFlags) checkRivals(flags *pflag.FlagSet, written func(f *pflag.Flag) string) error {
+	refuse := func(format string, names ...string) error {
+		var all []any
+		for _, name := range names {
+			all = append(all, written(flags.Lookup(name)))
+		}
+		return fmt.Errorf(format, all...)
+	}
+	switch {
+	case o.quiet && o.verbose:
+		return refuse("%s and %s contradict each other", "quiet", "verbose")
+	case o.init != nil && o.init.waitAll && flags.Changed("leftovers"):
+		return refuse("%s and %s contradict each other", "wait-all", "leftovers")
+	case len(o.keep) > 0 && o.keepsAll():
+		return refuse("%s contradicts %s keep and detach, which keep all", "keep", "leftovers")
+	}
+	return checkStop(flags, written)
 }
 
 // run runs the command in args to its end, and returns its exit status, or ends

@@ -22,22 +22,20 @@ type Daemon struct {
 	// Away says that the program does not always go into the background. It has when
 	// it is in another session than the owner, and has no terminal.
 	Away bool
-	// What it is, for the list in docs/keep.md.
-	What string
 }
 
-// Known are the programs that the word daemons stands for.
+// Known are the programs that the word daemons stands for. docs/keep.md lists them.
 var Known = []Daemon{
-	{[]string{"git"}, true, "git's automatic maintenance: `git gc --auto`, `git maintenance run --auto`, `git repack` below them"},
-	{[]string{"gpg-agent", "keyboxd", "dirmngr", "scdaemon"}, false, "GnuPG's"},
-	{[]string{"ssh-agent"}, false, "OpenSSH's agent"},
-	{[]string{"ssh"}, true, "OpenSSH's shared connections (`ControlMaster`, `ControlPersist`), and `ssh -f`"},
-	{[]string{"tmux", "screen"}, true, "the servers of tmux and GNU screen, with all that runs in them"},
-	{[]string{"adb"}, true, "the server of the Android Debug Bridge"},
-	{[]string{"embedded_tools/jdk/bin/java"}, false, "Bazel's server, with the Java that Bazel brings along"},
-	{[]string{"sccache"}, true, "sccache's server"},
-	{[]string{"watchman"}, true, "Watchman's server"},
-	{[]string{"conmon", "catatonit"}, false, "Podman's containers in the background, with all that runs in them"},
+	{[]string{"git"}, true}, // git's automatic maintenance: `git gc --auto`, `git maintenance run --auto`, `git repack` below them
+	{[]string{"gpg-agent", "keyboxd", "dirmngr", "scdaemon"}, false}, // GnuPG's
+	{[]string{"ssh-agent"}, false},                                   // OpenSSH's agent
+	{[]string{"ssh"}, true},                                          // OpenSSH's shared connections (`ControlMaster`, `ControlPersist`), and `ssh -f`
+	{[]string{"tmux", "screen"}, true},                               // the servers of tmux and GNU screen, with all that runs in them
+	{[]string{"adb"}, true},                                          // the server of the Android Debug Bridge
+	{[]string{"embedded_tools/jdk/bin/java"}, false},                 // Bazel's server, with the Java that Bazel brings along
+	{[]string{"sccache"}, true},                                      // sccache's server
+	{[]string{"watchman"}, true},                                     // Watchman's server
+	{[]string{"conmon", "catatonit"}, false},                         // Podman's containers in the background, with all that runs in them
 }
 
 // is reports whether a process is one of the daemon's.

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -49,7 +50,8 @@ type Child struct {
 	needs      func() error // see Unavailable; nil if it needs nothing
 	args       []string     // the leader's
 	mainThread []string     // the roles that need the main thread
-	ownFile    bool         // runs a copy of the test binary
+
+	program func(testing.TB, string) string // what to run in the place of the test binary, if it is not nil
 }
 
 // Unavailable returns why this machine or user cannot have c: it lacks what the

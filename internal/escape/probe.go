@@ -62,8 +62,8 @@ func NewProbe(t testing.TB, c Child) *Probe {
 		news:  make(chan struct{}, 1),
 	}
 	p.path, p.args = Command(c.Name, c.args...)
-	if c.ownFile {
-		p.path = copyProgram(t, p.path)
+	if c.program != nil {
+		p.path = c.program(t, p.path)
 	}
 	pipe := func() (r, w *os.File) {
 		r, w, err := os.Pipe()
@@ -81,22 +81,6 @@ func NewProbe(t testing.TB, c Child) *Probe {
 	p.readers.Go(p.readReport)
 	p.readers.Go(p.readOracle)
 	return p
-}
-
-// copyProgram returns the path of a copy of the program.
-func copyProgram(t testing.TB, program string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), filepath.Base(program))
-	b, err := os.ReadFile(program)
-	if err == nil {
-		syscall.ForkLock.RLock() // nobody is to inherit it open: it could not be executed
-		err = os.WriteFile(path, b, 0o755)
-		syscall.ForkLock.RUnlock()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // Command returns what starts the leader: a path, arguments without the zeroth,

@@ -64,10 +64,11 @@ func forkToLimit(p *process) {
 // spareThreads has Go's runtime make threads that it can use later: it ends a process
 // for which it gets no more.
 func spareThreads() {
-	const enough, pause = 8, 20 * time.Millisecond
+	const enough = 8
+	nap := unix.NsecToTimespec((20 * time.Millisecond).Nanoseconds())
 	var blocked sync.WaitGroup
 	for range enough {
-		blocked.Go(func() { unix.Nanosleep(&unix.Timespec{Nsec: pause.Nanoseconds()}, nil) })
+		blocked.Go(func() { unix.Nanosleep(&nap, nil) })
 	}
 	blocked.Wait()
 }

@@ -3,8 +3,10 @@ package escape
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
+	"testing"
 	"time"
 	"unsafe"
 
@@ -25,7 +27,23 @@ func Storm(chains int, life time.Duration) Child {
 	return c
 }
 
-var storms = define(Child{Name: "storm", Members: 1, ownFile: true}, parts{"leader": leadStorm})
+var storms = define(Child{Name: "storm", Members: 1, program: copyProgram}, parts{"leader": leadStorm})
+
+// copyProgram returns the path of a copy of the program.
+func copyProgram(t testing.TB, program string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), filepath.Base(program))
+	b, err := os.ReadFile(program)
+	if err == nil {
+		syscall.ForkLock.RLock() // nobody is to inherit it open: it could not be executed
+		err = os.WriteFile(path, b, 0o755)
+		syscall.ForkLock.RUnlock()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 func leadStorm(p *process) {
 	n := p.numbers()

@@ -27,6 +27,7 @@ func RunnerRole(name string, run func(parent int, args []string)) {
 		panic("helper: there are two roles " + name)
 	}
 	roles = append(roles, name)
+	const refused = 125                 // as what else a runner cannot do
 	const parent, own, fewest = 1, 2, 5 // with a spec, a path, and the command's zeroth argument
 	if len(os.Args) < fewest || os.Args[0] != name {
 		return
@@ -34,7 +35,7 @@ func RunnerRole(name string, run func(parent int, args []string)) {
 	pid, err := verifyParent(os.Args[parent])
 	if err != nil {
 		os.Stderr.WriteString("corral: refused to be a runner: " + err.Error() + "\n")
-		syscall.Exit(1)
+		syscall.Exit(refused)
 	}
 	setName(name)
 	run(pid, os.Args[own:])

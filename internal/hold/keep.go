@@ -45,8 +45,7 @@ func (SparesNobody) Without(rows []proctree.Process) []proctree.Process { return
 // of another run: that one ends with its owner.
 //
 // It looks again until a look finds nobody new, as members may fork meanwhile, but
-// for no longer than patience. The next call of ask is not made once over says so.
-// Whoever has been let go of by then is in the result, also if there is an error.
+// only until ctx is done. Whoever has been let go of by then is in the result, also if there is an error.
 func Sort(ctx context.Context, c Containment, leader proctree.ID, ask func(proctree.Process) bool) (spared []proctree.Process, err error) {
 	over := func() bool { return ctx.Err() != nil }
 	settle(c, over)
