@@ -59,6 +59,14 @@ func TestLogRotates(t *testing.T) {
 	if older, newer := read(t, path+".1"), read(t, path); len(older) != 5000 || newer != "y" {
 		t.Errorf("%d and %d bytes", len(older), len(newer))
 	}
+	if err := os.Remove(path); err != nil { // somebody has
+		t.Fatal(err)
+	}
+	l.Write(bytes.Repeat([]byte("x"), 1000))
+	l.Write([]byte("z"))
+	if newer := read(t, path); newer != "z" {
+		t.Errorf("after the log was removed: %d bytes", len(newer))
+	}
 }
 
 func read(t *testing.T, path string) string {

@@ -346,6 +346,8 @@ func outcomeStatus(o *registry.Outcome) int {
 		return statusSignal + 9
 	case ran:
 		return statusTimeout
+	case o.Ending == string(corral.OutOfMemory):
+		return statusSignal + 9
 	case o.Survivors > 0, o.Unknown != "":
 		return unlessFailed(status, statusOwn)
 	case o.Failed == registry.FailedLeftovers:
