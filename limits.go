@@ -60,9 +60,9 @@ type Limits struct {
 // LimitToZero is the limit 0, where 0 stands for none.
 const LimitToZero = -1
 
-// OutOfMemory is the Ending of a run that ran out of memory: the kernel has killed a
-// member, and all others with it. If the run was being stopped already, the
-// Ending says why.
+// OutOfMemory is the Ending of a run that the kernel has killed since Limits.Memory was
+// used up; and of one whose command it has killed as there was no memory further out.
+// If the run was being stopped already, the Ending says why.
 const OutOfMemory Ending = "out_of_memory"
 
 // ErrOutOfMemory is in the error of Wait if the run has used more than Limits.Memory.
@@ -133,7 +133,7 @@ func (l Limits) unfit(c Containment) error {
 
 // memoryError is what Wait has to say of a run that was out of memory, or nil.
 func (r *run) memoryError(rep *Report) error {
-	if limit := r.cmd.Limits.Memory; limit > 0 && rep.Ending == OutOfMemory {
+	if limit := r.cmd.Limits.Memory; limit > 0 && rep.Ending == OutOfMemory && rep.overLimit {
 		return fmt.Errorf("%w: the run has reached its limit of %d bytes", ErrOutOfMemory, limit)
 	}
 	return nil
@@ -141,10 +141,12 @@ func (r *run) memoryError(rep *Report) error {
 
 // reportUsage says what the run has used, and whether it had too little memory.
 func (r *run) reportUsage(rep *Report, known hold.Facts) {
-	if known.OutOfMemory && rep.Ending == Exited {
-		rep.Ending = OutOfMemory
+	// Without a limit of the run's own the kernel kills one member, and the command may
+	// make do without it.
+	if known.OutOfMemory && rep.Ending == Exited && (known.OverLimit || rep.Signal == "SIGKILL") {
+		rep.Ending, rep.overLimit = OutOfMemory, known.OverLimit
 		rep.Cause = "the kernel killed members for want of memory"
-		if limit := r.cmd.Limits.Memory; limit > 0 {
+		if limit := r.cmd.Limits.Memory; limit > 0 && known.OverLimit {
 			rep.Cause = fmt.Sprintf("the run has reached its limit of %d bytes of memory", limit)
 		}
 	}

@@ -162,6 +162,8 @@ type Report struct {
 	// Usage is what the run has used, all members together where that is known. It is
 	// there if Cmd.Accounting or Cmd.Limits asks for it.
 	Usage *Usage `json:"usage,omitempty"`
+
+	overLimit bool // Limits.Memory was used up
 }
 
 // seconds is a duration as it is in JSON.

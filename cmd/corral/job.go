@@ -60,7 +60,11 @@ func (j *job) command(args []string) *corral.Cmd {
 	cmd := j.events.newCommand(j.back, args)
 	j.outputs, j.typing = nil, make(chan struct{})
 	if j.back != nil {
-		cmd.Stdout, cmd.Stderr = j.back.log, j.back.log
+		var log io.Writer = j.back.log
+		if j.mayKeep() {
+			log = j.back.log.f // who is kept writes on when corral has ended
+		}
+		cmd.Stdout, cmd.Stderr = log, log
 	} else if j.pty {
 		cmd.PTY = newPTY()
 		cmd.Stdout = heldWriter{j.output(os.Stdout), j.typing}

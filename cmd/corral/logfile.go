@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -76,7 +77,7 @@ func (l *logFile) Write(b []byte) (int, error) {
 // than the bound.
 func (l *logFile) rotate() {
 	path := filepath.Join(l.dir.Path(), l.name)
-	if os.Rename(path, path+".1") != nil {
+	if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have been, before no new one could be made
 		return
 	}
 	old := l.f

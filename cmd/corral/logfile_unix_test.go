@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,6 +59,14 @@ func TestLogRotates(t *testing.T) {
 	l.Write([]byte("y"))
 	if older, newer := read(t, path+".1"), read(t, path); len(older) != 5000 || newer != "y" {
 		t.Errorf("%d and %d bytes", len(older), len(newer))
+	}
+	if err := os.Remove(path); err != nil { // somebody has
+		t.Fatal(err)
+	}
+	l.Write(bytes.Repeat([]byte("x"), 1000))
+	l.Write([]byte("z"))
+	if newer := read(t, path); newer != "z" {
+		t.Errorf("after the log was removed: %d bytes", len(newer))
 	}
 }
 
@@ -196,29 +205,75 @@ func TestLogGone(t *testing.T) {
 	}
 }
 
-// TestLogWithoutOwner: who follows the log of a run whose owner is dead does not wait.
-func TestLogWithoutOwner(t *testing.T) {
+// loggedRun is a run of this process's, with a log.
+func loggedRun(t *testing.T) (id string, owner registry.Owner) {
+	t.Helper()
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	dir, err := stateDir(true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	id := registry.NewID()
+	id = registry.NewID()
 	log, err := openLog(dir, id+logSuffix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log.Write([]byte("all\n"))
 	log.close()
-	owner, err := registry.Self()
+	owner, err = registry.Self()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return id, owner
+}
+
+// TestLogWithoutOwner: who follows the log of a run whose owner is dead does not wait.
+func TestLogWithoutOwner(t *testing.T) {
+	id, owner := loggedRun(t)
 	owner.Start++
 	var out bytes.Buffer
-	err = writeLog(context.Background(), &out, &knownRun{Entry: registry.Entry{ID: id, Owner: owner}, log: "x"}, -1, true)
+	err := writeLog(context.Background(), &out, &knownRun{Entry: registry.Entry{ID: id, Owner: owner}, log: "x"}, -1, true)
 	if out.String() != "all\n" || err != nil {
 		t.Errorf("%q, %v", &out, err)
+	}
+}
+
+// TestLogUnseen: it cannot be told when a run that cannot be seen has ended, so nobody
+// follows its log.
+func TestLogUnseen(t *testing.T) {
+	id, owner := loggedRun(t)
+	owner.Space = "another"
+	var out bytes.Buffer
+	r := &knownRun{Entry: registry.Entry{ID: id, Owner: owner}, log: "x", state: stateUnseen}
+	if err := writeLog(t.Context(), &out, r, -1, true); out.String() != "all\n" || err == nil || !strings.Contains(err.Error(), "cannot be seen from here") {
+		t.Errorf("%q, %v", &out, err)
+	}
+}
+
+// TestAskAtTheEnd: a run in the background that is off the registry already, and whose
+// end is yet to be recorded, is over.
+func TestAskAtTheEnd(t *testing.T) {
+	id, owner := loggedRun(t)
+	dir, err := stateDir(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	e := registry.Entry{Version: registry.Version, ID: id, Owner: owner}
+	write := func() {
+		if err := dir.Write(id+recordSuffix, &e); err != nil {
+			t.Error(err)
+		}
+	}
+	write()
+	recorded := time.AfterFunc(50*time.Millisecond, func() {
+		e.Ended = new(registry.Ended)
+		write()
+	})
+	defer recorded.Stop()
+	r := &knownRun{Entry: e, log: "x", state: stateRunning}
+	if _, err := r.ask(t.Context(), registry.Request{Do: "stop"}); !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
 	}
 }

@@ -269,31 +269,41 @@ func commandLine(e *registry.Entry) string {
 // ask asks the owner of a run. What the error is about is for the caller to say.
 func (r *knownRun) ask(ctx context.Context, req registry.Request) (registry.Reply, error) {
 	switch {
+	case r.found == nil && r.live() && r.log != "" && soon(ctx, r.isRecorded):
+		return registry.Reply{}, os.ErrProcessDone // it was about to end, and off the registry
 	case r.found == nil && r.live():
 		return registry.Reply{}, fmt.Errorf("%w: it is not registered", registry.ErrNoControl)
 	case r.found == nil:
 		return registry.Reply{}, os.ErrProcessDone
 	}
-	if row, err := proctree.Brief(r.Owner.PID); err == nil && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped {
+	if row, err := proctree.Brief(r.Owner.PID); err == nil && req.Do != "wait" && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped {
 		return registry.Reply{}, fmt.Errorf("its owner is suspended: resume it, as by kill -CONT %d", r.Owner.PID)
 	}
 	reply, err := r.found.Ask(ctx, req)
-	if errors.Is(err, registry.ErrNoAnswer) && r.isSoonOver(ctx) {
+	if errors.Is(err, registry.ErrNoAnswer) && soon(ctx, r.isOver) {
 		err = os.ErrProcessDone
 	}
 	return reply, err
 }
 
-// isSoonOver is isOver for an owner that does not answer: it may be about to take the
-// run off the registry, or to die.
-func (r *knownRun) isSoonOver(ctx context.Context) bool {
-	const patience, pause = time.Second, 20 * time.Millisecond
-	for began := time.Now(); !r.isOver(); time.Sleep(pause) {
+// soon reports whether something is so within two seconds: an owner that does not
+// answer may be about to take the run off the registry, or to die, and one that has
+// taken it off to record how it ended.
+func soon(ctx context.Context, is func() bool) bool {
+	const patience, pause = 2 * time.Second, 20 * time.Millisecond
+	for began := time.Now(); !is(); time.Sleep(pause) {
 		if time.Since(began) > patience || ctx.Err() != nil {
 			return false
 		}
 	}
 	return true
+}
+
+// isRecorded reports whether the end of a run in the background is recorded, or never
+// will be, as its owner has ended.
+func (r *knownRun) isRecorded() bool {
+	e := r.reread()
+	return e == nil || e.Ended != nil || e.Owner.Look() == registry.Stale
 }
 
 // isOver reports whether the run is not in the registry any more, or has lost its
@@ -306,6 +316,9 @@ func (r *knownRun) isOver() bool {
 // awaitOwner waits until the owner of a run in the background has ended: the record
 // is complete then.
 func (r *knownRun) awaitOwner(ctx context.Context) error {
+	if r.state == stateUnseen {
+		return errors.New("its owner cannot be seen from here: it is in another PID namespace, or on another host")
+	}
 	h, err := proctree.Open(proctree.ID{PID: r.Owner.PID, Start: r.Owner.Start})
 	if errors.Is(err, proctree.ErrGone) {
 		return nil
@@ -346,6 +359,8 @@ func outcomeStatus(o *registry.Outcome) int {
 		return statusSignal + 9
 	case ran:
 		return statusTimeout
+	case o.Ending == string(corral.OutOfMemory):
+		return statusSignal + 9
 	case o.Survivors > 0, o.Unknown != "":
 		return unlessFailed(status, statusOwn)
 	case o.Failed == registry.FailedLeftovers:

@@ -83,6 +83,7 @@ func TestOutcomeStatus(t *testing.T) {
 		{registry.Outcome{Ending: "exited", ExitCode: -1, Signal: "SIGTERM"}, 143},
 		{registry.Outcome{Ending: "timed_out", ExitCode: -1, Signal: "SIGTERM", Failed: registry.FailedOther}, 124},
 		{registry.Outcome{Ending: "idle"}, 124},
+		{registry.Outcome{Ending: "out_of_memory", Survivors: 1}, 137},
 		{registry.Outcome{Ending: "timed_out", Forced: true}, 137},
 		{registry.Outcome{Ending: "exited", Failed: registry.FailedLeftovers}, 123},
 		{registry.Outcome{Ending: "exited", ExitCode: 3, Failed: registry.FailedLeftovers}, 3},

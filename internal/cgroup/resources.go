@@ -57,12 +57,13 @@ func parseCPUStat(b []byte) (user, system *time.Duration) {
 }
 
 // outOfMemory reads memory.events and memory.events.local: see Dir.KilledForMemory.
-func outOfMemory(all, own []byte) bool {
+func outOfMemory(all, own []byte) (killed, limit bool) {
 	some := func(b []byte, key string) bool {
 		n := flatKey(b, key)
 		return n != nil && *n > 0
 	}
-	return some(own, "oom_kill") || some(own, "oom_group_kill") || some(own, "oom") && some(all, "oom_kill")
+	limit = some(own, "oom") && some(all, "oom_kill")
+	return limit || some(own, "oom_kill") || some(own, "oom_group_kill"), limit
 }
 
 // parseIOStat sums up io.stat, which has a line for each device. A device that has

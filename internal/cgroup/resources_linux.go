@@ -152,13 +152,13 @@ func (d *Dir) Usage() Usage {
 	return u
 }
 
-// KilledForMemory reports whether the kernel has killed a member for want of memory:
-// because d's limit was reached, or one of d itself was chosen when there was none
-// left further out. What the limit of a cgroup below d has done does not count.
-func (d *Dir) KilledForMemory() bool {
+// KilledForMemory reports whether the kernel has killed a member for want of memory,
+// because d's limit was reached, or as one of d itself was chosen when there was none
+// left further out; and whether it was the limit. What the limit of a cgroup below d has done does not count.
+func (d *Dir) KilledForMemory() (killed, limit bool) {
 	all, err := d.read("memory.events")
 	if err != nil {
-		return false
+		return false, false
 	}
 	own, err := d.read("memory.events.local") // Linux 5.2
 	if err != nil {

@@ -48,21 +48,21 @@ func TestParseUsage(t *testing.T) {
 	const quiet = "low 0\nhigh 0\nmax 4\noom 0\noom_kill 0\noom_group_kill 0\n"
 	const below = "low 0\nhigh 0\nmax 4\noom 1\noom_kill 2\noom_group_kill 1\n"
 	for _, tt := range []struct {
-		all, own string
-		want     bool
+		all, own      string
+		killed, limit bool
 	}{
-		{"", "", false},
-		{quiet, quiet, false},
-		{below, quiet, false}, // a run in this one has been killed for its own limit
-		{below, below, true},
-		{below, "oom 1\noom_kill 0\n", true}, // by this limit, one in a cgroup below
-		{"oom 1\noom_kill 0\n", "oom 1\noom_kill 0\n", false},
-		{below, "oom 0\noom_kill 1\n", true}, // by a limit further out
-		{below, "oom 0\noom_kill 0\noom_group_kill 1\n", true},
-		{"oom_kill_disable 1\n", "oom_kill_disable 1\n", false},
+		{"", "", false, false},
+		{quiet, quiet, false, false},
+		{below, quiet, false, false}, // a run in this one has been killed for its own limit
+		{below, below, true, true},
+		{below, "oom 1\noom_kill 0\n", true, true}, // by this limit, one in a cgroup below
+		{"oom 1\noom_kill 0\n", "oom 1\noom_kill 0\n", false, false},
+		{below, "oom 0\noom_kill 1\n", true, false}, // by a limit further out
+		{below, "oom 0\noom_kill 0\noom_group_kill 1\n", true, false},
+		{"oom_kill_disable 1\n", "oom_kill_disable 1\n", false, false},
 	} {
-		if got := outOfMemory([]byte(tt.all), []byte(tt.own)); got != tt.want {
-			t.Errorf("memory.events %q, local %q: %v", tt.all, tt.own, got)
+		if killed, limit := outOfMemory([]byte(tt.all), []byte(tt.own)); killed != tt.killed || limit != tt.limit {
+			t.Errorf("memory.events %q, local %q: %v, %v", tt.all, tt.own, killed, limit)
 		}
 	}
 }

@@ -86,6 +86,8 @@ type Facts struct {
 	// OutOfMemory says that the kernel has killed a member for want of memory. It is
 	// known where Run is.
 	OutOfMemory bool
+	// OverLimit says that it was Limits.Memory that was used up.
+	OverLimit bool
 	// OwnersDeath is what the death of the owner does to a run that has not been let
 	// go.
 	OwnersDeath OwnersDeath

@@ -250,6 +250,8 @@ func (d *Dir) List() (*Contents, error) {
 		if !IsID(strings.TrimSuffix(name, ext)) || ext != runSuffix && ext != keptSuffix {
 			continue
 		}
+		// As long as a run has its entry, its owner may write anew what it has let go of.
+		unfinished := ext == keptSuffix && unix.Faccessat(d.fd(), strings.TrimSuffix(name, ext)+runSuffix, unix.F_OK, 0) == nil
 		e, err := d.Read(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // it has just been removed
@@ -270,6 +272,8 @@ func (d *Dir) List() (*Contents, error) {
 			}
 		} else if found.Kept, found.State = e.keptOrUnseen(); found.State != Stale {
 			c.Kept = append(c.Kept, found)
+			continue
+		} else if unfinished {
 			continue
 		}
 		if d.remove(e.ID, ext) == nil { // who may not, has said all that there is to say

@@ -53,6 +53,8 @@ func (o Owner) judge(from Owner, look func(pid int) (proctree.Process, error)) S
 // time, if it lives; Stale if it has been lost with its kernel.
 func (o Owner) sameTable(from Owner) State {
 	switch {
+	case o.Boot == "" != (from.Boot == ""):
+		return Unseen // the one or the other could not read it
 	case o.Boot != from.Boot && o.Host == from.Host:
 		return Stale
 	case o.Boot != from.Boot, o.Space != from.Space:

@@ -106,11 +106,17 @@ func TestJudge(t *testing.T) {
 		"another name space":      {owner(func(o *Owner) { o.Space = "t" }), row, proctree.ErrGone, Unseen},
 		"before a boot":           {owner(func(o *Owner) { o.Boot = "a" }), row, nil, Stale},
 		"before one, there":       {owner(func(o *Owner) { o.Boot, o.Space = "a", "t" }), row, nil, Stale},
+		"boot unknown, there":     {owner(func(o *Owner) { o.Boot = "" }), row, nil, Unseen},
 		"another host":            {owner(func(o *Owner) { o.Boot, o.Host = "a", "i" }), row, proctree.ErrGone, Unseen},
 		"the host is called else": {owner(func(o *Owner) { o.Host = "i" }), row, nil, Live},
 	} {
 		if got := c.owner.judge(from, func(int) (proctree.Process, error) { return c.row, c.err }); got != c.want {
 			t.Errorf("%s: %v; want %v", name, got, c.want)
 		}
+	}
+	unknown := from
+	unknown.Boot = ""
+	if got := owner(func(*Owner) {}).judge(unknown, func(int) (proctree.Process, error) { return row, nil }); got != Unseen {
+		t.Errorf("boot unknown, here: %v; want %v", got, Unseen)
 	}
 }

@@ -945,6 +945,13 @@ func TestKept(t *testing.T) {
 	}
 	l := register(t, &handler{})
 	gone := Process{PID: id.PID, Start: id.Start + 1}
+	if err := l.Keep([]Process{gone}); err != nil {
+		t.Fatal(err)
+	}
+	// The run may be about to let go of others.
+	if c := list(t, open(t, path)); len(c.Kept) != 0 || c.Removed != 0 {
+		t.Errorf("while the run goes on: %+v", c)
+	}
 	if err := l.Keep([]Process{gone, {PID: id.PID, Start: id.Start, Command: []string{"sleep"}}}); err != nil {
 		t.Fatal(err)
 	}

@@ -268,7 +268,8 @@ func (c *containment) Facts() hold.Facts {
 		f.Unguarded = *why
 	}
 	if c.counted {
-		f.Run, f.OutOfMemory = c.account(false)
+		now := c.account(false)
+		f.Run, f.OutOfMemory, f.OverLimit = now.used, now.outOfMemory, now.ofLimit
 	}
 	return f
 }

@@ -166,25 +166,29 @@ func (c *containment) Limit() error {
 	return nil
 }
 
-// account returns what the run has used, and whether a member has been killed for
-// want of memory. The last look counts once the directory is given up.
-func (c *containment) account(last bool) (hold.Amounts, bool) {
+// account returns what the run has used, and what it had too little memory for. The
+// last look counts once the directory is given up.
+func (c *containment) account(last bool) counts {
 	c.tally.mu.Lock()
 	defer c.tally.mu.Unlock()
 	if t := &c.tally; !t.closed {
 		t.closed = last
 		t.used = hold.Amounts(c.dir.Usage())
-		t.outOfMemory = c.dir.KilledForMemory()
+		t.outOfMemory, t.ofLimit = c.dir.KilledForMemory()
 	}
-	return c.tally.used, c.tally.outOfMemory
+	return c.tally.counts
 }
 
 // tally is what has been counted.
 type tally struct {
-	mu          sync.Mutex
-	closed      bool
-	used        hold.Amounts
-	outOfMemory bool
+	mu     sync.Mutex
+	closed bool
+	counts
+}
+
+type counts struct {
+	used                 hold.Amounts
+	outOfMemory, ofLimit bool // see hold.Facts
 }
 
 // StepAside moves this process to a cgroup of its own in the one that it is in, if that

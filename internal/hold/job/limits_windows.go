@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime"
 	"unsafe"
 
 	"github.com/corral-run/corral/internal/hold"
@@ -48,7 +47,7 @@ func (j *containment) limitCPUs() error {
 		enable, hardCap = 1, 4
 		all             = 10000
 	)
-	rate := math.Ceil(j.limits.CPUs / float64(runtime.NumCPU()) * all)
+	rate := math.Ceil(j.limits.CPUs / float64(windows.GetActiveProcessorCount(windows.ALL_PROCESSOR_GROUPS)) * all)
 	want := cpuRate{enable | hardCap, uint32(min(max(rate, 1), all))}
 	_, err := windows.SetInformationJobObject(j.job, class, uintptr(unsafe.Pointer(&want)), uint32(unsafe.Sizeof(want)))
 	if err != nil { // Windows before 8, too, has no such limit
