@@ -98,8 +98,9 @@ func (p *Probe) Started() {
 	}
 }
 
-// Ready waits until the tree is complete and returns its members, sorted by role
-// and PID. If ctx is done before that, it ends the test.
+// Ready waits until the tree is complete and returns the members it had then,
+// sorted by role and PID: a chain has others soon. If ctx is done before the tree
+// is complete, Ready ends the test.
 func (p *Probe) Ready(ctx context.Context) []Member {
 	p.t.Helper()
 	select {
@@ -111,6 +112,7 @@ func (p *Probe) Ready(ctx context.Context) []Member {
 		p.t.Fatalf("%s is not complete: %d of %d members, %v", p.child.Name, len(members), p.child.Members,
 			errors.Join(err, context.Cause(ctx)))
 	}
+	members = members[:p.child.Members]
 	slices.SortFunc(members, func(a, b Member) int {
 		if a.Role != b.Role {
 			return strings.Compare(a.Role, b.Role)

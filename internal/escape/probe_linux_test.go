@@ -30,3 +30,18 @@ func TestGoneErrors(t *testing.T) {
 	check(tr.Gone(tr.ctx, "child"), "none of these has survived: [child]")
 	tr.expect()
 }
+
+// TestReadyOfChain: a tree that goes on has the same members when it is complete,
+// however late the test looks.
+func TestReadyOfChain(t *testing.T) {
+	tr := launch(t, NewProbe(t, find(t, "chain")))
+	tr.Started()
+	seen := []Member{tr.next("link")}
+	for range 3 {
+		seen = append(seen, tr.next("link", seen...))
+	}
+	members := tr.Ready(tr.ctx)
+	if len(members) != 2 || members[0].Role != "leader" || members[1] != seen[0] {
+		t.Errorf("members %v, want the leader and %v", members, seen[0])
+	}
+}

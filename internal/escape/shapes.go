@@ -26,8 +26,11 @@ var _ = add(Child{
 	Members: 2,
 }, parts{
 	"leader": func(p *process) {
+		// First, as the links would else be two before it is one.
+		p.named(os.Getpid(), "leader")
 		p.member("link", nil, []string{"1"})
-		p.lead()
+		p.released()
+		exit(0)
 	},
 	"link": link,
 })
