@@ -525,7 +525,11 @@ func TestGuardHelperHangs(t *testing.T) {
 	if err := stub.Possible(); err != nil {
 		t.Skipf("SKIPPED: the guard is no stub: %v", err)
 	}
+	began := time.Now()
 	guardOneRun(t, 1, "/bin/sleep", func(string) []string { return []string{"sleep", "60"} })
+	if took := time.Since(began); took > 30*time.Second { // five to kill the run, and five for the helper
+		t.Errorf("the guard took %v", took)
+	}
 }
 
 // guardOneRun has a guard clear up after an owner that is gone, with the program and

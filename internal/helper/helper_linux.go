@@ -101,16 +101,18 @@ func PeekLine(line int, limit time.Duration) (ready, eof bool) {
 	return n > 0, n == 0
 }
 
+// files is how many descriptors are enough for a helper.
+const files = 1024
+
 // LiftFileLimit raises, as far as it may, a limit of descriptors that somebody may
 // have set for this process (prlimit(2)). A limit of processor time cannot be
 // raised in time.
 func LiftFileLimit() {
-	const enough = 1024
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= enough {
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= files {
 		return
 	}
-	if unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: enough, Max: max(enough, limit.Max)}) != nil {
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: files, Max: max(files, limit.Max)}) != nil {
 		unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit.Max, Max: limit.Max})
 	}
 }
@@ -120,8 +122,8 @@ func LiftFileLimit() {
 // (expand_fdtable in fs/file.c), and members that fork all the time make that last
 // for seconds.
 func MakeRoom() {
-	const enough, usual = 1024, 64
-	for room := enough; room > usual; room /= 2 { // the limit may be lower
+	const usual = 64
+	for room := files; room > usual; room /= 2 { // the limit may be lower
 		if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, room-1); err == nil {
 			unix.Close(fd)
 			return

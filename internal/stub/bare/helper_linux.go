@@ -84,7 +84,8 @@ func (b *block) becomeHelper(line int) {
 func makeRoom(fd int) {
 	const enough, usual = 1024, 64
 	for room := enough; room > usual; room /= 2 { // the limit may be lower
-		if _, errno := call(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, uintptr(room-1), 0, 0); errno == 0 {
+		if last, errno := call(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, uintptr(room-1), 0, 0); errno == 0 {
+			closeFD(int(last)) // the table stays as it is
 			return
 		}
 	}
