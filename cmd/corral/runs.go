@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -276,14 +277,63 @@ func (r *knownRun) ask(ctx context.Context, req registry.Request) (registry.Repl
 	case r.found == nil:
 		return registry.Reply{}, os.ErrProcessDone
 	}
-	if row, err := proctree.Brief(r.Owner.PID); err == nil && req.Do != "wait" && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped {
-		return registry.Reply{}, fmt.Errorf("its owner is suspended: resume it, as by kill -CONT %d", r.Owner.PID)
+	if req.Do != "wait" && r.suspended() {
+		return registry.Reply{}, fmt.Errorf("its owner is suspended: %s", r.resume())
+	}
+	if req.Do == "stop" { // the only answer that may be long in coming
+		watched, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer r.watchSuspended(watched, func() {
+			cancel(fmt.Errorf("its owner has been suspended: %s, and the stop goes on", r.resume()))
+		})()
+		ctx = watched
 	}
 	reply, err := r.found.Ask(ctx, req)
+	if why := context.Cause(ctx); why != nil && errors.Is(err, context.Canceled) {
+		err = why
+	}
 	if errors.Is(err, registry.ErrNoAnswer) && soon(ctx, r.isOver) {
 		err = os.ErrProcessDone
 	}
 	return reply, err
+}
+
+// suspended reports whether the owner is known to be stopped by a signal: until it is
+// resumed, it does nothing.
+func (r *knownRun) suspended() bool {
+	row, err := proctree.Brief(r.Owner.PID)
+	return err == nil && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped
+}
+
+// resume is what a message says about a suspended owner.
+func (r *knownRun) resume() string { return fmt.Sprintf("resume it, as by kill -CONT %d", r.Owner.PID) }
+
+// watchSuspended calls tell whenever the owner becomes suspended, and stays so for more
+// than a moment, until ctx is done or the result is called.
+func (r *knownRun) watchSuspended(ctx context.Context, tell func()) (leave func()) {
+	const pause, looks = 250 * time.Millisecond, 2 // no system tells a process that is not the parent
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		for seen := 0; ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if !r.suspended() {
+				seen = 0
+			} else if seen++; seen == looks {
+				tell()
+			}
+		}
+	})
+	return func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // soon reports whether something is so within two seconds: an owner that does not

@@ -42,6 +42,9 @@ other	the exit status of the run
 			if err != nil {
 				return &exitError{statusOwn, err}
 			}
+			defer r.watchSuspended(c.Context(), func() {
+				say(c.ErrOrStderr(), "the owner of %s is suspended: %s", r.title(), r.resume())
+			})()
 			status, err := r.await(c.Context())
 			if err != nil {
 				return &exitError{statusOwn, fmt.Errorf("cannot wait for %s: %w", r.title(), err)}
