@@ -197,7 +197,7 @@ func (b *background) started(cmd *corral.Cmd) {
 	}
 	b.entry.Dir, _ = os.Getwd()
 	if err == nil {
-		err = b.dir.Write(b.id+recordSuffix, &b.entry)
+		err = b.dir.WriteRoomy(b.id+recordSuffix, &b.entry)
 	}
 	if err != nil {
 		said.Warning = fmt.Sprintf("there is no record of the run, so its exit status will not be known: %v", err)
@@ -216,7 +216,7 @@ func (b *background) ended(status int, r *corral.Report) {
 	b.log.close()
 	b.entry.Containment = string(r.Containment)
 	b.entry.Ended = &registry.Ended{Time: time.Now(), Status: status, Ending: string(r.Ending), Signal: r.Signal}
-	if err := b.dir.Write(b.id+recordSuffix, &b.entry); err != nil {
+	if err := b.dir.Complete(b.id+recordSuffix, &b.entry); err != nil {
 		fmt.Fprintf(os.Stderr, "corral: there is no record of how the run ended: %v\n", err)
 	}
 }

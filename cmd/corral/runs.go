@@ -41,7 +41,7 @@ const (
 	stateRunning runState = "running"
 	stateUnseen  runState = "unseen" // its owner cannot be seen from here, and may live
 	stateEnded   runState = "ended"
-	stateLost    runState = "lost" // its owner was killed, and the run with it
+	stateLost    runState = "lost" // its owner has ended, and has not recorded how the run has
 	stateKept    runState = "kept" // it is over, and has left processes alone on purpose
 )
 

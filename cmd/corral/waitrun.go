@@ -56,8 +56,12 @@ other	the exit status of the run
 	return c
 }
 
-// errLost says that nobody can know how a run ended.
-var errLost = errors.New("its owner was killed, so its exit status is not known; the run was stopped")
+// errLost says that nobody can know how a run ended; errNoRecord that nobody has
+// written it down.
+var (
+	errLost     = errors.New("its owner was killed, so its exit status is not known; the run was stopped")
+	errNoRecord = errors.New("its exit status is not known: its owner was killed, or could not record it; the run is over")
+)
 
 // await waits for the end of a run, and returns its status.
 func (r *knownRun) await(ctx context.Context) (int, error) {
@@ -98,5 +102,5 @@ func (r *knownRun) awaitRecord(ctx context.Context) (int, error) {
 	if e := r.reread(); e != nil && e.Ended != nil {
 		return e.Ended.Status, nil
 	}
-	return 0, errLost
+	return 0, errNoRecord
 }

@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -180,8 +181,16 @@ func (d *Dir) Read(name string) (*Entry, error) {
 }
 
 // Write writes an entry, as a whole or not at all.
-func (d *Dir) Write(name string, e *Entry) error {
-	b, err := e.encode()
+func (d *Dir) Write(name string, e *Entry) error { return d.write(name, e, 0) }
+
+// endRoom is more than what Complete adds to an entry.
+const endRoom = 512
+
+// WriteRoomy is Write that leaves room in the file, for Complete.
+func (d *Dir) WriteRoomy(name string, e *Entry) error { return d.write(name, e, endRoom) }
+
+func (d *Dir) write(name string, e *Entry, room int) error {
+	b, err := e.file(room)
 	if err != nil {
 		return err
 	}
@@ -190,7 +199,7 @@ func (d *Dir) Write(name string, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = unix.Renameat(d.fd(), fresh, d.fd(), name)
@@ -200,6 +209,50 @@ func (d *Dir) Write(name string, e *Entry) error {
 		return fmt.Errorf("%s: %w", filepath.Join(d.Path(), name), err)
 	}
 	return nil
+}
+
+// file is what the file of an entry has, with blanks as room.
+func (e *Entry) file(room int) ([]byte, error) {
+	b, err := e.encode()
+	if err != nil {
+		return nil, err
+	}
+	return append(append(b, bytes.Repeat([]byte{' '}, max(0, room))...), '\n'), nil
+}
+
+// Complete writes an entry anew with how its run has ended. On a full disk it goes into
+// the room that WriteRoomy has left: a reader may then see it half written, for a moment.
+func (d *Dir) Complete(name string, e *Entry) error {
+	err := d.Write(name, e)
+	if err != nil && d.overwrite(name, e) == nil {
+		return nil
+	}
+	return err
+}
+
+// overwrite writes an entry where it is, and does not make its file longer.
+func (d *Dir) overwrite(name string, e *Entry) error {
+	f, err := d.Open(name, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	b, err := e.file(0)
+	if err != nil {
+		return err
+	}
+	if b, err = e.file(int(info.Size()) - len(b)); err != nil {
+		return err
+	}
+	if int64(len(b)) > info.Size() {
+		return fmt.Errorf("%s: %w", f.Name(), unix.ENOSPC)
+	}
+	_, err = f.WriteAt(b, 0)
+	return err
 }
 
 // Delete removes a file. That it is not there is no error.

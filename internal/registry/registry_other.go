@@ -36,6 +36,8 @@ func (*Dir) Sweep() (int, error)              { return 0, Supported() }
 func (*Dir) Names() ([]string, error)         { return nil, Supported() }
 func (*Dir) Read(string) (*Entry, error)      { return nil, Supported() }
 func (*Dir) Write(string, *Entry) error       { return Supported() }
+func (*Dir) WriteRoomy(string, *Entry) error  { return Supported() }
+func (*Dir) Complete(string, *Entry) error    { return Supported() }
 func (*Dir) Delete(string) error              { return Supported() }
 func (*Dir) DeleteEntry(string) error         { return Supported() }
 

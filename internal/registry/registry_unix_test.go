@@ -587,6 +587,41 @@ func TestUnwritable(t *testing.T) {
 	}
 }
 
+// TestComplete: the end of a run is recorded where no file can be written, but in no
+// more room than there is.
+func TestComplete(t *testing.T) {
+	d, err := OpenDir(private(t), os.Geteuid(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	e := entry("x")
+	e.Version, e.Owner.PID = Version, 1
+	name := e.ID + runSuffix
+	if err := d.WriteRoomy(name, &e); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(d.Path(), freshPrefix+name), 0o700); err != nil { // nor can it be
+		t.Fatal(err)
+	}
+	e.Containment, e.Ended = "cgroup", &Ended{Time: time.Now(), Status: 143, Ending: "lifeline_lost", Signal: "SIGVTALRM"}
+	if err := d.Complete(name, &e); err != nil {
+		t.Fatal(err)
+	}
+	check := func() {
+		t.Helper()
+		if got, err := d.Read(name); err != nil || got.Ended == nil || got.Ended.Status != 143 || got.Containment != "cgroup" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	check()
+	e.Dir = strings.Repeat("x", 2*endRoom)
+	if err := d.Complete(name, &e); err == nil {
+		t.Error("it had the room")
+	}
+	check()
+}
+
 // TestLongPath: where the path of a socket would be too long, there is one all the
 // same on Linux, and a run without one elsewhere.
 func TestLongPath(t *testing.T) {
