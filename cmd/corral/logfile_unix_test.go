@@ -205,6 +205,47 @@ func TestLogGone(t *testing.T) {
 	}
 }
 
+// TestLogInUse: prune leaves the log of a run that goes on, if there is no record of it,
+// and takes it when the run is over.
+func TestLogInUse(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	dir, err := stateDir(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	l, err := openLog(dir, registry.NewID()+logSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	l.most = 10
+	pruned := func() []os.DirEntry {
+		t.Helper()
+		var o pruneFlags
+		o.pruneRecords()
+		left, err := os.ReadDir(dir.Path())
+		if err != nil || len(o.errs) > 0 {
+			t.Error(err, o.errs)
+		}
+		return left
+	}
+	long := time.Now().Add(-2 * leftAge)
+	for _, s := range []string{"the first\n", "the other\n"} { // two files
+		l.Write([]byte(s))
+		if err := os.Chtimes(l.f.Name(), long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := pruned(); len(left) != 2 {
+		t.Errorf("left of a run that goes on: %v", left)
+	}
+	l.close()
+	if left := pruned(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 // loggedRun is a run of this process's, with a log.
 func loggedRun(t *testing.T) (id string, owner registry.Owner) {
 	t.Helper()

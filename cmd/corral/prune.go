@@ -141,7 +141,7 @@ func (o *pruneFlags) pruneRecords() {
 			continue
 		}
 		info, err := os.Lstat(filepath.Join(dir.Path(), name))
-		if err == nil && time.Since(info.ModTime()) > leftAge && o.note(dir.Delete(name)) {
+		if err == nil && time.Since(info.ModTime()) > leftAge && !dir.InUse(id+logSuffix) && o.note(dir.Delete(name)) {
 			o.files++
 		}
 	}

@@ -155,6 +155,20 @@ func (d *Dir) Open(name string, flags int) (*os.File, error) {
 	return f, nil
 }
 
+// Hold has InUse tell that a file is open, until all who have it from here have closed
+// it, or are dead. A file system without locks does not know.
+func Hold(f *os.File) { unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) }
+
+// InUse reports whether somebody holds a file.
+func (d *Dir) InUse(name string) bool {
+	f, err := d.Open(name, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
+}
+
 // mostFile bounds an entry: some kilobytes, and what it names may be in the thousands.
 const mostFile = 4 << 20
 

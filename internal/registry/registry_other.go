@@ -40,6 +40,8 @@ func (*Dir) WriteRoomy(string, *Entry) error  { return Supported() }
 func (*Dir) Complete(string, *Entry) error    { return Supported() }
 func (*Dir) Delete(string) error              { return Supported() }
 func (*Dir) DeleteEntry(string) error         { return Supported() }
+func (*Dir) InUse(string) bool                { return false }
+func Hold(*os.File)                           {}
 
 func (*Dir) Open(string, int) (*os.File, error) { return nil, Supported() }
 
