@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -29,5 +30,43 @@ func TestFullDisk(t *testing.T) {
 	}
 	if _, status := ended(cmd); status != 7 || out.Len() > 0 {
 		t.Errorf("status %d, said %s", status, &out)
+	}
+}
+
+// TestStateHome: nobody's logs are among another user's files, whatever variables have
+// been kept.
+func TestStateHome(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root, for another user's files")
+	}
+	const alice = 65534
+	theirs, own := t.TempDir(), t.TempDir()
+	if err := os.Chown(theirs, alice, alice); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		uid               int
+		state, home, want string
+	}{
+		{0, own, theirs, own},
+		{0, own + "/not/yet", theirs, own + "/not/yet"},
+		{0, theirs, own, own + "/.local/state"},
+		{0, theirs + "/not/yet", own, own + "/.local/state"},
+		{0, "", own, own + "/.local/state"},
+		{0, "", theirs, "/home/of/0/.local/state"},
+		{0, theirs, theirs, "/home/of/0/.local/state"},
+		{0, "relative", "", ""},
+		{0, theirs, "", ""},
+		{alice, theirs, "", theirs},
+		{alice, "", theirs, theirs + "/.local/state"},
+		{alice, "/tmp", theirs, "/tmp"},
+		{1000, "", theirs, "/home/of/1000/.local/state"},
+	} {
+		t.Setenv("XDG_STATE_HOME", c.state)
+		t.Setenv("HOME", c.home)
+		got, err := stateHome(c.uid, func(uid int) string { return fmt.Sprint("/home/of/", uid) })
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%+v: %q, %v", c, got, err)
+		}
 	}
 }

@@ -116,6 +116,15 @@ func isRuntimeDir(dir string, uid int) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == uid && st.Mode&0o022 == 0
 }
 
+// Foreign reports whether what is made at path, with the directories above it, would be
+// among the files of another user than root: variables that sudo -E has kept lead there.
+func Foreign(path string, uid int) bool {
+	var st unix.Stat_t
+	for ; unix.Stat(path, &st) == unix.ENOENT && path != filepath.Dir(path); path = filepath.Dir(path) {
+	}
+	return int(st.Uid) != uid && st.Uid != 0
+}
+
 // Dirs opens all directories in which runs of the user may be registered: a process
 // without an XDG_RUNTIME_DIR, as one of cron's, has used the temporary directory. One
 // that is not there is no error.

@@ -27,6 +27,7 @@ type Dir struct{}
 
 func Own() (string, error)                    { return "", Supported() }
 func OpenDir(string, int, bool) (*Dir, error) { return nil, Supported() }
+func Foreign(string, int) bool                { return false }
 func Dirs(int) ([]*Dir, []error)              { return nil, []error{Supported()} }
 func (*Dir) Path() string                     { return "" }
 func (*Dir) UID() int                         { return -1 }
