@@ -19,7 +19,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/registry"
 )
@@ -392,33 +391,6 @@ func (r *knownRun) reread() *registry.Entry {
 		return nil
 	}
 	return e
-}
-
-// outcomeStatus is what corral would exit with for such an outcome; see job.status.
-func outcomeStatus(o *registry.Outcome) int {
-	status := o.ExitCode
-	if o.Signal != "" {
-		status = statusSignal + int(signalNumber(o.Signal))
-	}
-	if status < 0 {
-		status = statusOwn
-	}
-	ran := o.Ending == string(corral.TimedOut) || o.Ending == string(corral.Idle)
-	switch {
-	case ran && o.Forced:
-		return statusSignal + 9
-	case ran:
-		return statusTimeout
-	case o.Ending == string(corral.OutOfMemory):
-		return statusSignal + 9
-	case o.Survivors > 0, o.Unknown != "":
-		return unlessFailed(status, statusOwn)
-	case o.Failed == registry.FailedLeftovers:
-		return unlessFailed(status, statusLeftovers)
-	case o.Failed != "":
-		return unlessFailed(status, statusOwn)
-	}
-	return status
 }
 
 // ageOf is the time since a moment, in its two largest units.

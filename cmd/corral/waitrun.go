@@ -88,7 +88,7 @@ func (r *knownRun) await(ctx context.Context) (int, error) {
 	case reply.Outcome.Failed == registry.NotWaited:
 		return 0, errors.New("it is over, and its owner does not know how it ended, as it does not wait for it")
 	}
-	return outcomeStatus(reply.Outcome), nil
+	return runStatus(reply.Outcome), nil
 }
 
 // awaitRecord is await for a run in the background: its owner ends when it is over.
