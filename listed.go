@@ -210,7 +210,7 @@ func (r *run) outcome(rep *Report, err error, why registry.Failure) registry.Out
 		o.Failed = registry.FailedLeftovers
 	case errors.Is(err, ErrWaitDelay) && (r.cmd.Leftovers.keeps() || len(r.listed(rep.Leftovers)) > 0): // who was kept on purpose holds the output
 	case rep.Ending != LifelineLost && !errors.As(err, &exited):
-		o.Failed, o.Error = registry.FailedOther, err.Error()
+		o.Failed = registry.FailedOther // without its text, in which there may be arguments
 	}
 	return o
 }

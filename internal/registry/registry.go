@@ -249,7 +249,6 @@ type Outcome struct {
 	Unknown   string `json:"unknown,omitempty"`
 	// Failed says what besides made a success a failure.
 	Failed Failure `json:"failed,omitempty"`
-	Error  string  `json:"error,omitempty"`
 }
 
 // Failure is what makes a failure of a run whose command has succeeded.
@@ -257,7 +256,7 @@ type Failure string
 
 const (
 	FailedLeftovers Failure = "leftovers" // there were some, which FailOnLeftovers forbids
-	FailedOther     Failure = "other"     // Wait has another error
+	FailedOther     Failure = "other"     // Wait has another error, but that the output is held by who was kept on purpose
 	NotWaited       Failure = "not waited for"
 	LetGo           Failure = "let go"
 	NotStarted      Failure = "not started"
