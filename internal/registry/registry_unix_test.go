@@ -738,7 +738,7 @@ func TestForkOfOwner(t *testing.T) {
 func awaitWaiters(t *testing.T, s *server, n int) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		waiting := s.waiting()
+		waiting := s.gate.Waiting()
 		if waiting == n {
 			return
 		}
@@ -784,6 +784,26 @@ func TestHungClients(t *testing.T) {
 	}
 }
 
+// TestSilentClients: as many as are served at the same time, who say nothing, keep others
+// from the socket for a moment only.
+func TestSilentClients(t *testing.T) {
+	path := private(t)
+	l := register(t, &handler{})
+	f := found(t, open(t, path), l.entry.ID)
+	for range mostClients {
+		conn, err := net.Dial("unix", filepath.Join(path, l.entry.ID+socketSuffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience/2)
+	defer cancel()
+	if _, err := f.Ask(ctx, Request{Do: "look"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestManyWait: those that wait for the outcome keep nobody from stopping the run, and
 // all of them get it. There are only so many.
 func TestManyWait(t *testing.T) {
@@ -816,11 +836,7 @@ func TestManyWait(t *testing.T) {
 		t.Errorf("%d stops", h.stops)
 	}
 	h.mu.Unlock()
-	full := server{conns: make(map[*net.UnixConn]bool)}
-	for range mostWaiters {
-		full.conns[new(net.UnixConn)] = true
-	}
-	if why := full.mayNotWait(nil); why != "1000 wait for it already" {
+	if why := mayNotWait(nil, mostWaiters); why != "1000 wait for it already" {
 		t.Errorf("one too many: %q", why)
 	}
 	l.Close(Outcome{ExitCode: 7})
@@ -901,16 +917,13 @@ func TestSlowHandler(t *testing.T) {
 		t.Error(err)
 	}
 	close(h.hold)
-	l.server.busy.Wait()
+	<-l.server.gate.Close(nil)
 }
 
 func awaitConn(t *testing.T, s *server) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		s.mu.Lock()
-		n := len(s.conns)
-		s.mu.Unlock()
-		if n > 0 {
+		if s.gate.Clients() > 0 {
 			return
 		}
 		if time.Since(began) > time.Minute {
