@@ -178,7 +178,8 @@ func (d *Dir) InUse(name string) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
 }
 
-// mostFile bounds an entry: some kilobytes, and what it names may be in the thousands.
+// mostFile bounds an entry for who writes and who reads it: some kilobytes, and what it
+// names may be in the thousands.
 const mostFile = 4 << 20
 
 // errStrange says that a file is no entry.

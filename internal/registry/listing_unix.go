@@ -4,7 +4,6 @@ package registry
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 )
 
@@ -69,7 +68,7 @@ func (l *Listing) Keep(kept []Process) error {
 		return l.dir.Delete(l.entry.ID + keptSuffix)
 	}
 	e := l.entry
-	e.Kept = slices.Clone(kept)
+	e.Kept, e.LeftOut = fit(kept, mostFile)
 	return l.dir.Write(e.ID+keptSuffix, &e)
 }
 

@@ -67,6 +67,8 @@ type Entry struct {
 
 	// Kept are those that the run has let go of. Only a file of its own has them.
 	Kept []Process `json:"kept,omitempty"`
+	// LeftOut is what there was no room for in Kept.
+	LeftOut *LeftOut `json:"left_out,omitempty"`
 	// Ended is how the run ended. Only the record of a detached run has it.
 	Ended *Ended `json:"ended,omitempty"`
 }
@@ -235,7 +237,8 @@ type Reply struct {
 	// Phase is "starting", "running", "ending" when the leader has ended, or "stopping".
 	Phase   string    `json:"phase,omitempty"`
 	Members []Process `json:"members,omitempty"`
-	Waiting int       `json:"waiting,omitempty"` // how many clients wait for the outcome
+	LeftOut *LeftOut  `json:"left_out,omitempty"` // what there was no room for in Members
+	Waiting int       `json:"waiting,omitempty"`  // how many clients wait for the outcome
 	Outcome *Outcome  `json:"outcome,omitempty"`
 }
 

@@ -622,6 +622,65 @@ func TestComplete(t *testing.T) {
 	check()
 }
 
+// crowd is a handler whose run has many members.
+type crowd struct {
+	handler
+	members []Process
+}
+
+func (c *crowd) Look() (string, []Process, error) { return "running", c.members, nil }
+
+// TestTooMuch: an owner says and writes no more than is read: what is left out is said,
+// and the command lines go before the processes.
+func TestTooMuch(t *testing.T) {
+	path := private(t)
+	for name, c := range map[string]struct {
+		processes, words int
+		commands, left   bool
+	}{
+		"little":         {3, 1, false, false},
+		"command lines":  {5000, mostCommand, true, false},
+		"many processes": {600_000, 1, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := make([]Process, c.processes)
+			for i := range all {
+				all[i] = Process{PID: i + 1<<20, Start: 1 << 60, Command: []string{strings.Repeat("x", c.words)}}
+			}
+			l := register(t, &crowd{members: all})
+			d := open(t, path)
+			check := func(got []Process, left *LeftOut, most int) {
+				t.Helper()
+				if left == nil {
+					left = new(LeftOut)
+				}
+				if len(got)+left.Processes != c.processes || (left.Commands > 0) != c.commands || (left.Processes > 0) != c.left {
+					t.Errorf("%d processes, left out: %+v", len(got), left)
+				}
+				if size := len(got)*10 + (len(got)-left.Commands)*c.words; size > most {
+					t.Errorf("at least %d bytes", size)
+				}
+			}
+			reply, err := found(t, d, l.entry.ID).Ask(t.Context(), Request{Do: "look"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(reply.Members, reply.LeftOut, mostReply)
+			if err := l.Keep(all); err != nil {
+				t.Fatal(err)
+			}
+			kept, err := d.Read(l.entry.ID + keptSuffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(kept.Kept, kept.LeftOut, mostFile)
+			if err := l.Keep(nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // TestLongPath: where the path of a socket would be too long, there is one all the
 // same on Linux, and a run without one elsewhere.
 func TestLongPath(t *testing.T) {

@@ -40,7 +40,7 @@ const (
 	// the kernel's buffer.
 	partingPatience = 100 * time.Millisecond
 	mostRequest     = 4 << 10
-	// mostReply bounds what a client reads.
+	// mostReply bounds what an owner says, and what a client reads.
 	mostReply = 16 << 20
 )
 
@@ -160,7 +160,9 @@ func (s *server) do(r Request) (reply Reply, wait bool) {
 	case "signal":
 		err = s.handler.Signal(r.Signal)
 	case "look":
-		reply.Phase, reply.Members, err = s.handler.Look()
+		var members []Process
+		reply.Phase, members, err = s.handler.Look()
+		reply.Members, reply.LeftOut = fit(members, mostReply)
 		reply.Waiting = s.gate.Waiting()
 	default:
 		err = fmt.Errorf("the run's owner does not know the request %q", r.Do)
