@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -321,6 +322,32 @@ func (d *Dir) List() (*Contents, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.list(names), nil
+}
+
+// tidiesIfFirst is the letter with which the ID of a run begins, one of 32, that sees to
+// the registry, and mostTidied is how many files it looks at: so what dead owners have
+// left is removed faster than it can become more, also if nobody lists it, and other
+// runs pay nothing for that.
+const (
+	tidiesIfFirst = '0'
+	mostTidied    = 256
+)
+
+// tidy removes stale entries, if there are so many files only some of them.
+func (d *Dir) tidy() {
+	names, err := d.Names()
+	if err != nil {
+		return
+	}
+	if extra := len(names) - mostTidied; extra > 0 {
+		names = names[rand.IntN(extra+1):][:mostTidied]
+	}
+	d.list(names)
+}
+
+// list is List of some files.
+func (d *Dir) list(names []string) *Contents {
 	c := &Contents{}
 	for _, name := range names {
 		ext := filepath.Ext(name)
@@ -357,7 +384,7 @@ func (d *Dir) List() (*Contents, error) {
 			c.Removed++
 		}
 	}
-	return c, nil
+	return c
 }
 
 // deserted reports whether an owner that cannot be seen from here is known to be dead:

@@ -39,6 +39,9 @@ func Register(e Entry, h Handler) (*Listing, error) {
 		l.Close(Outcome{})
 		return nil, err
 	}
+	if e.ID[0] == tidiesIfFirst {
+		d.tidy()
+	}
 	return l, nil
 }
 

@@ -135,8 +135,9 @@ func checkLeaks(t *testing.T) {
 	})
 }
 
+// entry is of a run that leaves other entries alone.
 func entry(name string) Entry {
-	return Entry{ID: NewID(), Name: name, Command: []string{"sleep", "60"}, Program: "test", Started: time.Now(), Containment: "group",
+	return Entry{ID: "1" + NewID()[1:], Name: name, Command: []string{"sleep", "60"}, Program: "test", Started: time.Now(), Containment: "group",
 		Labels: map[string]string{"team": "a"}}
 }
 
@@ -263,6 +264,58 @@ func TestStale(t *testing.T) {
 	if want := []string{alive.id + ".json", alive.id + ".sock"}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("left: %q, %v; want %q", names, err, want)
 	}
+}
+
+// TestTidy: what dead owners have left does not become more and more, also if nobody
+// lists it: some of those that register a run remove it, some at a time.
+func TestTidy(t *testing.T) {
+	path := private(t)
+	alive, dead := startOwner(t), startOwner(t)
+	dead.kill(t)
+	d := open(t, path)
+	e, err := d.Read(dead.id + runSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 3 * mostTidied
+	for range many {
+		e.ID = NewID()
+		if err := d.Write(e.ID+runSuffix, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := func() int {
+		t.Helper()
+		names, err := d.Names()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	before := files()
+	l := register(t, &handler{})
+	if l.Close(Outcome{}); files() != before {
+		t.Errorf("%d files; want %d", files(), before)
+	}
+	rounds := 0
+	for ; files() > 2 && rounds < 100; rounds++ { // entry and socket of who lives
+		e := entry("web")
+		e.ID = string(tidiesIfFirst) + e.ID[1:]
+		l, err := Register(e, &handler{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close(Outcome{})
+		if now := files(); before-now > mostTidied+1 { // a socket goes with its entry
+			t.Errorf("%d files at once", before-now)
+		} else {
+			before = now
+		}
+	}
+	if files() != 2 || rounds < many/mostTidied {
+		t.Errorf("%d files after %d rounds", files(), rounds)
+	}
+	found(t, d, alive.id)
 }
 
 // TestDiedOver: what an owner has died over goes with its entry.
