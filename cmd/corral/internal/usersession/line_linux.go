@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,7 +29,7 @@ var doors = []struct {
 // line is a connection to the manager.
 type line struct {
 	*dbus.Conn
-	socket  net.Conn
+	socket  *bounded
 	path    string
 	name    string // ours on the bus; empty if there is no bus in between
 	signals chan *dbus.Signal
@@ -107,7 +108,8 @@ func (e *entrance) connect(ctx context.Context, dir int, name string, bus bool) 
 		socket.Close()
 		return nil, fmt.Errorf("%s: %w", l.path, err)
 	}
-	l.socket = &bounded{socket, mostBytes}
+	l.socket = &bounded{Conn: socket}
+	l.socket.left.Store(mostBytes)
 	if l.Conn, err = dbus.NewConn(l.socket); err != nil {
 		socket.Close()
 		return nil, fmt.Errorf("%s: %w", l.path, err)
@@ -166,21 +168,23 @@ func (e *entrance) checkPeer(socket net.Conn) error {
 	return nil
 }
 
-// mostBytes is what a line reads at most in its life. A manager says a few hundred.
+// mostBytes is what a line reads at most until it is connected and its scope is there,
+// and then until the next signal. A manager says a few hundred.
 const mostBytes = 1 << 20
 
 // bounded is a connection from which only so much is read: whatever is at the other
 // end, it does not fill the memory.
 type bounded struct {
 	net.Conn
-	left int
+	left atomic.Int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
-	if b.left <= 0 {
+	left := b.left.Load()
+	if left <= 0 {
 		return 0, errors.New("it says too much")
 	}
-	n, err := b.Conn.Read(p[:min(len(p), b.left)])
-	b.left -= n
+	n, err := b.Conn.Read(p[:min(int64(len(p)), left)])
+	b.left.Add(-int64(n))
 	return n, err
 }
