@@ -226,7 +226,7 @@ func TestLogInUse(t *testing.T) {
 		}
 		return left
 	}
-	long := time.Now().Add(-2 * leftAge)
+	long := time.Now().Add(-2 * registry.LeftAge)
 	for _, s := range []string{"the first\n", "the other\n"} { // two files
 		l.Write([]byte(s))
 		if err := os.Chtimes(l.f.Name(), long, long); err != nil {

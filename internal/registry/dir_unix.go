@@ -106,15 +106,24 @@ func Own() (string, error) {
 	return d.Path(), nil
 }
 
-// isRuntimeDir reports whether dir is what the XDG Base Directory Specification says
-// XDG_RUNTIME_DIR is: the user's own, where others cannot write.
+// isRuntimeDir reports whether dir may be an XDG_RUNTIME_DIR.
 func isRuntimeDir(dir string, uid int) bool {
-	if !filepath.IsAbs(dir) {
-		return false
-	}
 	var st unix.Stat_t
-	err := unix.Stat(dir, &st)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == uid && st.Mode&0o022 == 0
+	return filepath.IsAbs(dir) && unix.Stat(dir, &st) == nil && CheckRuntimeDir(&st, uid) == nil
+}
+
+// CheckRuntimeDir says why a directory is not what the XDG Base Directory Specification
+// says XDG_RUNTIME_DIR is: the user's own, where others cannot write.
+func CheckRuntimeDir(st *unix.Stat_t, uid int) error {
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return unix.ENOTDIR
+	case int(st.Uid) != uid:
+		return fmt.Errorf("it belongs to user %d, not to %d", st.Uid, uid)
+	case st.Mode&0o022 != 0:
+		return errors.New("others may write to it")
+	}
+	return nil
 }
 
 // Foreign reports whether what is made at path, with the directories above it, would be
@@ -435,10 +444,6 @@ func (f *Found) Forget() error {
 	return f.From.remove(f.ID, runSuffix)
 }
 
-// leftAge is how old a file is that belongs to no entry, and that nobody is about to
-// write or bind any more.
-const leftAge = time.Hour
-
 // Sweep removes what is not part of an entry and has been there for an hour: files that
 // were not finished, sockets that nobody has, and entries that are none. It returns how
 // many.
@@ -449,7 +454,7 @@ func (d *Dir) Sweep() (n int, err error) {
 	}
 	var errs []error
 	for _, name := range names {
-		old := time.Now().Add(-leftAge)
+		old := time.Now().Add(-LeftAge)
 		ext := filepath.Ext(name)
 		id := strings.TrimPrefix(strings.TrimSuffix(name, ext), freshPrefix)
 		var st unix.Stat_t

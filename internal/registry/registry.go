@@ -34,6 +34,10 @@ import (
 // Version is that of the files, and of what is said over the socket.
 const Version = 1
 
+// LeftAge is how old a file is that belongs to no entry, and that nobody is about to
+// write or bind any more.
+const LeftAge = time.Hour
+
 // Process names a process, and no later one with its PID.
 type Process struct {
 	PID        int      `json:"pid"`

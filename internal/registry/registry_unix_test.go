@@ -568,7 +568,7 @@ func TestJunk(t *testing.T) {
 	if n, err := d.Sweep(); n != 0 || err != nil {
 		t.Errorf("%d swept while they are new, %v", n, err)
 	}
-	old := time.Now().Add(-2 * leftAge)
+	old := time.Now().Add(-2 * LeftAge)
 	for _, name := range ids {
 		ts := []unix.Timespec{unix.NsecToTimespec(old.UnixNano()), unix.NsecToTimespec(old.UnixNano())}
 		if err := unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(path, name), ts, unix.AT_SYMLINK_NOFOLLOW); err != nil {

@@ -14,6 +14,9 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/gate"
+	"github.com/corral-run/corral/internal/registry"
 )
 
 // The manager can be reached by way of the user's bus, if there is one (on Debian, it
@@ -79,16 +82,11 @@ func (e *entrance) openDir() (fd int, err error) {
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil {
-		switch {
-		case int(st.Uid) != e.uid:
-			err = fmt.Errorf("XDG_RUNTIME_DIR=%s: it belongs to user %d, not to %d", e.dir, st.Uid, e.uid)
-		case st.Mode&0o022 != 0:
-			err = fmt.Errorf("XDG_RUNTIME_DIR=%s: others may write to it", e.dir)
-		}
+		err = registry.CheckRuntimeDir(&st, e.uid)
 	}
 	if err != nil {
 		unix.Close(fd)
-		return -1, err
+		return -1, fmt.Errorf("XDG_RUNTIME_DIR=%s: %w", e.dir, err)
 	}
 	return fd, nil
 }
@@ -150,20 +148,12 @@ func (l *line) explain(ctx context.Context, err error) error {
 
 // checkPeer returns an error if who listens is another user. Root may.
 func (e *entrance) checkPeer(socket net.Conn) error {
-	raw, err := socket.(*net.UnixConn).SyscallConn()
+	_, uid, err := gate.Peer(socket.(*net.UnixConn))
 	if err != nil {
 		return err
 	}
-	var peer *unix.Ucred
-	var failed error
-	if err := raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return err
-	}
-	if failed != nil {
-		return os.NewSyscallError("getsockopt SO_PEERCRED", failed)
-	}
-	if int(peer.Uid) != e.uid && peer.Uid != 0 {
-		return fmt.Errorf("user %d listens there", peer.Uid)
+	if uid != e.uid && uid != 0 {
+		return fmt.Errorf("user %d listens there", uid)
 	}
 	return nil
 }

@@ -137,11 +137,7 @@ func stepAside(dir string) (string, error) {
 		d.Close()
 	}
 	path := filepath.Join(dir, "main")
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return "", err
-	}
-	// 0 is the writer, in whichever PID namespace: see cgroups(7).
-	return path, os.WriteFile(filepath.Join(path, "cgroup.procs"), []byte("0"), 0)
+	return path, cgroup.Enter(path)
 }
 
 // checkSession returns why a control group may not be left. A login's session is
