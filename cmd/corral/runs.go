@@ -308,24 +308,28 @@ func (r *knownRun) suspended() bool {
 func (r *knownRun) resume() string { return fmt.Sprintf("resume it, as by kill -CONT %d", r.Owner.PID) }
 
 // watchSuspended calls tell whenever the owner becomes suspended, and stays so for more
-// than a moment, until ctx is done or the result is called.
+// than a moment, until ctx is done or the result is called. No system tells that of a
+// process but its parent, so it looks: the longer it waits, the less often.
 func (r *knownRun) watchSuspended(ctx context.Context, tell func()) (leave func()) {
-	const pause, looks = 250 * time.Millisecond, 2 // no system tells a process that is not the parent
+	const shortest, longest, looks = 250 * time.Millisecond, 4 * time.Second, 2
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		tick := time.NewTicker(pause)
-		defer tick.Stop()
-		for seen := 0; ; {
+		for seen, pause := 0, shortest; ; pause = min(2*pause, longest) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-time.After(pause):
 			}
 			if !r.suspended() {
 				seen = 0
-			} else if seen++; seen == looks {
+				continue
+			}
+			if seen++; seen == looks {
 				tell()
+			}
+			if seen < looks {
+				pause = shortest / 2
 			}
 		}
 	})
