@@ -60,12 +60,10 @@ func newLimiter(l Limits, cmd *exec.Cmd) (*limiter, error) {
 		program: program, line: line, theirs: theirs,
 		spec: &wire.LimiterSpec{
 			Path: cmd.Path, Dir: cmd.Dir, Args: args, Env: cmd.Environ(), Ignored: helper.IgnoredSignals(),
-			// What these change, the helper needs as it was: its program may be out of
-			// reach.
-			Attr:   &syscall.SysProcAttr{Chroot: attr.Chroot, Credential: attr.Credential},
-			Limits: limitValues(l),
+			Attr: osproc.CopyAttr(attr), Limits: limitValues(l),
 		},
 	}
+	// What these change, the helper needs as it was: its program may be out of reach.
 	attr.Chroot, attr.Credential = "", nil
 	cmd.ExtraFiles = append(slices.Clone(cmd.ExtraFiles), theirs)
 	cmd.Path, cmd.Args = program, []string{wire.LimiterRole, strconv.Itoa(2 + len(cmd.ExtraFiles))}

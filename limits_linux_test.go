@@ -401,6 +401,13 @@ func TestLimiterIsTransparent(t *testing.T) {
 				cmd.Args = []string{"sh", "-c", "id -u; id -g; id -G; grep SigIgn /proc/self/status"}
 				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{65534}}}
 			},
+			"capabilities": func(cmd *corral.Cmd) {
+				cmd.Args = []string{"sh", "-c", "id -u; grep Cap /proc/self/status"}
+				cmd.SysProcAttr = &syscall.SysProcAttr{AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_ADMIN}}
+				if os.Getuid() == 0 {
+					cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+				}
+			},
 			"chroot": func(cmd *corral.Cmd) {
 				cmd.Path, cmd.SysProcAttr, cmd.Dir = "/missing", &syscall.SysProcAttr{Chroot: dir}, "/"
 			},

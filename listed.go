@@ -191,10 +191,10 @@ func (r *run) unlist(rep *Report, err error, why registry.Failure) {
 	if rep != nil {
 		r.keepListed(l.is, r.listed(rep.Leftovers))
 	}
-	l.is.Close(outcomeOf(rep, err, why))
+	l.is.Close(r.outcome(rep, err, why))
 }
 
-func outcomeOf(rep *Report, err error, why registry.Failure) registry.Outcome {
+func (r *run) outcome(rep *Report, err error, why registry.Failure) registry.Outcome {
 	if rep == nil {
 		return registry.Outcome{ExitCode: -1, Failed: why}
 	}
@@ -208,8 +208,9 @@ func outcomeOf(rep *Report, err error, why registry.Failure) registry.Outcome {
 	case why != "" || err == nil:
 	case errors.As(err, &leftovers):
 		o.Failed = registry.FailedLeftovers
+	case errors.Is(err, ErrWaitDelay) && (r.cmd.Leftovers.keeps() || len(r.listed(rep.Leftovers)) > 0): // who was kept on purpose holds the output
 	case rep.Ending != LifelineLost && !errors.As(err, &exited):
-		o.Failed, o.Error = registry.FailedOther, err.Error()
+		o.Failed = registry.FailedOther // without its text, in which there may be arguments
 	}
 	return o
 }

@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,13 +42,9 @@ func stateDir(create bool) (*registry.Dir, error) {
 	if err := registry.Supported(); err != nil {
 		return nil, err
 	}
-	base := os.Getenv("XDG_STATE_HOME")
-	if !filepath.IsAbs(base) { // as the XDG Base Directory Specification has it
-		home := os.Getenv("HOME")
-		if !filepath.IsAbs(home) {
-			return nil, fmt.Errorf("there is no place for logs: set XDG_STATE_HOME or HOME: %w", fs.ErrNotExist)
-		}
-		base = filepath.Join(home, ".local", "state")
+	base, err := stateHome(os.Geteuid(), homeOf)
+	if err != nil {
+		return nil, err
 	}
 	if create {
 		if err := os.MkdirAll(base, 0o700); err != nil {
@@ -54,6 +52,34 @@ func stateDir(create bool) (*registry.Dir, error) {
 		}
 	}
 	return registry.OpenDir(filepath.Join(base, "corral"), os.Geteuid(), create)
+}
+
+// stateHome is $XDG_STATE_HOME, or its default in the home directory, as the XDG Base
+// Directory Specification has them. What is another user's is as if it were not set.
+func stateHome(uid int, homeOf func(uid int) string) (string, error) {
+	const local = ".local/state"
+	places := []string{os.Getenv("XDG_STATE_HOME")}
+	if home := os.Getenv("HOME"); filepath.IsAbs(home) {
+		places = append(places, filepath.Join(home, local))
+		if registry.Foreign(home, uid) {
+			places = append(places, filepath.Join(homeOf(uid), local))
+		}
+	}
+	for _, place := range places {
+		if filepath.IsAbs(place) && !registry.Foreign(place, uid) {
+			return place, nil
+		}
+	}
+	return "", fmt.Errorf("there is no place for logs: set XDG_STATE_HOME or HOME to a directory of user %d: %w", uid, fs.ErrNotExist)
+}
+
+// homeOf is the home directory that the system has for a user, or empty.
+func homeOf(uid int) string {
+	u, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return ""
+	}
+	return u.HomeDir
 }
 
 // ready is what the corral that stays with the run tells the one that has started it.
@@ -197,7 +223,7 @@ func (b *background) started(cmd *corral.Cmd) {
 	}
 	b.entry.Dir, _ = os.Getwd()
 	if err == nil {
-		err = b.dir.Write(b.id+recordSuffix, &b.entry)
+		err = b.dir.WriteRoomy(b.id+recordSuffix, &b.entry)
 	}
 	if err != nil {
 		said.Warning = fmt.Sprintf("there is no record of the run, so its exit status will not be known: %v", err)
@@ -216,7 +242,7 @@ func (b *background) ended(status int, r *corral.Report) {
 	b.log.close()
 	b.entry.Containment = string(r.Containment)
 	b.entry.Ended = &registry.Ended{Time: time.Now(), Status: status, Ending: string(r.Ending), Signal: r.Signal}
-	if err := b.dir.Write(b.id+recordSuffix, &b.entry); err != nil {
+	if err := b.dir.Complete(b.id+recordSuffix, &b.entry); err != nil {
 		fmt.Fprintf(os.Stderr, "corral: there is no record of how the run ended: %v\n", err)
 	}
 }

@@ -60,7 +60,6 @@ func openEvents(name fileName) (*eventLog, error) {
 	if err != nil {
 		return nil, &exitError{statusOwn, fmt.Errorf("cannot write the events: %w", err)}
 	}
-	outliveFileLimit()
 	return l, nil
 }
 

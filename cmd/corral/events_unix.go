@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"os"
-	"os/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +42,3 @@ func eventsDescriptor(fd int) (*os.File, error) {
 	unix.CloseOnExec(fd)
 	return os.NewFile(uintptr(fd), "descriptor"), nil
 }
-
-// outliveFileLimit makes a write beyond RLIMIT_FSIZE an error, where Go's runtime
-// would end the process. What corral starts gets the signal's default again.
-func outliveFileLimit() { signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ) }

@@ -15,5 +15,3 @@ func openEventsFile(name string) (f *os.File, await func() (*os.File, error), er
 func eventsDescriptor(int) (*os.File, error) {
 	return nil, errors.New("not available on Windows; name a file")
 }
-
-func outliveFileLimit() {}

@@ -58,7 +58,9 @@ type inspection struct {
 	Phase   string       `json:"phase,omitempty"`
 	Waiting int          `json:"waiting,omitempty"`
 	Members []memberJSON `json:"members"`
-	Error   string       `json:"error,omitempty"`
+	// LeftOut is what there was no room for in Members.
+	LeftOut *registry.LeftOut `json:"left_out,omitempty"`
+	Error   string            `json:"error,omitempty"`
 }
 
 // inspect shows a run. What is in the registry is shown also if the owner does not
@@ -81,7 +83,7 @@ func inspect(c *cobra.Command, r *knownRun, asJSON bool) error {
 			}
 			shown.Error, status = err.Error(), statusStuck
 		default:
-			shown.Phase, shown.Waiting = reply.Phase, reply.Waiting
+			shown.Phase, shown.Waiting, shown.LeftOut = reply.Phase, reply.Waiting, reply.LeftOut
 			members = reply.Members
 		}
 	}
@@ -125,6 +127,9 @@ func writeInspection(ctx context.Context, w io.Writer, r *knownRun, shown *inspe
 	row("control", r.NoControl)
 	if shown.Waiting > 0 {
 		row("waited for", fmt.Sprintf("by %d", shown.Waiting))
+	}
+	if shown.LeftOut != nil {
+		row("not shown", shown.LeftOut.String())
 	}
 	for _, p := range shown.Kept {
 		row("kept", fmt.Sprintf("%d (%s)", p.PID, commandLine(&registry.Entry{Command: p.Command, Redacted: r.Redacted})))

@@ -42,6 +42,7 @@ func (l *logFile) open() error {
 	if err != nil {
 		return err
 	}
+	registry.Hold(f) // from prune, also if there is no record of the run
 	l.f = f
 	l.size, err = f.Seek(0, io.SeekEnd)
 	return err

@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -82,8 +80,6 @@ func read(t *testing.T, path string) string {
 // TestLogFull: what cannot be written fails nobody, and is counted.
 func TestLogFull(t *testing.T) {
 	l, path := newLog(t, 1<<20)
-	signal.Ignore(syscall.SIGXFSZ)
-	defer signal.Reset(syscall.SIGXFSZ)
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
 		t.Fatal(err)
@@ -202,6 +198,47 @@ func TestLogGone(t *testing.T) {
 	}
 	if _, err := r.open(); !errors.Is(err, errNoLog) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestLogInUse: prune leaves the log of a run that goes on, if there is no record of it,
+// and takes it when the run is over.
+func TestLogInUse(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	dir, err := stateDir(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	l, err := openLog(dir, registry.NewID()+logSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	l.most = 10
+	pruned := func() []os.DirEntry {
+		t.Helper()
+		var o pruneFlags
+		o.pruneRecords()
+		left, err := os.ReadDir(dir.Path())
+		if err != nil || len(o.errs) > 0 {
+			t.Error(err, o.errs)
+		}
+		return left
+	}
+	long := time.Now().Add(-2 * registry.LeftAge)
+	for _, s := range []string{"the first\n", "the other\n"} { // two files
+		l.Write([]byte(s))
+		if err := os.Chtimes(l.f.Name(), long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := pruned(); len(left) != 2 {
+		t.Errorf("left of a run that goes on: %v", left)
+	}
+	l.close()
+	if left := pruned(); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

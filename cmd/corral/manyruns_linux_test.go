@@ -16,6 +16,7 @@ import (
 
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/registry"
+	"golang.org/x/sys/unix"
 )
 
 // fleet is many runs in the background, in a registry of their own.
@@ -23,6 +24,7 @@ type fleet struct {
 	*testing.T
 	env   []string
 	state *registry.Dir
+	hold  *os.File // a FIFO: the commands read from it as long as it is open
 
 	mu     sync.Mutex
 	runs   map[string]*fleetRun
@@ -53,6 +55,13 @@ func newFleet(t *testing.T) *fleet {
 	if f.state, err = registry.OpenDir(filepath.Join(state, "corral"), os.Geteuid(), true); err != nil {
 		t.Fatal(err)
 	}
+	hold := filepath.Join(dir, "hold")
+	if err := unix.Mkfifo(hold, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f.hold, err = os.OpenFile(hold, os.O_RDWR, 0); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		f.corral("stop", "--all", "--signal", "KILL")
 		for _, r := range f.runs {
@@ -62,6 +71,7 @@ func newFleet(t *testing.T) *fleet {
 			r.leader.Close()
 		}
 		f.state.Close()
+		f.hold.Close()
 		os.RemoveAll(dir)
 	})
 	return f
@@ -88,10 +98,10 @@ func (f *fleet) must(args ...string) string {
 	return out
 }
 
-// start starts a run. Its command lives for two minutes, if all else fails.
+// start starts a run. Its command lives until it is stopped, or this process ends.
 func (f *fleet) start(i int) *fleetRun {
 	r := &fleetRun{label: fmt.Sprint("g", i%4)}
-	out := f.must("run", "--detach", "--name", fmt.Sprint("run", i), "--label", "group="+r.label, "--label", "all", "--", "sleep", "120")
+	out := f.must("run", "--detach", "--name", fmt.Sprint("run", i), "--label", "group="+r.label, "--label", "all", "--", "sh", "-c", `read word <"$0"`, f.hold.Name())
 	r.id = strings.TrimSpace(out)
 	e, err := f.state.Read(r.id + recordSuffix)
 	if err != nil {

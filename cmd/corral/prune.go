@@ -108,9 +108,6 @@ func (o *pruneFlags) pruneRegistry() {
 	}
 }
 
-// leftAge is how old a log without a record is that nobody is about to begin.
-const leftAge = time.Hour
-
 // pruneRecords removes the records of runs that are over, each with its logs.
 func (o *pruneFlags) pruneRecords() {
 	dir, err := stateDir(false)
@@ -141,7 +138,7 @@ func (o *pruneFlags) pruneRecords() {
 			continue
 		}
 		info, err := os.Lstat(filepath.Join(dir.Path(), name))
-		if err == nil && time.Since(info.ModTime()) > leftAge && o.note(dir.Delete(name)) {
+		if err == nil && time.Since(info.ModTime()) > registry.LeftAge && !dir.InUse(id+logSuffix) && o.note(dir.Delete(name)) {
 			o.files++
 		}
 	}

@@ -14,11 +14,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/registry"
 )
@@ -40,7 +40,7 @@ const (
 	stateRunning runState = "running"
 	stateUnseen  runState = "unseen" // its owner cannot be seen from here, and may live
 	stateEnded   runState = "ended"
-	stateLost    runState = "lost" // its owner was killed, and the run with it
+	stateLost    runState = "lost" // its owner has ended, and has not recorded how the run has
 	stateKept    runState = "kept" // it is over, and has left processes alone on purpose
 )
 
@@ -276,14 +276,67 @@ func (r *knownRun) ask(ctx context.Context, req registry.Request) (registry.Repl
 	case r.found == nil:
 		return registry.Reply{}, os.ErrProcessDone
 	}
-	if row, err := proctree.Brief(r.Owner.PID); err == nil && req.Do != "wait" && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped {
-		return registry.Reply{}, fmt.Errorf("its owner is suspended: resume it, as by kill -CONT %d", r.Owner.PID)
+	if req.Do != "wait" && r.suspended() {
+		return registry.Reply{}, fmt.Errorf("its owner is suspended: %s", r.resume())
+	}
+	if req.Do == "stop" { // the only answer that may be long in coming
+		watched, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer r.watchSuspended(watched, func() {
+			cancel(fmt.Errorf("its owner has been suspended: %s, and the stop goes on", r.resume()))
+		})()
+		ctx = watched
 	}
 	reply, err := r.found.Ask(ctx, req)
+	if why := context.Cause(ctx); why != nil && errors.Is(err, context.Canceled) {
+		err = why
+	}
 	if errors.Is(err, registry.ErrNoAnswer) && soon(ctx, r.isOver) {
 		err = os.ErrProcessDone
 	}
 	return reply, err
+}
+
+// suspended reports whether the owner is known to be stopped by a signal: until it is
+// resumed, it does nothing.
+func (r *knownRun) suspended() bool {
+	row, err := proctree.Brief(r.Owner.PID)
+	return err == nil && r.state == stateRunning && row.Start == r.Owner.Start && row.State == proctree.Stopped
+}
+
+// resume is what a message says about a suspended owner.
+func (r *knownRun) resume() string { return fmt.Sprintf("resume it, as by kill -CONT %d", r.Owner.PID) }
+
+// watchSuspended calls tell whenever the owner becomes suspended, and stays so for more
+// than a moment, until ctx is done or the result is called. No system tells that of a
+// process but its parent, so it looks: the longer it waits, the less often.
+func (r *knownRun) watchSuspended(ctx context.Context, tell func()) (leave func()) {
+	const shortest, longest, looks = 250 * time.Millisecond, 4 * time.Second, 2
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for seen, pause := 0, shortest; ; pause = min(2*pause, longest) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			if !r.suspended() {
+				seen = 0
+				continue
+			}
+			if seen++; seen == looks {
+				tell()
+			}
+			if seen < looks {
+				pause = shortest / 2
+			}
+		}
+	})
+	return func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // soon reports whether something is so within two seconds: an owner that does not
@@ -342,33 +395,6 @@ func (r *knownRun) reread() *registry.Entry {
 		return nil
 	}
 	return e
-}
-
-// outcomeStatus is what corral would exit with for such an outcome; see job.status.
-func outcomeStatus(o *registry.Outcome) int {
-	status := o.ExitCode
-	if o.Signal != "" {
-		status = statusSignal + int(signalNumber(o.Signal))
-	}
-	if status < 0 {
-		status = statusOwn
-	}
-	ran := o.Ending == string(corral.TimedOut) || o.Ending == string(corral.Idle)
-	switch {
-	case ran && o.Forced:
-		return statusSignal + 9
-	case ran:
-		return statusTimeout
-	case o.Ending == string(corral.OutOfMemory):
-		return statusSignal + 9
-	case o.Survivors > 0, o.Unknown != "":
-		return unlessFailed(status, statusOwn)
-	case o.Failed == registry.FailedLeftovers:
-		return unlessFailed(status, statusLeftovers)
-	case o.Failed != "":
-		return unlessFailed(status, statusOwn)
-	}
-	return status
 }
 
 // ageOf is the time since a moment, in its two largest units.

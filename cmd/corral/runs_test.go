@@ -73,7 +73,7 @@ func TestPick(t *testing.T) {
 	}
 }
 
-func TestOutcomeStatus(t *testing.T) {
+func TestRunStatus(t *testing.T) {
 	for _, c := range []struct {
 		registry.Outcome
 		want int
@@ -92,8 +92,9 @@ func TestOutcomeStatus(t *testing.T) {
 		{registry.Outcome{Ending: "exited", Failed: registry.FailedOther}, 125},
 		{registry.Outcome{Ending: "exited", ExitCode: -1}, 125},
 		{registry.Outcome{Ending: "lifeline_lost", ExitCode: 0}, 0},
+		{registry.Outcome{Ending: "exited", ExitCode: -1, Signal: "signal 35"}, 163},
 	} {
-		if got := outcomeStatus(&c.Outcome); got != c.want {
+		if got := runStatus(&c.Outcome); got != c.want {
 			t.Errorf("%+v: %d; want %d", c.Outcome, got, c.want)
 		}
 	}

@@ -40,6 +40,9 @@ func (o *stopFlags) stopKept(ctx context.Context, r *knownRun) (string, error) {
 	if err := r.kept.Forget(); err != nil {
 		return "", err
 	}
+	if l := r.kept.LeftOut; l != nil && l.Processes > 0 {
+		return "", fmt.Errorf("%s are stopped; the registry had no room for %s, which may go on", processes(stopped, ""), processes(l.Processes, "more"))
+	}
 	return fmt.Sprintf("stopped %s that it had kept", processes(stopped, "")), nil
 }
 

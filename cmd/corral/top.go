@@ -172,6 +172,9 @@ func (o *runsSource) look(ctx context.Context) (*picture, error) {
 		part := usagePart{heading: &heading{run: r.ID, title: runTitle(r, a.reply.Phase), style: bold, since: r.Started}}
 		if a.err == nil {
 			part.members = membersIn(table, r, a.reply.Members)
+			if l := a.reply.LeftOut; l != nil && l.Processes > 0 { // command lines are in the table
+				pic.notes = append(pic.notes, fmt.Sprintf("%s: not shown: %v", r.title(), l))
+			}
 		} else {
 			o.silent[r.ID] = true
 			part.heading.title, part.heading.style = runTitle(r, "?"), yellow

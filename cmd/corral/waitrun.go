@@ -42,6 +42,9 @@ other	the exit status of the run
 			if err != nil {
 				return &exitError{statusOwn, err}
 			}
+			defer r.watchSuspended(c.Context(), func() {
+				say(c.ErrOrStderr(), "the owner of %s is suspended: %s", r.title(), r.resume())
+			})()
 			status, err := r.await(c.Context())
 			if err != nil {
 				return &exitError{statusOwn, fmt.Errorf("cannot wait for %s: %w", r.title(), err)}
@@ -53,8 +56,12 @@ other	the exit status of the run
 	return c
 }
 
-// errLost says that nobody can know how a run ended.
-var errLost = errors.New("its owner was killed, so its exit status is not known; the run was stopped")
+// errLost says that nobody can know how a run ended; errNoRecord that nobody has
+// written it down.
+var (
+	errLost     = errors.New("its owner was killed, so its exit status is not known; the run was stopped")
+	errNoRecord = errors.New("its exit status is not known: its owner was killed, or could not record it; the run is over")
+)
 
 // await waits for the end of a run, and returns its status.
 func (r *knownRun) await(ctx context.Context) (int, error) {
@@ -81,7 +88,7 @@ func (r *knownRun) await(ctx context.Context) (int, error) {
 	case reply.Outcome.Failed == registry.NotWaited:
 		return 0, errors.New("it is over, and its owner does not know how it ended, as it does not wait for it")
 	}
-	return outcomeStatus(reply.Outcome), nil
+	return runStatus(reply.Outcome), nil
 }
 
 // awaitRecord is await for a run in the background: its owner ends when it is over.
@@ -95,5 +102,5 @@ func (r *knownRun) awaitRecord(ctx context.Context) (int, error) {
 	if e := r.reread(); e != nil && e.Ended != nil {
 		return e.Ended.Status, nil
 	}
-	return 0, errLost
+	return 0, errNoRecord
 }

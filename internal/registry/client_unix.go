@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/corral-run/corral/internal/gate"
 	"github.com/corral-run/corral/internal/proctree"
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +37,7 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	// Root may be asking in another user's directory: what is there may lead elsewhere.
-	if uid, err := peerUID(conn); err != nil || uid != f.From.uid {
+	if _, uid, err := gate.Peer(conn); err != nil || uid != f.From.uid {
 		return Reply{}, fmt.Errorf("its socket is not served by user %d, but by %d", f.From.uid, uid)
 	}
 	conn.SetDeadline(time.Now().Add(patience))

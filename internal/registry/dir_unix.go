@@ -3,11 +3,13 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -104,15 +106,33 @@ func Own() (string, error) {
 	return d.Path(), nil
 }
 
-// isRuntimeDir reports whether dir is what the XDG Base Directory Specification says
-// XDG_RUNTIME_DIR is: the user's own, where others cannot write.
+// isRuntimeDir reports whether dir may be an XDG_RUNTIME_DIR.
 func isRuntimeDir(dir string, uid int) bool {
-	if !filepath.IsAbs(dir) {
-		return false
-	}
 	var st unix.Stat_t
-	err := unix.Stat(dir, &st)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == uid && st.Mode&0o022 == 0
+	return filepath.IsAbs(dir) && unix.Stat(dir, &st) == nil && CheckRuntimeDir(&st, uid) == nil
+}
+
+// CheckRuntimeDir says why a directory is not what the XDG Base Directory Specification
+// says XDG_RUNTIME_DIR is: the user's own, where others cannot write.
+func CheckRuntimeDir(st *unix.Stat_t, uid int) error {
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return unix.ENOTDIR
+	case int(st.Uid) != uid:
+		return fmt.Errorf("it belongs to user %d, not to %d", st.Uid, uid)
+	case st.Mode&0o022 != 0:
+		return errors.New("others may write to it")
+	}
+	return nil
+}
+
+// Foreign reports whether what is made at path, with the directories above it, would be
+// among the files of another user than root: variables that sudo -E has kept lead there.
+func Foreign(path string, uid int) bool {
+	var st unix.Stat_t
+	for ; unix.Stat(path, &st) == unix.ENOENT && path != filepath.Dir(path); path = filepath.Dir(path) {
+	}
+	return int(st.Uid) != uid && st.Uid != 0
 }
 
 // Dirs opens all directories in which runs of the user may be registered: a process
@@ -154,7 +174,22 @@ func (d *Dir) Open(name string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// mostFile bounds an entry: some kilobytes, and what it names may be in the thousands.
+// Hold has InUse tell that a file is open, until all who have it from here have closed
+// it, or are dead. A file system without locks does not know.
+func Hold(f *os.File) { unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) }
+
+// InUse reports whether somebody holds a file.
+func (d *Dir) InUse(name string) bool {
+	f, err := d.Open(name, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
+}
+
+// mostFile bounds an entry for who writes and who reads it: some kilobytes, and what it
+// names may be in the thousands.
 const mostFile = 4 << 20
 
 // errStrange says that a file is no entry.
@@ -180,8 +215,16 @@ func (d *Dir) Read(name string) (*Entry, error) {
 }
 
 // Write writes an entry, as a whole or not at all.
-func (d *Dir) Write(name string, e *Entry) error {
-	b, err := e.encode()
+func (d *Dir) Write(name string, e *Entry) error { return d.write(name, e, 0) }
+
+// endRoom is more than what Complete adds to an entry.
+const endRoom = 512
+
+// WriteRoomy is Write that leaves room in the file, for Complete.
+func (d *Dir) WriteRoomy(name string, e *Entry) error { return d.write(name, e, endRoom) }
+
+func (d *Dir) write(name string, e *Entry, room int) error {
+	b, err := e.file(room)
 	if err != nil {
 		return err
 	}
@@ -190,7 +233,7 @@ func (d *Dir) Write(name string, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = unix.Renameat(d.fd(), fresh, d.fd(), name)
@@ -200,6 +243,50 @@ func (d *Dir) Write(name string, e *Entry) error {
 		return fmt.Errorf("%s: %w", filepath.Join(d.Path(), name), err)
 	}
 	return nil
+}
+
+// file is what the file of an entry has, with blanks as room.
+func (e *Entry) file(room int) ([]byte, error) {
+	b, err := e.encode()
+	if err != nil {
+		return nil, err
+	}
+	return append(append(b, bytes.Repeat([]byte{' '}, max(0, room))...), '\n'), nil
+}
+
+// Complete writes an entry anew with how its run has ended. On a full disk it goes into
+// the room that WriteRoomy has left: a reader may then see it half written, for a moment.
+func (d *Dir) Complete(name string, e *Entry) error {
+	err := d.Write(name, e)
+	if err != nil && d.overwrite(name, e) == nil {
+		return nil
+	}
+	return err
+}
+
+// overwrite writes an entry where it is, and does not make its file longer.
+func (d *Dir) overwrite(name string, e *Entry) error {
+	f, err := d.Open(name, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	b, err := e.file(0)
+	if err != nil {
+		return err
+	}
+	if b, err = e.file(int(info.Size()) - len(b)); err != nil {
+		return err
+	}
+	if int64(len(b)) > info.Size() {
+		return fmt.Errorf("%s: %w", f.Name(), unix.ENOSPC)
+	}
+	_, err = f.WriteAt(b, 0)
+	return err
 }
 
 // Delete removes a file. That it is not there is no error.
@@ -244,6 +331,32 @@ func (d *Dir) List() (*Contents, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.list(names), nil
+}
+
+// tidiesIfFirst is the letter with which the ID of a run begins, one of 32, that sees to
+// the registry, and mostTidied is how many files it looks at: so what dead owners have
+// left is removed faster than it can become more, also if nobody lists it, and other
+// runs pay nothing for that.
+const (
+	tidiesIfFirst = '0'
+	mostTidied    = 256
+)
+
+// tidy removes stale entries, if there are so many files only some of them.
+func (d *Dir) tidy() {
+	names, err := d.Names()
+	if err != nil {
+		return
+	}
+	if extra := len(names) - mostTidied; extra > 0 {
+		names = names[rand.IntN(extra+1):][:mostTidied]
+	}
+	d.list(names)
+}
+
+// list is List of some files.
+func (d *Dir) list(names []string) *Contents {
 	c := &Contents{}
 	for _, name := range names {
 		ext := filepath.Ext(name)
@@ -280,7 +393,7 @@ func (d *Dir) List() (*Contents, error) {
 			c.Removed++
 		}
 	}
-	return c, nil
+	return c
 }
 
 // deserted reports whether an owner that cannot be seen from here is known to be dead:
@@ -331,10 +444,6 @@ func (f *Found) Forget() error {
 	return f.From.remove(f.ID, runSuffix)
 }
 
-// leftAge is how old a file is that belongs to no entry, and that nobody is about to
-// write or bind any more.
-const leftAge = time.Hour
-
 // Sweep removes what is not part of an entry and has been there for an hour: files that
 // were not finished, sockets that nobody has, and files that only look like entries.
 // It returns how many.
@@ -345,7 +454,7 @@ func (d *Dir) Sweep() (n int, err error) {
 	}
 	var errs []error
 	for _, name := range names {
-		old := time.Now().Add(-leftAge)
+		old := time.Now().Add(-LeftAge)
 		ext := filepath.Ext(name)
 		id := strings.TrimPrefix(strings.TrimSuffix(name, ext), freshPrefix)
 		var st unix.Stat_t

@@ -13,7 +13,7 @@ import (
 // encoding/json has to learn of a type first costs more than all else of that: so an
 // entry without what is rare is written by hand. TestEncode compares.
 func (e *Entry) encode() ([]byte, error) {
-	if len(e.Kept) > 0 || e.Ended != nil || len(e.Leader.Command) > 0 || e.Leader.Executable != "" {
+	if len(e.Kept) > 0 || e.LeftOut != nil || e.Ended != nil || len(e.Leader.Command) > 0 || e.Leader.Executable != "" {
 		return json.Marshal(e)
 	}
 	w := writer(make([]byte, 0, 1024))

@@ -18,7 +18,7 @@ func TestEncode(t *testing.T) {
 		Version: 1, ID: "0123456789", Name: bad, Labels: map[string]string{"b": "", "a": bad, bad: "c"},
 		Command: []string{"", bad, "x"}, Redacted: true, Dir: bad, Owner: Owner{1, 1 << 63, bad, bad, bad}, Program: bad,
 		Leader: Process{2, 3, []string{bad}, bad}, Started: time.Date(2026, 11, 28, 1, 2, 3, 40, time.UTC), Containment: bad, NoControl: bad,
-		Kept: []Process{{PID: 4}}, Ended: &Ended{Status: 5},
+		Kept: []Process{{PID: 4}}, LeftOut: &LeftOut{Commands: 6}, Ended: &Ended{Status: 5},
 	}
 	check := func(name string, e Entry) {
 		t.Helper()
@@ -55,7 +55,7 @@ func TestEncode(t *testing.T) {
 		check(fields.Field(i).Name, one)
 	}
 	plain := full // all that is written by hand
-	plain.Kept, plain.Ended, plain.Leader = nil, nil, Process{PID: 2, Start: 3}
+	plain.Kept, plain.LeftOut, plain.Ended, plain.Leader = nil, nil, nil, Process{PID: 2, Start: 3}
 	check("plain", plain)
 	for r := range 0x300 {
 		check(fmt.Sprintf("%#x", r), Entry{Name: string(rune(r)), Dir: string([]byte{byte(r)})})

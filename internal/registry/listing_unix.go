@@ -4,7 +4,6 @@ package registry
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 )
 
@@ -40,6 +39,9 @@ func Register(e Entry, h Handler) (*Listing, error) {
 		l.Close(Outcome{})
 		return nil, err
 	}
+	if e.ID[0] == tidiesIfFirst {
+		d.tidy()
+	}
 	return l, nil
 }
 
@@ -69,7 +71,7 @@ func (l *Listing) Keep(kept []Process) error {
 		return l.dir.Delete(l.entry.ID + keptSuffix)
 	}
 	e := l.entry
-	e.Kept = slices.Clone(kept)
+	e.Kept, e.LeftOut = fit(kept, mostFile)
 	return l.dir.Write(e.ID+keptSuffix, &e)
 }
 

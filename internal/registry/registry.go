@@ -34,6 +34,10 @@ import (
 // Version is that of the files, and of what is said over the socket.
 const Version = 1
 
+// LeftAge is how old a file is that belongs to no entry, and that nobody is about to
+// write or bind any more.
+const LeftAge = time.Hour
+
 // Process names a process, and no later one with its PID.
 type Process struct {
 	PID        int      `json:"pid"`
@@ -67,6 +71,8 @@ type Entry struct {
 
 	// Kept are those that the run has let go of. Only a file of its own has them.
 	Kept []Process `json:"kept,omitempty"`
+	// LeftOut is what there was no room for in Kept.
+	LeftOut *LeftOut `json:"left_out,omitempty"`
 	// Ended is how the run ended. Only the record of a detached run has it.
 	Ended *Ended `json:"ended,omitempty"`
 }
@@ -235,7 +241,8 @@ type Reply struct {
 	// Phase is "starting", "running", "ending" when the leader has ended, or "stopping".
 	Phase   string    `json:"phase,omitempty"`
 	Members []Process `json:"members,omitempty"`
-	Waiting int       `json:"waiting,omitempty"` // how many clients wait for the outcome
+	LeftOut *LeftOut  `json:"left_out,omitempty"` // what there was no room for in Members
+	Waiting int       `json:"waiting,omitempty"`  // how many clients wait for the outcome
 	Outcome *Outcome  `json:"outcome,omitempty"`
 }
 
@@ -249,7 +256,6 @@ type Outcome struct {
 	Unknown   string `json:"unknown,omitempty"`
 	// Failed says what besides made a success a failure.
 	Failed Failure `json:"failed,omitempty"`
-	Error  string  `json:"error,omitempty"`
 }
 
 // Failure is what makes a failure of a run whose command has succeeded.
@@ -257,7 +263,7 @@ type Failure string
 
 const (
 	FailedLeftovers Failure = "leftovers" // there were some, which FailOnLeftovers forbids
-	FailedOther     Failure = "other"     // Wait has another error
+	FailedOther     Failure = "other"     // Wait has another error, but that the output is held by who was kept on purpose
 	NotWaited       Failure = "not waited for"
 	LetGo           Failure = "let go"
 	NotStarted      Failure = "not started"

@@ -27,6 +27,7 @@ type Dir struct{}
 
 func Own() (string, error)                    { return "", Supported() }
 func OpenDir(string, int, bool) (*Dir, error) { return nil, Supported() }
+func Foreign(string, int) bool                { return false }
 func Dirs(int) ([]*Dir, []error)              { return nil, []error{Supported()} }
 func (*Dir) Path() string                     { return "" }
 func (*Dir) UID() int                         { return -1 }
@@ -36,8 +37,12 @@ func (*Dir) Sweep() (int, error)              { return 0, Supported() }
 func (*Dir) Names() ([]string, error)         { return nil, Supported() }
 func (*Dir) Read(string) (*Entry, error)      { return nil, Supported() }
 func (*Dir) Write(string, *Entry) error       { return Supported() }
+func (*Dir) WriteRoomy(string, *Entry) error  { return Supported() }
+func (*Dir) Complete(string, *Entry) error    { return Supported() }
 func (*Dir) Delete(string) error              { return Supported() }
 func (*Dir) DeleteEntry(string) error         { return Supported() }
+func (*Dir) InUse(string) bool                { return false }
+func Hold(*os.File)                           {}
 
 func (*Dir) Open(string, int) (*os.File, error) { return nil, Supported() }
 

@@ -12,12 +12,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -135,8 +133,9 @@ func checkLeaks(t *testing.T) {
 	})
 }
 
+// entry is of a run that leaves other entries alone.
 func entry(name string) Entry {
-	return Entry{ID: NewID(), Name: name, Command: []string{"sleep", "60"}, Program: "test", Started: time.Now(), Containment: "group",
+	return Entry{ID: "1" + NewID()[1:], Name: name, Command: []string{"sleep", "60"}, Program: "test", Started: time.Now(), Containment: "group",
 		Labels: map[string]string{"team": "a"}}
 }
 
@@ -263,6 +262,58 @@ func TestStale(t *testing.T) {
 	if want := []string{alive.id + ".json", alive.id + ".sock"}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("left: %q, %v; want %q", names, err, want)
 	}
+}
+
+// TestTidy: what dead owners have left does not become more and more, also if nobody
+// lists it: some of those that register a run remove it, some at a time.
+func TestTidy(t *testing.T) {
+	path := private(t)
+	alive, dead := startOwner(t), startOwner(t)
+	dead.kill(t)
+	d := open(t, path)
+	e, err := d.Read(dead.id + runSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 3 * mostTidied
+	for range many {
+		e.ID = NewID()
+		if err := d.Write(e.ID+runSuffix, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := func() int {
+		t.Helper()
+		names, err := d.Names()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	before := files()
+	l := register(t, &handler{})
+	if l.Close(Outcome{}); files() != before {
+		t.Errorf("%d files; want %d", files(), before)
+	}
+	rounds := 0
+	for ; files() > 2 && rounds < 100; rounds++ { // entry and socket of who lives
+		e := entry("web")
+		e.ID = string(tidiesIfFirst) + e.ID[1:]
+		l, err := Register(e, &handler{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close(Outcome{})
+		if now := files(); before-now > mostTidied+1 { // a socket goes with its entry
+			t.Errorf("%d files at once", before-now)
+		} else {
+			before = now
+		}
+	}
+	if files() != 2 || rounds < many/mostTidied {
+		t.Errorf("%d files after %d rounds", files(), rounds)
+	}
+	found(t, d, alive.id)
 }
 
 // TestDiedOver: what an owner has died over goes with its entry.
@@ -517,7 +568,7 @@ func TestJunk(t *testing.T) {
 	if n, err := d.Sweep(); n != 0 || err != nil {
 		t.Errorf("%d swept while they are new, %v", n, err)
 	}
-	old := time.Now().Add(-2 * leftAge)
+	old := time.Now().Add(-2 * LeftAge)
 	for _, name := range ids {
 		ts := []unix.Timespec{unix.NsecToTimespec(old.UnixNano()), unix.NsecToTimespec(old.UnixNano())}
 		if err := unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(path, name), ts, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -566,8 +617,6 @@ func TestUnwritable(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
 		t.Fatal(err)
 	}
-	signal.Ignore(syscall.SIGXFSZ)
-	defer signal.Reset(syscall.SIGXFSZ)
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 10, Max: was.Max}); err != nil {
 		t.Fatal(err)
 	}
@@ -584,6 +633,100 @@ func TestUnwritable(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(path); len(left) != 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestComplete: the end of a run is recorded where no file can be written, but in no
+// more room than there is.
+func TestComplete(t *testing.T) {
+	d, err := OpenDir(private(t), os.Geteuid(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	e := entry("x")
+	e.Version, e.Owner.PID = Version, 1
+	name := e.ID + runSuffix
+	if err := d.WriteRoomy(name, &e); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(d.Path(), freshPrefix+name), 0o700); err != nil { // nor can it be
+		t.Fatal(err)
+	}
+	e.Containment, e.Ended = "cgroup", &Ended{Time: time.Now(), Status: 143, Ending: "lifeline_lost", Signal: "SIGVTALRM"}
+	if err := d.Complete(name, &e); err != nil {
+		t.Fatal(err)
+	}
+	check := func() {
+		t.Helper()
+		if got, err := d.Read(name); err != nil || got.Ended == nil || got.Ended.Status != 143 || got.Containment != "cgroup" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	check()
+	e.Dir = strings.Repeat("x", 2*endRoom)
+	if err := d.Complete(name, &e); err == nil {
+		t.Error("it had the room")
+	}
+	check()
+}
+
+// crowd is a handler whose run has many members.
+type crowd struct {
+	handler
+	members []Process
+}
+
+func (c *crowd) Look() (string, []Process, error) { return "running", c.members, nil }
+
+// TestTooMuch: an owner says and writes no more than is read: what is left out is said,
+// and the command lines go before the processes.
+func TestTooMuch(t *testing.T) {
+	path := private(t)
+	for name, c := range map[string]struct {
+		processes, words int
+		commands, left   bool
+	}{
+		"little":         {3, 1, false, false},
+		"command lines":  {5000, mostCommand, true, false},
+		"many processes": {600_000, 1, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := make([]Process, c.processes)
+			for i := range all {
+				all[i] = Process{PID: i + 1<<20, Start: 1 << 60, Command: []string{strings.Repeat("x", c.words)}}
+			}
+			l := register(t, &crowd{members: all})
+			d := open(t, path)
+			check := func(got []Process, left *LeftOut, most int) {
+				t.Helper()
+				if left == nil {
+					left = new(LeftOut)
+				}
+				if len(got)+left.Processes != c.processes || (left.Commands > 0) != c.commands || (left.Processes > 0) != c.left {
+					t.Errorf("%d processes, left out: %+v", len(got), left)
+				}
+				if size := len(got)*10 + (len(got)-left.Commands)*c.words; size > most {
+					t.Errorf("at least %d bytes", size)
+				}
+			}
+			reply, err := found(t, d, l.entry.ID).Ask(t.Context(), Request{Do: "look"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(reply.Members, reply.LeftOut, mostReply)
+			if err := l.Keep(all); err != nil {
+				t.Fatal(err)
+			}
+			kept, err := d.Read(l.entry.ID + keptSuffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(kept.Kept, kept.LeftOut, mostFile)
+			if err := l.Keep(nil); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 
@@ -703,7 +846,7 @@ func TestForkOfOwner(t *testing.T) {
 func awaitWaiters(t *testing.T, s *server, n int) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		waiting := s.waiting()
+		waiting := s.gate.Waiting()
 		if waiting == n {
 			return
 		}
@@ -749,6 +892,26 @@ func TestHungClients(t *testing.T) {
 	}
 }
 
+// TestSilentClients: as many as are served at the same time, who say nothing, keep others
+// from the socket for a moment only.
+func TestSilentClients(t *testing.T) {
+	path := private(t)
+	l := register(t, &handler{})
+	f := found(t, open(t, path), l.entry.ID)
+	for range mostClients {
+		conn, err := net.Dial("unix", filepath.Join(path, l.entry.ID+socketSuffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience/2)
+	defer cancel()
+	if _, err := f.Ask(ctx, Request{Do: "look"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestManyWait: those that wait for the outcome keep nobody from stopping the run, and
 // all of them get it. There are only so many.
 func TestManyWait(t *testing.T) {
@@ -781,11 +944,7 @@ func TestManyWait(t *testing.T) {
 		t.Errorf("%d stops", h.stops)
 	}
 	h.mu.Unlock()
-	full := server{conns: make(map[*net.UnixConn]bool)}
-	for range mostWaiters {
-		full.conns[new(net.UnixConn)] = true
-	}
-	if why := full.mayNotWait(nil); why != "1000 wait for it already" {
+	if why := mayNotWait(nil, mostWaiters); why != "1000 wait for it already" {
 		t.Errorf("one too many: %q", why)
 	}
 	l.Close(Outcome{ExitCode: 7})
@@ -866,16 +1025,13 @@ func TestSlowHandler(t *testing.T) {
 		t.Error(err)
 	}
 	close(h.hold)
-	l.server.busy.Wait()
+	<-l.server.gate.Close(nil)
 }
 
 func awaitConn(t *testing.T, s *server) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		s.mu.Lock()
-		n := len(s.conns)
-		s.mu.Unlock()
-		if n > 0 {
+		if s.gate.Clients() > 0 {
 			return
 		}
 		if time.Since(began) > time.Minute {

@@ -11,24 +11,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/corral-run/corral/internal/gate"
 	"golang.org/x/sys/unix"
 )
 
-// server is the owner's end of a run's socket. A client can be slow, or say nothing:
-// it takes one of a few places until its time is over, and nothing of the run waits
-// for it. One that waits for the outcome has no place any more, so that those which
-// wait keep nobody from stopping the run.
+// server is the owner's end of a run's socket. One that waits for the outcome has no
+// place any more, so that those which wait keep nobody from stopping the run.
 type server struct {
-	socket  *net.UnixListener
+	gate    *gate.Gate
 	handler Handler
-	busy    sync.WaitGroup
-
-	mu      sync.Mutex
-	conns   map[*net.UnixConn]bool // true if it waits for the outcome
-	outcome *Outcome               // once the run is over
 }
 
 const (
@@ -40,11 +33,14 @@ const (
 	// patience bounds how long a client may take to say what it wants, and to read the
 	// answer.
 	patience = 10 * time.Second
+	// pressedPatience is the same while others wait: those that say nothing keep them
+	// from the socket for no longer.
+	pressedPatience = time.Second
 	// partingPatience bounds the same at the end of the run. What is said then fits into
 	// the kernel's buffer.
 	partingPatience = 100 * time.Millisecond
 	mostRequest     = 4 << 10
-	// mostReply bounds what a client reads.
+	// mostReply bounds what an owner says, and what a client reads.
 	mostReply = 16 << 20
 )
 
@@ -74,70 +70,9 @@ func serve(d *Dir, name string, h Handler) (*server, error) {
 		return nil, err
 	}
 	socket.SetUnlinkOnClose(false) // what path leads to may have changed
-	s := &server{socket: socket, handler: h, conns: make(map[*net.UnixConn]bool)}
-	s.busy.Go(s.accept)
+	s := &server{gate.New(socket, gate.Bounds{Most: mostClients, Patience: patience, Pressed: pressedPatience}), h}
+	s.gate.Serve(s.attend)
 	return s, nil
-}
-
-func (s *server) accept() {
-	places := make(chan struct{}, mostClients)
-	for {
-		places <- struct{}{}
-		conn, err := s.socket.AcceptUnix()
-		if err != nil {
-			if s.isOver() {
-				return
-			}
-			<-places
-			time.Sleep(10 * time.Millisecond) // out of descriptors, most likely
-			continue
-		}
-		if !s.admit(conn) {
-			return
-		}
-		leave := sync.OnceFunc(func() { <-places })
-		s.busy.Go(func() {
-			s.attend(conn, leave)
-			s.dismiss(conn)
-			leave()
-		})
-	}
-}
-
-// waiting counts the clients that wait for the outcome.
-func (s *server) waiting() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, waits := range s.conns {
-		if waits {
-			n++
-		}
-	}
-	return n
-}
-
-func (s *server) isOver() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.outcome != nil
-}
-
-func (s *server) admit(conn *net.UnixConn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.outcome != nil {
-		conn.Close()
-		return false
-	}
-	s.conns[conn] = false
-	return true
-}
-
-func (s *server) dismiss(conn *net.UnixConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, conn)
-	conn.Close()
 }
 
 // spareDescriptors is how many descriptors clients leave to the owner, which may need
@@ -145,7 +80,7 @@ func (s *server) dismiss(conn *net.UnixConn) {
 const spareDescriptors, spareForOthers = 40, 8
 
 // crowded reports whether a client has one of the last descriptors.
-func crowded(conn *net.UnixConn, spare uint64) bool {
+func crowded(conn *gate.Client, spare uint64) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return false
@@ -160,14 +95,13 @@ func crowded(conn *net.UnixConn, spare uint64) bool {
 
 const tooFewDescriptors = "its owner has too few descriptors left: try again, or raise its limit of open files"
 
-// attend serves one client. It calls leave when others may be served in its place.
-func (s *server) attend(conn *net.UnixConn, leave func()) {
-	conn.SetDeadline(time.Now().Add(patience))
+// attend serves one client.
+func (s *server) attend(conn *gate.Client) {
 	if crowded(conn, spareDescriptors) {
 		answer(conn, Reply{Error: tooFewDescriptors})
 		return
 	}
-	if uid, err := peerUID(conn); err != nil || !mayAsk(uid, os.Geteuid()) {
+	if _, uid, err := gate.Peer(conn.UnixConn); err != nil || !mayAsk(uid, os.Geteuid()) {
 		answer(conn, Reply{Error: "the run is another user's"})
 		return
 	}
@@ -185,24 +119,24 @@ func (s *server) attend(conn *net.UnixConn, leave func()) {
 		return
 	}
 	if r.Do == "wait" {
-		if why := s.mayNotWait(conn); why != "" {
+		if why := mayNotWait(conn, s.gate.Waiting()); why != "" {
 			answer(conn, Reply{Error: why})
 			return
 		}
 	}
 	reply, wait := s.do(r)
 	if wait {
-		s.await(conn, leave)
+		conn.Wait() // until close answers, or the client has gone
 		return
 	}
-	conn.SetDeadline(time.Now().Add(patience)) // that of a look is another matter
+	conn.Turn() // that of a look is another matter
 	answer(conn, reply)
 }
 
-// mayNotWait says why a client may not wait for the outcome, or nothing.
-func (s *server) mayNotWait(conn *net.UnixConn) string {
+// mayNotWait says why a client may not wait for the outcome, as so many do, or nothing.
+func mayNotWait(conn *gate.Client, waiting int) string {
 	switch {
-	case s.waiting() >= mostWaiters:
+	case waiting >= mostWaiters:
 		return fmt.Sprintf("%d wait for it already", mostWaiters)
 	case crowded(conn, spareDescriptors+spareForOthers):
 		return tooFewDescriptors
@@ -226,8 +160,10 @@ func (s *server) do(r Request) (reply Reply, wait bool) {
 	case "signal":
 		err = s.handler.Signal(r.Signal)
 	case "look":
-		reply.Phase, reply.Members, err = s.handler.Look()
-		reply.Waiting = s.waiting()
+		var members []Process
+		reply.Phase, members, err = s.handler.Look()
+		reply.Members, reply.LeftOut = fit(members, mostReply)
+		reply.Waiting = s.gate.Waiting()
 	default:
 		err = fmt.Errorf("the run's owner does not know the request %q", r.Do)
 	}
@@ -237,26 +173,11 @@ func (s *server) do(r Request) (reply Reply, wait bool) {
 	return reply, false
 }
 
-func answer(conn *net.UnixConn, r Reply) {
+func answer(conn io.Writer, r Reply) {
 	r.Version = Version
 	if b, err := json.Marshal(r); err == nil {
 		conn.Write(append(b, '\n')) // who does not read it does not get it
 	}
-}
-
-// await waits until the run is over, when close answers, or the client has gone.
-func (s *server) await(conn *net.UnixConn, leave func()) {
-	s.mu.Lock()
-	over := s.outcome
-	s.conns[conn] = over == nil
-	s.mu.Unlock()
-	if over != nil {
-		answer(conn, Reply{Outcome: over})
-		return
-	}
-	conn.SetDeadline(time.Time{})
-	leave()
-	io.Copy(io.Discard, conn)
 }
 
 // close answers those that wait, and sends all away. What a client has asked for and
@@ -265,27 +186,10 @@ func (s *server) close(o Outcome) {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
-	s.outcome = &o
-	s.socket.Close()
-	for conn, waits := range s.conns {
-		if waits {
-			conn.SetDeadline(time.Now().Add(partingPatience))
-			answer(conn, Reply{Outcome: &o})
-		}
-		conn.Close()
-	}
-	idle := len(s.conns) == 0
-	s.mu.Unlock()
-	if idle { // accept ends as its socket is closed, and lets nobody in
-		s.busy.Wait()
-		return
-	}
-	gone := make(chan struct{})
-	go func() {
-		s.busy.Wait()
-		close(gone)
-	}()
+	gone := s.gate.Close(func(conn *gate.Client) {
+		conn.SetDeadline(time.Now().Add(partingPatience))
+		answer(conn, Reply{Outcome: &o})
+	})
 	late := time.NewTimer(time.Second)
 	defer late.Stop()
 	select {

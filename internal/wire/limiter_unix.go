@@ -15,7 +15,7 @@ const LimiterGo = 'x'
 type LimiterSpec struct {
 	Path, Dir string
 	Args, Env []string
-	Attr      *syscall.SysProcAttr // its root and its ids, which the helper changes
+	Attr      *syscall.SysProcAttr // the command's, of which the helper changes root, ids and capabilities
 	Ignored   []syscall.Signal
 	Limits    []Limit
 }

@@ -215,15 +215,5 @@ func StepAside() error {
 	if err != nil || len(pids) != 1 || pids[0] != os.Getpid() {
 		return nil
 	}
-	leaf := filepath.Join(path, "main.corral-"+strconv.Itoa(os.Getpid()))
-	dir, err := cgroup.Create(leaf)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := dir.Admit(os.Getpid()); err != nil {
-		dir.Remove()
-		return err
-	}
-	return nil
+	return cgroup.Enter(filepath.Join(path, "main.corral-"+strconv.Itoa(os.Getpid())))
 }

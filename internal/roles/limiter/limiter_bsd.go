@@ -19,6 +19,6 @@ func told(line int) bool {
 	}
 }
 
-// keepDeathSignal: FreeBSD's parent-death signal stays when the ids change by
+// keep: FreeBSD's parent-death signal stays when the ids change by
 // setuid(2) (procctl(2)), and macOS has none.
-func keepDeathSignal() func() error { return func() error { return nil } }
+func keep(*syscall.SysProcAttr) (restore func() error) { return func() error { return nil } }

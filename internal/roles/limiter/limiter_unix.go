@@ -78,11 +78,11 @@ func change(spec *wire.LimiterSpec) error {
 		}
 	}
 	if cred := spec.Attr.Credential; cred != nil {
-		keep := keepDeathSignal()
+		restore := keep(spec.Attr)
 		if err := become(cred); err != nil {
 			return err
 		}
-		if err := keep(); err != nil {
+		if err := restore(); err != nil {
 			return err
 		}
 	}

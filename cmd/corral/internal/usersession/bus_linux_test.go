@@ -27,6 +27,7 @@ type fake struct {
 	mu      sync.Mutex
 	unit    string // in which the caller is, empty: in its session
 	matches []string
+	removed chan string // if it is there, the matches that are not wanted any more
 	open    []io.Closer
 	ended   bool
 	serving sync.WaitGroup
@@ -152,6 +153,10 @@ func (f *fake) serve(conn net.Conn) {
 		case "AddMatch":
 			f.matches = append(f.matches, fmt.Sprint(msg.Body...))
 			l.reply(msg)
+		case "RemoveMatch":
+			if f.removed != nil {
+				f.removed <- fmt.Sprint(msg.Body...)
+			}
 		default:
 			f.does(l, msg)
 		}

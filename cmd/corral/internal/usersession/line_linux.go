@@ -8,11 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/corral-run/corral/internal/gate"
+	"github.com/corral-run/corral/internal/registry"
 )
 
 // The manager can be reached by way of the user's bus, if there is one (on Debian, it
@@ -28,7 +32,7 @@ var doors = []struct {
 // line is a connection to the manager.
 type line struct {
 	*dbus.Conn
-	socket  net.Conn
+	socket  *bounded
 	path    string
 	name    string // ours on the bus; empty if there is no bus in between
 	signals chan *dbus.Signal
@@ -78,16 +82,11 @@ func (e *entrance) openDir() (fd int, err error) {
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil {
-		switch {
-		case int(st.Uid) != e.uid:
-			err = fmt.Errorf("XDG_RUNTIME_DIR=%s: it belongs to user %d, not to %d", e.dir, st.Uid, e.uid)
-		case st.Mode&0o022 != 0:
-			err = fmt.Errorf("XDG_RUNTIME_DIR=%s: others may write to it", e.dir)
-		}
+		err = registry.CheckRuntimeDir(&st, e.uid)
 	}
 	if err != nil {
 		unix.Close(fd)
-		return -1, err
+		return -1, fmt.Errorf("XDG_RUNTIME_DIR=%s: %w", e.dir, err)
 	}
 	return fd, nil
 }
@@ -107,7 +106,8 @@ func (e *entrance) connect(ctx context.Context, dir int, name string, bus bool) 
 		socket.Close()
 		return nil, fmt.Errorf("%s: %w", l.path, err)
 	}
-	l.socket = &bounded{socket, mostBytes}
+	l.socket = &bounded{Conn: socket}
+	l.socket.left.Store(mostBytes)
 	if l.Conn, err = dbus.NewConn(l.socket); err != nil {
 		socket.Close()
 		return nil, fmt.Errorf("%s: %w", l.path, err)
@@ -148,39 +148,33 @@ func (l *line) explain(ctx context.Context, err error) error {
 
 // checkPeer returns an error if who listens is another user. Root may.
 func (e *entrance) checkPeer(socket net.Conn) error {
-	raw, err := socket.(*net.UnixConn).SyscallConn()
+	_, uid, err := gate.Peer(socket.(*net.UnixConn))
 	if err != nil {
 		return err
 	}
-	var peer *unix.Ucred
-	var failed error
-	if err := raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return err
-	}
-	if failed != nil {
-		return os.NewSyscallError("getsockopt SO_PEERCRED", failed)
-	}
-	if int(peer.Uid) != e.uid && peer.Uid != 0 {
-		return fmt.Errorf("user %d listens there", peer.Uid)
+	if uid != e.uid && uid != 0 {
+		return fmt.Errorf("user %d listens there", uid)
 	}
 	return nil
 }
 
-// mostBytes is what a line reads at most in its life. A manager says a few hundred.
+// mostBytes is what a line reads at most until it is connected and its scope is there,
+// and then until the next signal. A manager says a few hundred.
 const mostBytes = 1 << 20
 
 // bounded is a connection from which only so much is read: whatever is at the other
 // end, it does not fill the memory.
 type bounded struct {
 	net.Conn
-	left int
+	left atomic.Int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
-	if b.left <= 0 {
+	left := b.left.Load()
+	if left <= 0 {
 		return 0, errors.New("it says too much")
 	}
-	n, err := b.Conn.Read(p[:min(len(p), b.left)])
-	b.left -= n
+	n, err := b.Conn.Read(p[:min(int64(len(p)), left)])
+	b.left.Add(-int64(n))
 	return n, err
 }

@@ -137,11 +137,7 @@ func stepAside(dir string) (string, error) {
 		d.Close()
 	}
 	path := filepath.Join(dir, "main")
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return "", err
-	}
-	// 0 is the writer, in whichever PID namespace: see cgroups(7).
-	return path, os.WriteFile(filepath.Join(path, "cgroup.procs"), []byte("0"), 0)
+	return path, cgroup.Enter(path)
 }
 
 // checkSession returns why a control group may not be left. A login's session is
@@ -200,13 +196,14 @@ const (
 	managerPath = dbus.ObjectPath("/org/freedesktop/systemd1")
 	jobRemoved  = manager + ".JobRemoved"
 	requestStop = systemd + ".Scope.RequestStop"
+	// jobMatch are the signals about jobs, of all units.
+	jobMatch = "type='signal',sender='" + systemd + "',interface='" + manager + "',member='JobRemoved'"
 )
 
 // start starts the scope, and returns when this process is in it.
 func (l *line) start(ctx context.Context, unit string, r Request) error {
 	if l.name != "" {
-		err := l.AddMatchSignalContext(ctx, dbus.WithMatchSender(systemd), dbus.WithMatchInterface(manager), dbus.WithMatchMember("JobRemoved"))
-		if err != nil {
+		if err := l.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.AddMatch", 0, jobMatch).Err; err != nil {
 			return err
 		}
 	}
@@ -255,8 +252,11 @@ func (l *line) settle(stop func()) {
 		return
 	}
 	l.socket.SetDeadline(time.Time{})
+	l.BusObject().Go("org.freedesktop.DBus.RemoveMatch", dbus.FlagNoReplyExpected, nil, jobMatch) // other jobs are none of ours
+	l.socket.left.Store(mostBytes)
 	go func() {
 		for sig := range l.signals {
+			l.socket.left.Store(mostBytes) // what has been said is dealt with
 			if sig.Name == requestStop && stop != nil {
 				stop()
 			}

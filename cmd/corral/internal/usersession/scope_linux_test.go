@@ -262,6 +262,44 @@ func TestRequestStop(t *testing.T) {
 	}
 }
 
+// TestOtherJobs: a scope that is there does not want to hear of the manager's other jobs,
+// and however often it does, it hears that it is to end.
+func TestOtherJobs(t *testing.T) {
+	t.Parallel()
+	lines := make(chan *fakeLine, 1)
+	f, e := newFake(t, true, func(l *fakeLine, msg *dbus.Message) {
+		obliges("done")(l, msg)
+		lines <- l
+	})
+	f.removed = make(chan string, 1)
+	asked := make(chan struct{}, 1)
+	r := request
+	r.Stop = func() { asked <- struct{}{} }
+	s, err := e.enter(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l := <-lines
+	unit := strings.Repeat("x", 10_000) + ".scope"
+	for range 2 * mostBytes / len(unit) {
+		l.signal(jobRemoved, uint32(8), dbus.ObjectPath("/org/freedesktop/systemd1/job/8"), unit, "done")
+	}
+	l.signal(requestStop)
+	for what, c := range map[string]func() any{"to end": func() any { return <-asked }, "no more": func() any { return <-f.removed }} {
+		heard := make(chan any, 1)
+		go func() { heard <- c() }()
+		select {
+		case got := <-heard:
+			if what == "no more" && got != f.matches[0] {
+				t.Errorf("%s; want %s", got, f.matches[0])
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("it has not heard or said: %s", what)
+		}
+	}
+}
+
 func TestControllers(t *testing.T) {
 	t.Parallel()
 	_, e := newFake(t, true, func(l *fakeLine, msg *dbus.Message) {
