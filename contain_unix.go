@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -19,52 +18,25 @@ import (
 	"github.com/corral-run/corral/internal/wire"
 )
 
-// errNoRunner is why there is no runner here.
-var errNoRunner error
-
-// contain rewrites cmd. What the caller may still change after this is left where
-// the caller looks for it: streams, descriptors, environment, directory, session
-// and group. The runner sees them as its own. The rest is in its arguments.
-func contain(cmd *exec.Cmd, opts ContainOptions) error {
-	if len(cmd.Args) > 0 && cmd.Args[0] == wire.RunnerRole {
-		return errors.New("corral: Contain: the command is contained already")
-	}
-	program, err := helper.Program(HelperPath)
-	if err != nil {
-		return err
-	}
+// split returns what is the runner's of cmd's attributes, and a spec with what is the
+// leader's. The runner has the caller's streams, descriptors, environment, directory,
+// session and group, and the leader gets what the runner has.
+func split(cmd *exec.Cmd) (runners *syscall.SysProcAttr, spec *wire.RunnerSpec, err error) {
 	runners, leaders, err := splitAttr(cmd.SysProcAttr)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if err := executable(cmd.Path, leaders); err != nil {
-		return err
+		return nil, nil, err
 	}
-	plan := opts.StopPlan
-	if plan == nil {
-		plan = DefaultStopPlan()
-	}
-	spec := &wire.RunnerSpec{
-		Attr: leaders, Ignored: helper.IgnoredSignals(), Plan: plan.internal(),
-		Containment: string(opts.Containment), Require: string(opts.Require),
-	}
-	spec.Environ = ownSteering()
+	spec = &wire.RunnerSpec{Attr: leaders, Ignored: helper.IgnoredSignals()}
 	if leaders.Chroot != "" {
 		if cmd.Dir != "" && cmd.Env == nil {
 			cmd.Env = cmd.Environ() // with PWD, for which Start sees no reason any more
 		}
 		spec.Dir, cmd.Dir = cmd.Dir, ""
 	}
-	args := cmd.Args
-	if len(args) == 0 {
-		args = []string{cmd.Path}
-	}
-	if cmd.Env != nil { // else it is this program's, with which this program gets along
-		cmd.Env = holdBack(cmd.Env, os.Environ(), spec)
-	}
-	cmd.Args = slices.Concat(helper.RunnerArguments(wire.RunnerRole, HelperPath), []string{spec.String(), cmd.Path}, args)
-	cmd.Path, cmd.SysProcAttr = program, wokenAtParentsDeath(runners)
-	return nil
+	return wokenAtParentsDeath(runners), spec, nil
 }
 
 // What SysProcAttr says of the session, of the group and of the process as its

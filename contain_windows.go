@@ -13,46 +13,18 @@ import (
 
 	"golang.org/x/sys/windows"
 
-	"github.com/corral-run/corral/internal/helper"
 	"github.com/corral-run/corral/internal/wire"
 )
 
-// errNoRunner is why there is no runner here.
-var errNoRunner error
-
-// contain rewrites cmd. Streams, environment and directory stay where the caller looks
-// for them, and are the runner's, which has no others. The rest is in its arguments.
-func contain(cmd *exec.Cmd, opts ContainOptions) error {
-	if len(cmd.Args) > 0 && cmd.Args[0] == wire.RunnerRole {
-		return errors.New("corral: Contain: the command is contained already")
-	}
-	program, err := helper.Program(HelperPath)
+// split returns what is the runner's of cmd's attributes, and a spec with what is the
+// leader's. The runner has the caller's streams, environment and directory, and no
+// others.
+func split(cmd *exec.Cmd) (runners *syscall.SysProcAttr, spec *wire.RunnerSpec, err error) {
+	runners, spec, err = splitAttr(cmd.SysProcAttr)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	runners, spec, err := splitAttr(cmd.SysProcAttr)
-	if err != nil {
-		return err
-	}
-	if err := executable(cmd.Path); err != nil {
-		return err
-	}
-	plan := opts.StopPlan
-	if plan == nil {
-		plan = DefaultStopPlan()
-	}
-	spec.Plan, spec.Environ = plan.internal(), ownSteering()
-	spec.Containment, spec.Require = string(opts.Containment), string(opts.Require)
-	args := cmd.Args
-	if len(args) == 0 {
-		args = []string{cmd.Path}
-	}
-	if cmd.Env != nil { // else it is this program's, with which this program gets along
-		cmd.Env = holdBack(cmd.Env, os.Environ(), spec)
-	}
-	cmd.Args = slices.Concat(helper.RunnerArguments(wire.RunnerRole, HelperPath), []string{spec.String(), cmd.Path}, args)
-	cmd.Path, cmd.SysProcAttr = program, runners
-	return nil
+	return runners, spec, executable(cmd.Path)
 }
 
 // What of SysProcAttr is for the runner, and stays where it is. The leader gets what

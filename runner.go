@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // The exit statuses of the runner itself are those of the command corral.
@@ -17,6 +19,16 @@ const (
 	runnerCannotRun    = 126
 	runnerFindsNothing = 127
 )
+
+// planOf is the reverse of StopPlan.internal. It is never nil, which would be the
+// default.
+func planOf(plan stop.Plan) StopPlan {
+	steps := StopPlan{}
+	for _, step := range plan {
+		steps = append(steps, StopStep{Signal: step.Signal, Wait: step.Wait})
+	}
+	return steps
+}
 
 // runnerFails says why the command does not run, on what would have been its
 // standard error.

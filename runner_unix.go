@@ -55,10 +55,7 @@ func beRunner(parent int, args []string) {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: r.files,
 		SysProcAttr: spec.Attr,
 		Containment: Containment(spec.Containment), Require: Containment(spec.Require),
-		AdoptOrphans: canAdoptOrphans, killAtOwnersDeath: true, StopPlan: StopPlan{},
-	}
-	for _, step := range spec.Plan {
-		r.cmd.StopPlan = append(r.cmd.StopPlan, StopStep{Signal: step.Signal, Wait: step.Wait})
+		AdoptOrphans: canAdoptOrphans, killAtOwnersDeath: true, StopPlan: planOf(spec.Plan),
 	}
 	r.ownEnvironment()
 	r.watchParent(parent)

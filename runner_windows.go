@@ -38,13 +38,10 @@ func beRunner(_ int, args []string) {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{CmdLine: spec.CommandLine, HideWindow: spec.HideWindow, CreationFlags: spec.Flags},
 		Containment: Containment(spec.Containment), Require: Containment(spec.Require),
-		Lifelines: []Lifeline{LifelineParent}, StopPlan: StopPlan{},
+		Lifelines: []Lifeline{LifelineParent}, StopPlan: planOf(spec.Plan),
 	}
 	for _, h := range spec.Handles {
 		r.cmd.SysProcAttr.AdditionalInheritedHandles = append(r.cmd.SysProcAttr.AdditionalInheritedHandles, syscall.Handle(h))
-	}
-	for _, step := range spec.Plan {
-		r.cmd.StopPlan = append(r.cmd.StopPlan, StopStep{Signal: step.Signal, Wait: step.Wait})
 	}
 	r.ownEnvironment()
 	// SIGTERM is what Go makes of the console's and the session's end. Who has it notified

@@ -73,7 +73,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 	return status
 }
 
-// failure says what the error of Wait says beside the report, and returns what of it
+// failure says what the error of Wait says beside the report. It returns the part that
 // makes a failure of a run whose command has succeeded.
 func (j *job) failure(r *corral.Report, err, outputErr error) registry.Failure {
 	var (
