@@ -219,6 +219,12 @@ func ownerIsKilled(t *testing.T, cont corral.Containment, child escape.Child, su
 		t.Fatal(err)
 	}
 	probe.Started()
+	t.Cleanup(func() { // how it ended may say why the tree was not complete
+		if t.Failed() && cmd.ProcessState == nil {
+			cmd.Process.Kill()
+			t.Logf("the owner: %v", cmd.Wait())
+		}
+	})
 	probe.Ready(t.Context())
 	if err := cmd.Process.Kill(); err != nil {
 		t.Error(err)

@@ -269,6 +269,13 @@ func (p *Probe) readReport() {
 	ready := sync.OnceFunc(func() { close(p.ready) })
 	defer ready()
 	lines := bufio.NewScanner(p.report)
+	defer func() {
+		if err := lines.Err(); err != nil && !errors.Is(err, os.ErrClosed) {
+			p.mu.Lock()
+			p.failure = errors.Join(p.failure, fmt.Errorf("escape: read the report: %w", err))
+			p.mu.Unlock()
+		}
+	}()
 	for lines.Scan() {
 		if filepath.IsAbs(lines.Text()) {
 			p.mu.Lock()
