@@ -19,6 +19,7 @@ import (
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/promise"
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 // outcome is what one containment makes of one child: the roles of those that
@@ -150,13 +151,17 @@ func need(t *testing.T, cont corral.Containment) {
 func newRun(t *testing.T, cont corral.Containment, probe *escape.Probe) *corral.Cmd {
 	t.Helper()
 	path, args, files := probe.Command()
-	inner := exec.Command(path, args...)
-	inner.Stderr = os.Stderr
-	escape.Attach(inner, files)
-	cmd := corral.Wrap(inner)
-	cmd.Containment, cmd.Require = cont, cont
-	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
-	if err := cmd.Start(); err != nil {
+	var cmd *corral.Cmd
+	err := winetest.Start(func() error {
+		inner := exec.Command(path, args...)
+		inner.Stderr = os.Stderr
+		escape.Attach(inner, files)
+		cmd = corral.Wrap(inner)
+		cmd.Containment, cmd.Require = cont, cont
+		cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+		return cmd.Start()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	probe.Started()
@@ -212,10 +217,14 @@ func ownerIsKilled(t *testing.T, cont corral.Containment, child escape.Child, su
 	probe := escape.NewProbe(t, child)
 	path, args, files := probe.Command()
 	self, ownerArgs := escape.Command("owner", append([]string{string(cont), path}, args...)...)
-	cmd := exec.Command(self, ownerArgs...)
-	cmd.Stderr = os.Stderr
-	escape.Attach(cmd, files)
-	if err := cmd.Start(); err != nil {
+	var cmd *exec.Cmd
+	err := winetest.Start(func() error {
+		cmd = exec.Command(self, ownerArgs...)
+		cmd.Stderr = os.Stderr
+		escape.Attach(cmd, files)
+		return cmd.Start()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	probe.Started()

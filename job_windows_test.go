@@ -690,18 +690,14 @@ func TestOwnerKilledWindows(t *testing.T) {
 			self, ownerArgs := escape.Command("owner", append([]string{string(corral.Job), path}, args...)...)
 			var owner *exec.Cmd
 			var start time.Time
-			for try := 0; ; try++ {
+			err := winetest.Start(func() error {
 				owner = exec.Command(self, ownerArgs...)
 				escape.Attach(owner, files)
 				start = time.Now()
-				err := owner.Start()
-				if err == nil {
-					break
-				}
-				// On a busy machine Wine sometimes does not start a process.
-				if !winetest.Detected() || !errors.Is(err, windows.ERROR_INTERNAL_ERROR) || try == 3 {
-					t.Fatal(err)
-				}
+				return owner.Start()
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
 			probe.Started()
 			if i == 0 { // this one shows how long it takes
