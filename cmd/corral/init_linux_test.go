@@ -369,8 +369,8 @@ func TestInitStop(t *testing.T) {
 		p.expect(t, "ready")
 		began = time.Now()
 		p.send(t, unix.SIGTERM)
-		p.expect(t, "stopping")
-		if status, rest := p.end(t); status != 137 || rest != "" {
+		// It may be killed before it can say a thing.
+		if status, rest := p.end(t); status != 137 || rest != "" && rest != "stopping\n" {
 			t.Errorf("status %d, %q, %s; want 137", status, rest, p.stderr.String())
 		}
 		t.Logf("TERM to exit, with 200ms of grace for one that does not end: %v", time.Since(began).Round(time.Millisecond))
