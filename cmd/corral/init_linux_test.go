@@ -377,7 +377,7 @@ func TestInitStop(t *testing.T) {
 
 		// Not only the command is stopped: the shell ends at once, the other takes
 		// its time, and has it.
-		p = startPID1(t, append(append([]string{"corral", "--grace", "50s"}, flags...), "sh", "-c", "slow 300ms & trap 'exit 4' TERM; wait; wait")...)
+		p = startPID1(t, append(append([]string{"corral", "--grace", "50s"}, flags...), "sh", "-c", "trap 'exit 4' TERM; slow 300ms & wait; wait")...)
 		p.expect(t, "ready")
 		p.send(t, unix.SIGTERM)
 		if status, rest := p.end(t); status != 4 || rest != "stopping\nstopped\n" {
@@ -819,7 +819,7 @@ func TestInitUnlikeTini(t *testing.T) {
 			t.Log("SKIPPED: ", err)
 			continue
 		}
-		p := startPID1(t, tool, "--", "sh", "-c", "slow 300ms & trap 'exit 4' TERM; wait; wait")
+		p := startPID1(t, tool, "--", "sh", "-c", "trap 'exit 4' TERM; slow 300ms & wait; wait")
 		p.expect(t, "ready")
 		p.send(t, unix.SIGTERM)
 		if status, said := p.end(t); status != 4 || said != want {
