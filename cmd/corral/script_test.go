@@ -59,9 +59,11 @@ var programs = map[string]func(){
 }
 
 // patient is corral for cases in which it is not to be faster than a slow machine:
-// the command has half a minute to end with its input.
+// the command has half a minute to end with its input, and what comes a minute after
+// SIGTERM still comes at once.
 func patient() {
 	stop.Farewell = lifetime / 2
+	atOnce = lifetime
 	main()
 }
 
