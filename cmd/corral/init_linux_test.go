@@ -741,9 +741,11 @@ func initCheck() {
 	os.Exit(42)
 }
 
+// The grace is long enough for an exit that takes half a second, also on a slow
+// machine.
 func TestInitCheck(t *testing.T) {
 	forEachInit(t, func(t *testing.T, flags ...string) {
-		p := startPID1(t, append(append([]string{"corral", "--grace", "2s"}, flags...), "initcheck", "100")...)
+		p := startPID1(t, append(append([]string{"corral", "--grace", "8s"}, flags...), "initcheck", "100")...)
 		status, said := p.end(t)
 		if status != 42 || !strings.HasSuffix(said, "53 signals passed on\nstopped in order\n") || !strings.Contains(p.stderr.String(), "by force") {
 			t.Errorf("status %d, %q, %s", status, said, p.stderr.String())
