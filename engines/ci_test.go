@@ -227,7 +227,7 @@ func init() {
 func TestCIRunnerKilled(t *testing.T) {
 	need(t, "bash")
 	for name := range runners {
-		run := func(kind string, script func(*job) string, judge func(*job, time.Time, time.Duration)) {
+		run := func(kind string, script func(*job) string, limit time.Duration, judge func(*job, time.Time, time.Duration)) {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				job := newJob(t)
@@ -248,11 +248,11 @@ func TestCIRunnerKilled(t *testing.T) {
 				judge(job, began, limit)
 			})
 		}
-		run("without corral", func(j *job) string { return quoted(j.alone()) }, (*job).stays)
+		run("without corral", func(j *job) string { return quoted(j.alone()) }, limit, (*job).stays)
 		run("corral", func(j *job) string {
 			// The shell knows its parent.
 			line := quoted(j.corralled(j.alone(), "--lifeline", "parent", "--lifeline", "pid:$PPID"))
 			return strings.Replace(line, "'pid:$PPID'", "pid:$PPID", 1)
-		}, (*job).goneBy)
+		}, patience, (*job).goneBy)
 	}
 }

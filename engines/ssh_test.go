@@ -264,7 +264,7 @@ func TestSSHLost(t *testing.T) {
 					job.stays(since, limit)
 					return
 				}
-				job.goneBy(since, limit)
+				job.goneBy(since, patience)
 				if r := job.ended(); r.Ending != corral.LifelineLost {
 					t.Errorf("corral's report: %s", r.Ending)
 				}
@@ -345,7 +345,7 @@ func TestSSHEnds(t *testing.T) {
 			case <-time.After(patience):
 				t.Error("ssh does not end")
 			}
-			job.goneBy(time.Now(), limit)
+			job.goneBy(time.Now(), patience)
 		})
 	}
 }
