@@ -134,8 +134,14 @@ func (s *screen) control(f func(fd int) error) {
 
 func (s *screen) watch() {
 	defer close(s.noMore)
+	hungUp := false
 	for b := make([]byte, 4096); ; {
 		n, err := s.Read(b)
+		if errors.Is(err, syscall.EIO) && !hungUp {
+			// There may be more: see terminal.ended in the root package's pty.go.
+			hungUp = true
+			continue
+		}
 		s.mu.Lock()
 		s.shown = append(s.shown, b[:n]...)
 		if err != nil && err != io.EOF && !errors.Is(err, syscall.EIO) && !errors.Is(err, os.ErrClosed) {
