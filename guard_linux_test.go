@@ -406,17 +406,22 @@ func TestPoison(t *testing.T) {
 				var at []*corral.Cmd
 				for range 3 {
 					cmd := corral.Command("sh", "-c", "sleep 60 & sleep 60")
-					cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+					// They obey at once, but on a busy machine at once takes its time.
+					cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
 					if err := cmd.Start(); err != nil {
 						t.Fatal(err)
 					}
 					at = append(at, cmd)
 				}
 				for _, cmd := range at {
+					began := time.Now()
 					if err := cmd.Stop(t.Context()); err != nil {
 						t.Error(err)
 					}
 					cmd.Wait()
+					if took := time.Since(began); took > 15*time.Second {
+						t.Errorf("the stop took %v", took)
+					}
 					rep := cmd.Report()
 					if rep.Signal != "SIGTERM" || len(rep.Survivors()) > 0 {
 						t.Errorf("%+v", rep)
@@ -429,7 +434,8 @@ func TestPoison(t *testing.T) {
 					t.Errorf("%q, %v", out, err)
 				}
 			}
-			if took := time.Since(began); took > 15*time.Second {
+			// Nine runs, and three that end by themselves.
+			if took := time.Since(began); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 		})
