@@ -723,11 +723,17 @@ func TestLeaderKillsParent(t *testing.T) {
 		o := startOwner(t, nest, probe, program{Containment: cont, Then: "stop"})
 		o.comesTo("started")
 		probe.Ready(t.Context())
+		role := ""
+		if cont == corral.Keeper {
+			role = "corral-keeper"
+		}
+		keeper := holdHelper(o, role)
 		probe.Release()
 		switch cont {
 		case corral.Cgroup:
 			o.killed()
 		case corral.Keeper:
+			await(t, keeper) // the stop would have the keeper kill the leader first
 			o.cue()
 			if r := o.result(); !r.Report.KeeperLost {
 				t.Errorf("Wait: %s", r.Err)
