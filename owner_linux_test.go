@@ -791,7 +791,11 @@ func TestNested(t *testing.T) {
 					path, args, _ := probe.Command()
 					// The inner guard needs time of the outer grace to clean up.
 					inner := program{Containment: innerCont, Argv: append([]string{path}, args...), Grace: grace / 6}
-					outer := startOwner(t, nest, probe, program{Containment: outerCont, Argv: inner.argv(), Then: tt.then})
+					outerGrace := grace
+					if tt.name == "command ends" {
+						outerGrace = time.Minute // the inner helper ends by itself, and no kill is to come before
+					}
+					outer := startOwner(t, nest, probe, program{Containment: outerCont, Argv: inner.argv(), Then: tt.then, Grace: outerGrace})
 					outer.comesTo("started")
 					probe.Ready(t.Context())
 					if innerCont == corral.Cgroup && tt.then != "stop" {
