@@ -195,8 +195,8 @@ func TestGuardUrgent(t *testing.T) {
 func TestGuardHasRoom(t *testing.T) {
 	need(t, corral.Cgroup)
 	probe := escape.NewProbe(t, stubborn)
-	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Cgroup, Grace: 2 * time.Second})
-	probe.Ready(t.Context())
+	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Cgroup, Grace: time.Minute})
+	members := probe.Ready(t.Context())
 	guard := o.helper("corral-guard")
 	o.kill()
 	eventually(t, "no guard with threads has room for 1024 descriptors", func() bool {
@@ -211,6 +211,13 @@ func TestGuardHasRoom(t *testing.T) {
 			return threads > 1 && room >= 1024
 		})
 	})
+	// The guard gives them a minute, so that the look is never too late.
+	for _, m := range members {
+		if h, err := proctree.Open(m.ID); err == nil { // SIGTERM may have ended the leader
+			h.Signal(syscall.SIGKILL)
+			h.Close()
+		}
+	}
 	gone(t, probe, nil)
 }
 
