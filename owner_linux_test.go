@@ -68,6 +68,7 @@ type program struct {
 	Release bool
 	// Urgent: the owner is, and not what it starts.
 	Urgent bool
+	Log    bool // what Corral logs goes to the standard output
 
 	cancel context.CancelFunc
 	cmds   []*corral.Cmd
@@ -111,6 +112,9 @@ func runProgram(args []string) {
 		cmd.Timeout = p.Timeout
 		cmd.ExtraFiles = escape.Inherited()
 		cmd.Stderr = os.Stderr
+		if p.Log {
+			cmd.Logger = slog.New(slog.NewTextHandler(os.Stdout, nil))
+		}
 		if p.DeathSignal {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		}
@@ -325,6 +329,20 @@ func (o *running) comesTo(line string) {
 			o.Fatalf("the owner ends before it is %s: %v", line, err)
 		}
 		if got == line+"\n" {
+			return
+		}
+	}
+}
+
+// mentions returns when the owner has printed a line with the text in it.
+func (o *running) mentions(text string) {
+	o.Helper()
+	for {
+		line, err := o.stdout.ReadString('\n')
+		if err != nil {
+			o.Fatalf("the owner ends before it mentions %q: %v", text, err)
+		}
+		if strings.Contains(line, text) {
 			return
 		}
 	}
