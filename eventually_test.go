@@ -10,7 +10,7 @@ import (
 // eventually waits for what the kernel has no event for.
 func eventually(t *testing.T, otherwise string, happens func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !happens(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !happens(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(otherwise)
 		}
