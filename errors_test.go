@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // twin is a command of os/exec's or of this package's: what they have in common,
@@ -156,13 +157,13 @@ var shapes = []struct {
 
 	{"Stdin late", "exit 0", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
 	{"Stdin late, exits 3", "exit 3", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
-	{"Stdin late, Cancel nil", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, nil) }},
+	{"Stdin late, Cancel nil", exits, func(t *testing.T, c *twin) error { lateInput(c, toObey); return cancelReturns(t, c, nil) }},
 	{"Stdin late, Cancel done", exits, func(t *testing.T, c *twin) error {
-		lateInput(c, 600*time.Millisecond)
+		lateInput(c, toObey)
 		return cancelReturns(t, c, os.ErrProcessDone)
 	}},
 	{"Stdin late, Cancel fails", exits, func(t *testing.T, c *twin) error {
-		lateInput(c, 600*time.Millisecond)
+		lateInput(c, toObey)
 		return cancelReturns(t, c, errCancel)
 	}},
 	{"output kept", "sleep 60 & echo $!", func(t *testing.T, c *twin) error {
@@ -212,19 +213,30 @@ func cancelReturns(t *testing.T, c *twin, err error) error {
 	return c.cancelled(t)
 }
 
-// lateInput has a delay that is enough to obey before it, if the command is asked
-// to.
+// toObey is a WaitDelay that a command needs little of to obey. It is used up, as
+// the input is late.
+const toObey = 3 * time.Second
+
+// lateInput gives c an input that comes to its end when it is late. os/exec waits
+// for that. The delay counts from the leader's end, or from before that, and so the
+// reader's time does too, however long the start has taken.
 func lateInput(c *twin, delay time.Duration) {
-	*c.stdin, *c.waitDelay = lateReader{}, delay
+	*c.waitDelay = delay
+	*c.stdin = readerFunc(func([]byte) (int, error) {
+		if id, err := proctree.Identify(c.process().Pid); err == nil { // else it has been reaped
+			if leader, err := proctree.Open(id); err == nil {
+				leader.Wait(context.Background())
+				leader.Close()
+			}
+		}
+		time.Sleep(delay + 2*time.Second)
+		return 0, io.EOF
+	})
 }
 
-// lateReader comes to its end when it is late. os/exec waits for that.
-type lateReader struct{}
+type readerFunc func([]byte) (int, error)
 
-func (lateReader) Read([]byte) (int, error) {
-	time.Sleep(2500 * time.Millisecond)
-	return 0, io.EOF
-}
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // TestErrors runs what may happen to a command side by side with os/exec: the error
 // is of the same type, says the same, and is the same where it is one to be

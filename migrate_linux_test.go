@@ -2,6 +2,7 @@ package corral_test
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -140,13 +141,16 @@ func TestIgnoresTerm(t *testing.T) {
 // for as long as a second, unless WaitDelay says otherwise, and so is a late Stdin.
 // Under os/exec it is for ever.
 func TestDefaultWaitDelay(t *testing.T) {
+	hold := make(chan struct{})
 	late := corral.Command("true")
-	late.Stdin = lateReader{}
+	late.Stdin = readerFunc(func([]byte) (int, error) { <-hold; return 0, io.EOF })
 	if err := late.Run(); err != corral.ErrWaitDelay {
 		t.Errorf("a Stdin that does not come to its end in a second: %v", err)
 	}
+	close(hold)
 	patient := corral.Command("true")
-	patient.Stdin, patient.WaitDelay = lateReader{}, time.Hour
+	patient.WaitDelay = time.Hour
+	patient.Stdin = readerFunc(func([]byte) (int, error) { time.Sleep(2500 * time.Millisecond); return 0, io.EOF })
 	if err := patient.Run(); err != nil {
 		t.Errorf("with a WaitDelay, as under os/exec: %v", err)
 	}
