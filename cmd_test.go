@@ -445,7 +445,7 @@ func TestStopReturnsEarly(t *testing.T) {
 func TestStopWith(t *testing.T) {
 	// The command ends at once; its child counts, and outlives USR1.
 	cmd := sh(`sh -c 'trap "echo told" USR1 TERM; echo; while :; do sleep .1; done' & wait`)
-	cmd.WaitDelay = 300 * time.Millisecond
+	cmd.WaitDelay = 3 * time.Second // for the child to say so; it is used up
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
