@@ -308,22 +308,41 @@ func sameError(t *testing.T, got, want error) {
 	}
 }
 
-// TestErrorsDeadline: as TestErrors, with a context that ends by itself.
+// overdue is a context whose deadline passes when the test says so.
+type overdue struct {
+	context.Context
+	passed chan struct{}
+}
+
+func (c overdue) Done() <-chan struct{} { return c.passed }
+
+func (c overdue) Err() error {
+	select {
+	case <-c.passed:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// TestErrorsDeadline: as TestErrors, with a context that ends by itself, after the
+// command has come to its trap.
 func TestErrorsDeadline(t *testing.T) {
 	for script, plan := range map[string]corral.StopPlan{obeys: {}, exits: corral.DefaultStopPlan()} {
-		run := func(build func(context.Context) *twin) (state string, err error) {
-			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // until it has come to its trap, also in an emulated machine
-			defer cancel()
+		run := func(t *testing.T, build func(context.Context) *twin) (state string, err error) {
+			ctx := overdue{context.Background(), make(chan struct{})}
 			c := build(ctx)
 			c.plan(plan)
-			err = c.run()
+			c.ready(t)
+			close(ctx.passed)
+			err = c.wait()
 			return fmt.Sprint(c.state()), err
 		}
-		state, want := run(func(ctx context.Context) *twin { return theirs(exec.CommandContext(ctx, "sh", "-c", script)) })
+		state, want := run(t, func(ctx context.Context) *twin { return theirs(exec.CommandContext(ctx, "sh", "-c", script)) })
 		for _, cont := range append(containments, corral.Auto) {
 			t.Run(cmp.Or(string(cont), "auto"), func(t *testing.T) {
 				need(t, cont)
-				gotState, got := run(func(ctx context.Context) *twin {
+				gotState, got := run(t, func(ctx context.Context) *twin {
 					c := corral.CommandContext(ctx, "sh", "-c", script)
 					c.Containment, c.Require = cont, cont
 					return ours(c)
