@@ -5,6 +5,7 @@ package procgroup_test
 import (
 	"fmt"
 	"os/exec"
+	"time"
 
 	"github.com/corral-run/corral/procgroup"
 )
@@ -18,7 +19,7 @@ func Example() {
 	if err := cmd.Start(); err != nil {
 		panic(err)
 	}
-	result, err := procgroup.GracefulKill(cmd.Process.Pid, procgroup.Term, procgroup.DefaultGrace)
+	result, err := procgroup.GracefulKill(cmd.Process.Pid, procgroup.Term, 30*time.Second)
 	fmt.Println(result, err)
 	fmt.Println(cmd.Wait())
 	// Output:
