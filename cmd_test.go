@@ -34,6 +34,10 @@ func sh(script string) *corral.Cmd {
 	return cmd
 }
 
+// patient is a plan for a command that obeys: its time is used up only if the test
+// has failed.
+var patient = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
+
 // awaitLine returns the first line the command prints, which says that it has
 // come so far.
 func awaitLine(t *testing.T, r io.Reader) string {
@@ -86,6 +90,8 @@ func TestLeftovers(t *testing.T) {
 		{corral.KeepLeftovers, corral.Kept, corral.Kept, false, false},
 	} {
 		cmd := sh(script)
+		// A grace that one of them obeys in, also on a busy machine. The other uses it up.
+		cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 3 * time.Second}}
 		cmd.Leftovers = tt.policy
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -139,11 +145,11 @@ func TestLeftovers(t *testing.T) {
 // at end-of-file.
 func TestWaitForLeftovers(t *testing.T) {
 	const (
-		patient = "(trap 'echo stopped' TERM; read x <&3; echo by itself; exec 3<&- >&-) 4>&- & exit 3"
-		plain   = "(read x <&3) 4>&- & exit 3"
+		speaks = "(trap 'echo stopped' TERM; read x <&3; echo by itself; exec 3<&- >&-) 4>&- & exit 3"
+		plain  = "(read x <&3) 4>&- & exit 3"
 	)
 	for _, tt := range []leftoverWait{
-		{"by itself", patient, 0, func(_ *testing.T, _ *corral.Cmd, _, release func()) { release() }, corral.Exited, nil},
+		{"by itself", speaks, 0, func(_ *testing.T, _ *corral.Cmd, _, release func()) { release() }, corral.Exited, nil},
 		{"stop", plain, 0, func(t *testing.T, cmd *corral.Cmd, _, _ func()) {
 			if err := cmd.Stop(t.Context()); err != nil {
 				t.Error(err)
@@ -156,7 +162,15 @@ func TestWaitForLeftovers(t *testing.T) {
 			t.Run(tt.name+"/"+string(cont), func(t *testing.T) {
 				need(t, cont)
 				t.Parallel()
-				tt.run(t, cont)
+				if tt.timeout == 0 {
+					tt.run(t, cont)
+					return
+				}
+				inTime(t, tt.timeout, func(timeout time.Duration) bool {
+					tt := tt // the others have their own
+					tt.timeout = timeout
+					return tt.run(t, cont)
+				})
 			})
 		}
 	}
@@ -171,7 +185,9 @@ type leftoverWait struct {
 	err          error // besides the *ExitError
 }
 
-func (tt leftoverWait) run(t *testing.T, cont corral.Containment) {
+// run returns false, and has judged nothing, if the leader may not have ended before
+// the timeout.
+func (tt leftoverWait) run(t *testing.T, cont corral.Containment) (inTime bool) {
 	pipe := func() (r, w *os.File) {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -186,12 +202,13 @@ func (tt leftoverWait) run(t *testing.T, cont corral.Containment) {
 	leader, leaders := pipe()
 	cmd := corral.CommandContext(ctx, "sh", "-c", tt.script)
 	cmd.Containment, cmd.Require = cont, cont
-	cmd.Leftovers = corral.WaitForLeftovers
+	cmd.Leftovers, cmd.StopPlan = corral.WaitForLeftovers, patient
 	cmd.Timeout = tt.timeout
 	cmd.WaitDelay = time.Minute // it does not count before the context's end
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	cmd.ExtraFiles = []*os.File{blocked, leaders}
+	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -200,6 +217,10 @@ func (tt leftoverWait) run(t *testing.T, cont corral.Containment) {
 	go func() { waited <- cmd.Wait() }()
 	if _, err := io.ReadAll(leader); err != nil {
 		t.Fatal(err)
+	}
+	if tt.timeout > 0 && time.Since(began) >= tt.timeout {
+		<-waited
+		return false
 	}
 	if tt.timeout == 0 {
 		select {
@@ -220,6 +241,7 @@ func (tt leftoverWait) run(t *testing.T, cont corral.Containment) {
 	case tt.ending != corral.Exited && (len(rep.Leftovers) != 1 || rep.Leftovers[0].Signal != "SIGTERM"):
 		t.Errorf("leftovers %v", rep.Leftovers)
 	}
+	return true
 }
 
 func isExit(err error, code int) bool {
@@ -231,6 +253,7 @@ func isExit(err error, code int) bool {
 // if nobody has called Wait yet.
 func TestPipeEnds(t *testing.T) {
 	cmd := sh("sleep 60 & echo $!")
+	cmd.StopPlan = patient
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -292,19 +315,45 @@ func atoi(s string) int {
 	return n
 }
 
+// inTime runs something with a timeout, and again with twice of it as long as the
+// time was up before what the test is about could begin, as on a busy machine.
+func inTime(t *testing.T, timeout time.Duration, began func(timeout time.Duration) bool) {
+	t.Helper()
+	for ; !began(timeout); timeout *= 2 {
+		if timeout > time.Minute {
+			t.Fatalf("it did not begin within %v", timeout)
+		}
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string
+		plan         corral.StopPlan
 		signal       string
 		forced       bool
 	}{
-		{"obeys", "sleep 60 & echo; wait", "SIGTERM", false},
-		{"does not", "trap '' TERM; sleep 60 & echo; wait", "SIGKILL", true},
+		{"obeys", "sleep 60 & echo; wait", patient, "SIGTERM", false},
+		{"does not", "trap '' TERM; sleep 60 & echo; wait", corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}, "SIGKILL", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := sh(tt.script)
-			cmd.Timeout = 2 * time.Second // enough for a slow machine to get so far
-			started(t, cmd)
+			var cmd *corral.Cmd
+			inTime(t, time.Second, func(timeout time.Duration) bool {
+				cmd = sh(tt.script)
+				cmd.StopPlan, cmd.Timeout = tt.plan, timeout
+				stdout, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(stdout, make([]byte, 1)); err == nil {
+					return true
+				}
+				cmd.Wait()
+				return false
+			})
 			err := cmd.Wait()
 			var exit *corral.ExitError
 			if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &exit) {
@@ -336,7 +385,7 @@ func TestContext(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cmd := corral.CommandContext(ctx, "sh", "-c", "sleep 60 & echo; wait")
-			cmd.Containment = corral.Group
+			cmd.Containment, cmd.StopPlan = corral.Group, patient
 			tt.cancel(cmd)
 			started(t, cmd)
 			cancel(because)
@@ -429,6 +478,8 @@ func TestConcurrentStops(t *testing.T) {
 // TestStopReturnsEarly: a caller may lose patience; the stop goes on.
 func TestStopReturnsEarly(t *testing.T) {
 	cmd := sh("trap '' TERM; sleep 60 & echo; wait")
+	// If Stop could return for either reason, it would be by chance for this one.
+	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 3 * time.Second}}
 	started(t, cmd)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -445,7 +496,7 @@ func TestStopReturnsEarly(t *testing.T) {
 func TestStopWith(t *testing.T) {
 	// The command ends at once; its child counts, and outlives USR1.
 	cmd := sh(`sh -c 'trap "echo told" USR1 TERM; echo; while :; do sleep .1; done' & wait`)
-	cmd.WaitDelay = 300 * time.Millisecond
+	cmd.WaitDelay = 3 * time.Second // for the child to say so; it is used up
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -607,7 +658,7 @@ func TestWrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := corral.Wrap(inner)
-	cmd.Containment = corral.Group
+	cmd.Containment, cmd.StopPlan = corral.Group, patient
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 // twin is a command of os/exec's or of this package's: what they have in common,
@@ -156,13 +157,13 @@ var shapes = []struct {
 
 	{"Stdin late", "exit 0", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
 	{"Stdin late, exits 3", "exit 3", func(_ *testing.T, c *twin) error { lateInput(c, 50*time.Millisecond); return c.run() }},
-	{"Stdin late, Cancel nil", exits, func(t *testing.T, c *twin) error { lateInput(c, 600*time.Millisecond); return cancelReturns(t, c, nil) }},
+	{"Stdin late, Cancel nil", exits, func(t *testing.T, c *twin) error { lateInput(c, toObey); return cancelReturns(t, c, nil) }},
 	{"Stdin late, Cancel done", exits, func(t *testing.T, c *twin) error {
-		lateInput(c, 600*time.Millisecond)
+		lateInput(c, toObey)
 		return cancelReturns(t, c, os.ErrProcessDone)
 	}},
 	{"Stdin late, Cancel fails", exits, func(t *testing.T, c *twin) error {
-		lateInput(c, 600*time.Millisecond)
+		lateInput(c, toObey)
 		return cancelReturns(t, c, errCancel)
 	}},
 	{"output kept", "sleep 60 & echo $!", func(t *testing.T, c *twin) error {
@@ -212,19 +213,30 @@ func cancelReturns(t *testing.T, c *twin, err error) error {
 	return c.cancelled(t)
 }
 
-// lateInput has a delay that is enough to obey before it, if the command is asked
-// to.
+// toObey is a WaitDelay that a command needs little of to obey. It is used up, as
+// the input is late.
+const toObey = 3 * time.Second
+
+// lateInput gives c an input that comes to its end when it is late. os/exec waits
+// for that. The delay counts from the leader's end, or from before that, and so the
+// reader's time does too, however long the start has taken.
 func lateInput(c *twin, delay time.Duration) {
-	*c.stdin, *c.waitDelay = lateReader{}, delay
+	*c.waitDelay = delay
+	*c.stdin = readerFunc(func([]byte) (int, error) {
+		if id, err := proctree.Identify(c.process().Pid); err == nil { // else it has been reaped
+			if leader, err := proctree.Open(id); err == nil {
+				leader.Wait(context.Background())
+				leader.Close()
+			}
+		}
+		time.Sleep(delay + 2*time.Second)
+		return 0, io.EOF
+	})
 }
 
-// lateReader comes to its end when it is late. os/exec waits for that.
-type lateReader struct{}
+type readerFunc func([]byte) (int, error)
 
-func (lateReader) Read([]byte) (int, error) {
-	time.Sleep(2500 * time.Millisecond)
-	return 0, io.EOF
-}
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // TestErrors runs what may happen to a command side by side with os/exec: the error
 // is of the same type, says the same, and is the same where it is one to be
@@ -296,22 +308,41 @@ func sameError(t *testing.T, got, want error) {
 	}
 }
 
-// TestErrorsDeadline: as TestErrors, with a context that ends by itself.
+// overdue is a context whose deadline passes when the test says so.
+type overdue struct {
+	context.Context
+	passed chan struct{}
+}
+
+func (c overdue) Done() <-chan struct{} { return c.passed }
+
+func (c overdue) Err() error {
+	select {
+	case <-c.passed:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// TestErrorsDeadline: as TestErrors, with a context that ends by itself, after the
+// command has come to its trap.
 func TestErrorsDeadline(t *testing.T) {
 	for script, plan := range map[string]corral.StopPlan{obeys: {}, exits: corral.DefaultStopPlan()} {
-		run := func(build func(context.Context) *twin) (state string, err error) {
-			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // until it has come to its trap, also in an emulated machine
-			defer cancel()
+		run := func(t *testing.T, build func(context.Context) *twin) (state string, err error) {
+			ctx := overdue{context.Background(), make(chan struct{})}
 			c := build(ctx)
 			c.plan(plan)
-			err = c.run()
+			c.ready(t)
+			close(ctx.passed)
+			err = c.wait()
 			return fmt.Sprint(c.state()), err
 		}
-		state, want := run(func(ctx context.Context) *twin { return theirs(exec.CommandContext(ctx, "sh", "-c", script)) })
+		state, want := run(t, func(ctx context.Context) *twin { return theirs(exec.CommandContext(ctx, "sh", "-c", script)) })
 		for _, cont := range append(containments, corral.Auto) {
 			t.Run(cmp.Or(string(cont), "auto"), func(t *testing.T) {
 				need(t, cont)
-				gotState, got := run(func(ctx context.Context) *twin {
+				gotState, got := run(t, func(ctx context.Context) *twin {
 					c := corral.CommandContext(ctx, "sh", "-c", script)
 					c.Containment, c.Require = cont, cont
 					return ours(c)

@@ -19,6 +19,7 @@ import (
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/promise"
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 // outcome is what one containment makes of one child: the roles of those that
@@ -150,13 +151,17 @@ func need(t *testing.T, cont corral.Containment) {
 func newRun(t *testing.T, cont corral.Containment, probe *escape.Probe) *corral.Cmd {
 	t.Helper()
 	path, args, files := probe.Command()
-	inner := exec.Command(path, args...)
-	inner.Stderr = os.Stderr
-	escape.Attach(inner, files)
-	cmd := corral.Wrap(inner)
-	cmd.Containment, cmd.Require = cont, cont
-	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
-	if err := cmd.Start(); err != nil {
+	var cmd *corral.Cmd
+	err := winetest.Start(func() error {
+		inner := exec.Command(path, args...)
+		inner.Stderr = os.Stderr
+		escape.Attach(inner, files)
+		cmd = corral.Wrap(inner)
+		cmd.Containment, cmd.Require = cont, cont
+		cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+		return cmd.Start()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	probe.Started()
@@ -212,13 +217,23 @@ func ownerIsKilled(t *testing.T, cont corral.Containment, child escape.Child, su
 	probe := escape.NewProbe(t, child)
 	path, args, files := probe.Command()
 	self, ownerArgs := escape.Command("owner", append([]string{string(cont), path}, args...)...)
-	cmd := exec.Command(self, ownerArgs...)
-	cmd.Stderr = os.Stderr
-	escape.Attach(cmd, files)
-	if err := cmd.Start(); err != nil {
+	var cmd *exec.Cmd
+	err := winetest.Start(func() error {
+		cmd = exec.Command(self, ownerArgs...)
+		cmd.Stderr = os.Stderr
+		escape.Attach(cmd, files)
+		return cmd.Start()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	probe.Started()
+	t.Cleanup(func() { // how it ended may say why the tree was not complete
+		if t.Failed() && cmd.ProcessState == nil {
+			cmd.Process.Kill()
+			t.Logf("the owner: %v", cmd.Wait())
+		}
+	})
 	probe.Ready(t.Context())
 	if err := cmd.Process.Kill(); err != nil {
 		t.Error(err)
@@ -268,9 +283,18 @@ func key(cmd *corral.Cmd, pid int, start uint64) [2]uint64 {
 	return [2]uint64{uint64(pid), start}
 }
 
+// gone waits for an event. What leads to it takes several processes, each of which
+// a busy machine may keep waiting; one that survives does so until its Lifetime is
+// over, which is twice as long.
 func gone(t *testing.T, probe *escape.Probe, survivors []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	goneWithin(t, escape.Lifetime/2, probe, survivors)
+}
+
+// goneWithin is for tests that are about how long it takes.
+func goneWithin(t *testing.T, bound time.Duration, probe *escape.Probe, survivors []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
 	if err := probe.Gone(ctx, survivors...); err != nil {
 		t.Error(err)

@@ -78,7 +78,7 @@ func ExampleStopPlan() {
 // As os/exec does it: when the context is done, SIGKILL at once, and for the whole
 // run.
 func ExampleStopPlan_kill() {
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	cmd := corral.CommandContext(ctx, "sleep", "60")
 	cmd.StopPlan = corral.StopPlan{}

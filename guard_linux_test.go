@@ -195,8 +195,8 @@ func TestGuardUrgent(t *testing.T) {
 func TestGuardHasRoom(t *testing.T) {
 	need(t, corral.Cgroup)
 	probe := escape.NewProbe(t, stubborn)
-	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Cgroup, Grace: 2 * time.Second})
-	probe.Ready(t.Context())
+	o := startOwner(t, newNest(t, false), probe, program{Containment: corral.Cgroup, Grace: time.Minute})
+	members := probe.Ready(t.Context())
 	guard := o.helper("corral-guard")
 	o.kill()
 	eventually(t, "no guard with threads has room for 1024 descriptors", func() bool {
@@ -211,6 +211,13 @@ func TestGuardHasRoom(t *testing.T) {
 			return threads > 1 && room >= 1024
 		})
 	})
+	// The guard gives them a minute, so that the look is never too late.
+	for _, m := range members {
+		if h, err := proctree.Open(m.ID); err == nil { // SIGTERM may have ended the leader
+			h.Signal(syscall.SIGKILL)
+			h.Close()
+		}
+	}
 	gone(t, probe, nil)
 }
 
@@ -265,7 +272,7 @@ func TestGuardNotReplaced(t *testing.T) {
 	need(t, corral.Cgroup)
 	nest := newNest(t, false)
 	probe := escape.NewProbe(t, stubborn)
-	o := startOwner(t, nest, probe, program{Containment: corral.Cgroup})
+	o := startOwner(t, nest, probe, program{Containment: corral.Cgroup, Log: true})
 	probe.Ready(t.Context())
 	guard := o.helper("corral-guard")
 	// Without descriptors there is no guard to be had, as without processes.
@@ -274,11 +281,8 @@ func TestGuardNotReplaced(t *testing.T) {
 		t.Skip("SKIPPED: ", err)
 	}
 	send(t, guard, syscall.SIGKILL)
-	// The owner has reaped it: it has seen to the loss.
-	eventually(t, "the guard's end is not noticed", func() bool {
-		_, err := proctree.Lookup(guard.PID)
-		return err != nil
-	})
+	// That it has reaped it does not say that it has tried for another already.
+	o.mentions("there is no guard")
 	time.Sleep(50 * time.Millisecond) // a few tries more, if they are made; the test does not depend on it
 	before.Max = 1024
 	before.Cur = 1024
@@ -406,17 +410,22 @@ func TestPoison(t *testing.T) {
 				var at []*corral.Cmd
 				for range 3 {
 					cmd := corral.Command("sh", "-c", "sleep 60 & sleep 60")
-					cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+					// They obey at once, but on a busy machine at once takes its time.
+					cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
 					if err := cmd.Start(); err != nil {
 						t.Fatal(err)
 					}
 					at = append(at, cmd)
 				}
 				for _, cmd := range at {
+					began := time.Now()
 					if err := cmd.Stop(t.Context()); err != nil {
 						t.Error(err)
 					}
 					cmd.Wait()
+					if took := time.Since(began); took > 15*time.Second {
+						t.Errorf("the stop took %v", took)
+					}
 					rep := cmd.Report()
 					if rep.Signal != "SIGTERM" || len(rep.Survivors()) > 0 {
 						t.Errorf("%+v", rep)
@@ -429,7 +438,8 @@ func TestPoison(t *testing.T) {
 					t.Errorf("%q, %v", out, err)
 				}
 			}
-			if took := time.Since(began); took > 15*time.Second {
+			// Nine runs, and three that end by themselves.
+			if took := time.Since(began); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
 )
 
 // Lifeline names something outside the run whose loss ends the run: see
@@ -219,7 +220,7 @@ func (l *inputLine) pass(to io.Writer, end func() error) {
 
 // lost returns nil when the input has come to its end, or can never reach it.
 func (l *inputLine) lost(ctx context.Context) error {
-	const patience, farewell = time.Second, 500 * time.Millisecond
+	const patience = time.Second
 	hungUp := make(chan error, 1)
 	sub, cancel := context.WithCancel(ctx)
 	defer func() {
@@ -236,7 +237,7 @@ func (l *inputLine) lost(ctx context.Context) error {
 	for {
 		select {
 		case <-ended:
-			ended, stuck, passed = nil, time.After(farewell), nil
+			ended, stuck, passed = nil, time.After(stop.Farewell), nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case err := <-closed:

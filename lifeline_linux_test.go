@@ -114,6 +114,11 @@ func TestLifeline(t *testing.T) {
 				}
 				cmd := corral.Command("sh", "-c", script)
 				cmd.Containment, cmd.Require = cont, cont
+				// It obeys at once, but on a busy machine at once takes its time.
+				cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
+				// The keeper of a subtest beside this one holds the output, too, until
+				// it has come to close what is not its own.
+				cmd.WaitDelay = 20 * time.Second
 				for other, make := range all {
 					if l := make(); other != name && l.file == nil {
 						cmd.Lifelines = append(cmd.Lifelines, l.name)

@@ -68,6 +68,7 @@ type program struct {
 	Release bool
 	// Urgent: the owner is, and not what it starts.
 	Urgent bool
+	Log    bool // what Corral logs goes to the standard output
 
 	cancel context.CancelFunc
 	cmds   []*corral.Cmd
@@ -111,6 +112,9 @@ func runProgram(args []string) {
 		cmd.Timeout = p.Timeout
 		cmd.ExtraFiles = escape.Inherited()
 		cmd.Stderr = os.Stderr
+		if p.Log {
+			cmd.Logger = slog.New(slog.NewTextHandler(os.Stdout, nil))
+		}
 		if p.DeathSignal {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		}
@@ -325,6 +329,20 @@ func (o *running) comesTo(line string) {
 			o.Fatalf("the owner ends before it is %s: %v", line, err)
 		}
 		if got == line+"\n" {
+			return
+		}
+	}
+}
+
+// mentions returns when the owner has printed a line with the text in it.
+func (o *running) mentions(text string) {
+	o.Helper()
+	for {
+		line, err := o.stdout.ReadString('\n')
+		if err != nil {
+			o.Fatalf("the owner ends before it mentions %q: %v", text, err)
+		}
+		if strings.Contains(line, text) {
 			return
 		}
 	}
@@ -723,11 +741,17 @@ func TestLeaderKillsParent(t *testing.T) {
 		o := startOwner(t, nest, probe, program{Containment: cont, Then: "stop"})
 		o.comesTo("started")
 		probe.Ready(t.Context())
+		role := ""
+		if cont == corral.Keeper {
+			role = "corral-keeper"
+		}
+		keeper := holdHelper(o, role)
 		probe.Release()
 		switch cont {
 		case corral.Cgroup:
 			o.killed()
 		case corral.Keeper:
+			await(t, keeper) // the stop would have the keeper kill the leader first
 			o.cue()
 			if r := o.result(); !r.Report.KeeperLost {
 				t.Errorf("Wait: %s", r.Err)
@@ -785,7 +809,11 @@ func TestNested(t *testing.T) {
 					path, args, _ := probe.Command()
 					// The inner guard needs time of the outer grace to clean up.
 					inner := program{Containment: innerCont, Argv: append([]string{path}, args...), Grace: grace / 6}
-					outer := startOwner(t, nest, probe, program{Containment: outerCont, Argv: inner.argv(), Then: tt.then})
+					outerGrace := grace
+					if tt.name == "command ends" {
+						outerGrace = time.Minute // the inner helper ends by itself, and no kill is to come before
+					}
+					outer := startOwner(t, nest, probe, program{Containment: outerCont, Argv: inner.argv(), Then: tt.then, Grace: outerGrace})
 					outer.comesTo("started")
 					probe.Ready(t.Context())
 					if innerCont == corral.Cgroup && tt.then != "stop" {

@@ -165,12 +165,22 @@ func (t *terminal) Read(b []byte) (int, error) {
 
 // ended is called with the error that reading the master has returned. A deadline
 // means that nothing more is waited for.
+//
+// A hang-up does not mean that all has been read: Linux looks for data first, and
+// then whether anybody has the other end open (n_tty_read in drivers/tty/n_tty.c).
+// What is written and closed between the two is there for another read.
 func (t *terminal) ended(err error) {
 	open := false
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		var data []byte
-		data, open, err = files.ReadAvailable(t.master)
+	available := func() (open bool, err error) {
+		data, open, err := files.ReadAvailable(t.master)
 		t.rest = append(t.rest, data...)
+		return open, err
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		open, err = available()
+	}
+	if pty.IsHangUp(err) {
+		available()
 	}
 	switch {
 	case open && err == nil:

@@ -244,9 +244,19 @@ func TestPTYStops(t *testing.T) {
 			t.Errorf("it took %v", d)
 		}
 
-		cmd = inPTY(cont, "trap '' TERM HUP; setsid sleep 60 & echo here; sleep 60")
-		cmd.Timeout = 2 * time.Second // it has come so far by then
-		out, err = cmd.Output()
+		inTime(t, time.Second, func(timeout time.Duration) bool {
+			r, w, perr := os.Pipe()
+			if perr != nil {
+				t.Fatal(perr)
+			}
+			defer r.Close()
+			cmd = inPTY(cont, "trap '' TERM HUP; setsid sleep 60 & echo here; echo >&3; sleep 60")
+			cmd.Timeout, cmd.ExtraFiles = timeout, []*os.File{w}
+			out, err = cmd.Output()
+			w.Close()
+			said, _ := io.ReadAll(r)
+			return len(said) > 0
+		})
 		if !errors.Is(err, context.DeadlineExceeded) || cmd.Report().Ending != corral.TimedOut || !cmd.Report().Forced || plain(out) != "here\n" {
 			t.Errorf("timeout: %v, %q, %+v", err, out, cmd.Report())
 		}

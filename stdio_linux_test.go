@@ -45,13 +45,13 @@ func held(t *testing.T, rep *corral.Report, out []byte) {
 
 func TestHolders(t *testing.T) {
 	forEach(t, []corral.Containment{corral.Cgroup, corral.Keeper, corral.Group}, func(t *testing.T, cont corral.Containment) {
-		start := func() *corral.Cmd {
-			cmd := contained(cont, "sh", "-c", heldScript)
+		run := func(script string) *corral.Cmd {
+			cmd := contained(cont, "sh", "-c", script)
 			cmd.Leftovers = corral.KeepLeftovers // with group containment it is none of the run
 			cmd.WaitDelay = 200 * time.Millisecond
 			return cmd
 		}
-		cmd := start()
+		cmd := run(heldScript)
 		began := time.Now()
 		out, err := cmd.Output()
 		if d := time.Since(began); !errors.Is(err, corral.ErrWaitDelay) || d > 20*time.Second {
@@ -59,17 +59,28 @@ func TestHolders(t *testing.T) {
 		}
 		held(t, cmd.Report(), out)
 
-		// The caller reads to the end before it calls Wait.
-		cmd = start()
+		// The caller reads to the end before it calls Wait. The leader ends when the
+		// caller has the lines: a Read that begins after the delay does not get them.
+		cmd = run(heldScript + "; read end <&3")
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		cmd.ExtraFiles = []*os.File{r}
 		stdout, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Start(); err != nil {
+		err = cmd.Start()
+		r.Close()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err = io.ReadAll(stdout); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("ReadAll: %v", err)
+		out = []byte(awaitLine(t, stdout) + "\n" + awaitLine(t, stdout))
+		io.WriteString(w, "\n")
+		if rest, err := io.ReadAll(stdout); !errors.Is(err, os.ErrDeadlineExceeded) || len(rest) > 0 {
+			t.Errorf("ReadAll: %q, %v", rest, err)
 		}
 		if err := cmd.Wait(); !errors.Is(err, corral.ErrWaitDelay) {
 			t.Errorf("Wait: %v", err)

@@ -142,8 +142,8 @@ func TestOutputLimitLive(t *testing.T) {
 // it ends when the process does.
 func TestKeptWrites(t *testing.T) {
 	// Each of the two streams is written to in turn; descriptor 3 says when, 4 how
-	// it was.
-	const script = "(trap '' TERM; read go <&3; head -c 300000 /dev/zero && head -c 300000 /dev/zero >&2 && echo well >&4; exec >&- 2>&- 4>&-; read stay <&3) & echo here"
+	// it was. 5 says when the leader may exit.
+	const script = "(trap '' TERM; read go <&3; head -c 300000 /dev/zero && head -c 300000 /dev/zero >&2 && echo well >&4; exec >&- 2>&- 4>&-; read stay <&3) 5<&- & echo here; read end <&5"
 	modes := map[string]func(t *testing.T, cmd *corral.Cmd) (got func() string){
 		"buffers": func(t *testing.T, cmd *corral.Cmd) func() string {
 			var out, err bytes.Buffer
@@ -196,7 +196,9 @@ func TestKeptWrites(t *testing.T) {
 	})
 }
 
-// readBoth reads the first line, as callers do before Wait.
+// readBoth reads the first line, as callers do before Wait. What it returns is to be
+// called twice: it returns as soon as there is the line, and when reading has been
+// cut.
 func readBoth(t *testing.T, stdout, stderr io.Reader) func() string {
 	line := make(chan string, 1)
 	go func() {
@@ -207,8 +209,12 @@ func readBoth(t *testing.T, stdout, stderr io.Reader) func() string {
 		_, err2 := stderr.Read(b)
 		line <- fmt.Sprint(errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err2, os.ErrDeadlineExceeded))
 	}()
+	var text string
 	return func() string {
-		text := <-line
+		if text == "" {
+			text = <-line
+			return text
+		}
 		if cut := <-line; cut != "true true" {
 			t.Errorf("reading was cut: %s", cut)
 		}
@@ -227,9 +233,14 @@ func keptWrites(t *testing.T, cmd *corral.Cmd, got func() string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ends, end, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer result.Close()
 	defer release.Close()
-	cmd.ExtraFiles = []*os.File{goes, w}
+	defer end.Close()
+	cmd.ExtraFiles = []*os.File{goes, w, ends}
 	cmd.Leftovers = corral.KeepLeftovers
 	cmd.WaitDelay = 50 * time.Millisecond
 	if err := cmd.Start(); err != nil {
@@ -237,9 +248,17 @@ func keptWrites(t *testing.T, cmd *corral.Cmd, got func() string) {
 	}
 	goes.Close()
 	w.Close()
-	text := "here\n"
-	if _, reads := cmd.Stdout.(*os.File); reads && cmd.OutputLimit == 0 {
-		text = got() // the caller has read to where it was cut, before Wait
+	ends.Close()
+	_, reads := cmd.Stdout.(*os.File)
+	reads = reads && cmd.OutputLimit == 0
+	var text string
+	if reads {
+		text = got() // before the leader ends, as the delay may be over before the caller gets to read
+	}
+	io.WriteString(end, "\n")
+	end.Close()
+	if reads {
+		got() // the caller has read to where it was cut, before Wait
 	}
 	err = cmd.Wait()
 	rep := cmd.Report()
@@ -250,7 +269,7 @@ func keptWrites(t *testing.T, cmd *corral.Cmd, got func() string) {
 	if err != corral.ErrWaitDelay || runtime.GOOS == "linux" && (len(rep.Holders) == 0 || rep.Holders[0].PID != kept) {
 		t.Errorf("Wait: %v, holders %v", err, rep.Holders)
 	}
-	if _, reads := cmd.Stdout.(*os.File); !reads || cmd.OutputLimit > 0 {
+	if !reads {
 		text = got()
 	}
 	if text != "here\n" {

@@ -180,7 +180,7 @@ func TestExecLost(t *testing.T) {
 			run("corral, "+containment, func(j *job, tree []string) []string {
 				return j.corralled(tree, "--lifeline", "stdin", "--containment", containment)
 			}, func(j *job, c *container, since time.Time) {
-				j.goneBy(since, limit)
+				j.goneBy(since, patience)
 				if r := j.ended(); r.Ending != corral.LifelineLost {
 					j.t.Errorf("corral's report: %s", r.Ending)
 				}

@@ -289,7 +289,7 @@ func (c *cluster) loseCorral(t *testing.T, l slurmLoss) {
 	srun, name := c.srun(t, job, job.corralled(job.alone(), l.flags...))
 	since := time.Now()
 	l.end(c, t, srun, name)
-	job.goneBy(since, l.within+limit)
+	job.goneBy(since, l.within+patience)
 	c.over(t, name, patience)
 	if l.killed {
 		return
@@ -308,7 +308,7 @@ func (c *cluster) loseAlone(t *testing.T, l slurmLoss, track string) {
 	since := time.Now()
 	l.end(c, t, srun, name)
 	if track == "cgroup" {
-		job.goneBy(since, l.within+killWait+time.Second)
+		job.goneBy(since, l.within+killWait+patience)
 		return
 	}
 	c.over(t, name, l.within+killWait+patience)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"time"
 
 	"github.com/corral-run/corral/procgroup"
 )
@@ -20,7 +21,7 @@ func Example() {
 	if err := cmd.Start(); err != nil {
 		panic(err)
 	}
-	result, err := procgroup.GracefulKill(cmd.Process.Pid, procgroup.Term, procgroup.DefaultGrace)
+	result, err := procgroup.GracefulKill(cmd.Process.Pid, procgroup.Term, 30*time.Second)
 	fmt.Println(result, err)
 	fmt.Println(cmd.Wait())
 	// Output:

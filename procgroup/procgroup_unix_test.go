@@ -33,7 +33,7 @@ func TestMain(m *testing.M) { pgtest.Main(m, roles) }
 // waited for, and one that does not shows as a test that takes too long.
 const long = 40 * time.Second
 
-// short is a grace period for those who will not obey, and enough for those who do.
+// short is a grace period for those who will not obey.
 const short = 300 * time.Millisecond
 
 type spec = pgtest.Spec

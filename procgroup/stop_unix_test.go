@@ -46,7 +46,18 @@ func TestGracefulKillMemberIgnoresSignal(t *testing.T) {
 	for _, first := range []Signal{Term, Int, Kill} {
 		t.Run(first.String(), func(t *testing.T) {
 			tree := pgtest.Start(t, spec{Group: true, Children: []spec{{Mode: pgtest.Ignore}}})
-			stopped(t, ForcefulKill, func() (Result, error) { return GracefulKill(tree.PID, first, short) })
+			stopped(t, ForcefulKill, func() (Result, error) {
+				ctx, cancel := context.WithCancel(t.Context())
+				obeyed := make(chan struct{})
+				go func() {
+					defer close(obeyed)
+					defer cancel()
+					tree.Ended(t, 0) // a grace period that ends before would have it killed
+				}()
+				result, err := GracefulKillContext(ctx, tree.PID, first, long)
+				<-obeyed
+				return result, err
+			})
 			noneAlive(t, tree)
 			want := map[Signal]syscall.Signal{Term: syscall.SIGTERM, Int: syscall.SIGINT, Kill: syscall.SIGTERM}
 			if got := tree.Reap().Sys().(syscall.WaitStatus).Signal(); got != want[first] {
@@ -104,13 +115,17 @@ func TestGracefulKillZombies(t *testing.T) {
 		if !pgtest.Headless.Possible() {
 			t.Skip("SKIPPED, needs Linux, where a main thread can end alone")
 		}
-		for mode, want := range map[pgtest.Mode]Result{pgtest.Headless: GracefulExit, pgtest.HeadlessIgnore: ForcefulKill} {
-			tree := pgtest.Start(t, spec{Mode: mode, Group: true})
+		for _, test := range []struct {
+			mode  pgtest.Mode
+			grace time.Duration
+			want  Result
+		}{{pgtest.Headless, long, GracefulExit}, {pgtest.HeadlessIgnore, short, ForcefulKill}} {
+			tree := pgtest.Start(t, spec{Mode: test.mode, Group: true})
 			tree.AwaitState(t, 0, proctree.Zombie)
 			if !tree.Left() {
 				t.Fatal("the process has ended as a whole")
 			}
-			stopped(t, want, func() (Result, error) { return GracefulKill(tree.PID, Term, time.Second) })
+			stopped(t, test.want, func() (Result, error) { return GracefulKill(tree.PID, Term, test.grace) })
 			noneAlive(t, tree)
 			tree.Gone(t)
 		}

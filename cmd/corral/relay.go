@@ -82,6 +82,10 @@ const (
 	passOnOnce          // to all members, unless the terminal has done so, or is not theirs
 )
 
+// A SIGTERM that comes within atOnce of one that was heeded is the same demand, made
+// by several signals or senders. Only tests change it.
+var atOnce = time.Second
+
 // relay answers the signals that corral gets during a run.
 //
 // The first Ctrl-C is for the command, which may have its own idea of it (an
@@ -90,7 +94,6 @@ const (
 // said by several signals: that is not asking again.
 func relay(cmd *corral.Cmd, signals chan os.Signal, tty *terminal) {
 	stop := sync.OnceFunc(func() { go cmd.Stop(context.Background()) })
-	const atOnce = time.Second
 	interrupted, asked := false, false
 	var terminated time.Time
 	insist := func() {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/corral-run/corral/internal/escape"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/stop"
 	"github.com/corral-run/corral/internal/winetest"
 )
 
@@ -60,8 +61,18 @@ func (c cleaned) Run() int {
 // programs are the programs that the tests can start: the test binary is all
 // of them.
 var programs = map[string]func(){
-	"corral": main,
-	"child":  child,
+	"corral":  main,
+	"child":   child,
+	"patient": patient,
+}
+
+// patient is corral for cases in which it is not to be faster than a slow machine:
+// the command has half a minute to end with its input, and what comes a minute after
+// SIGTERM still comes at once.
+func patient() {
+	stop.Farewell = lifetime / 2
+	atOnce = lifetime
+	main()
 }
 
 func runScripts(t *testing.T, dir string, vars ...string) {

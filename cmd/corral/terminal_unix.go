@@ -182,11 +182,14 @@ func suspend(cmd *corral.Cmd, asked <-chan struct{}) {
 	}
 }
 
+// stopPatience is the pause after which a process that has not stopped is not going
+// to. Only tests change it.
+var stopPatience = 4 * time.Second
+
 // waitStopped waits for a process to stop, and reports whether it does. It may not
-// be a child, so there is no event to wait for. One that takes longer than some
-// seconds is not going to stop.
+// be a child, so there is no event to wait for.
 func waitStopped(id proctree.ID) bool {
-	for pause := time.Millisecond; pause < 4*time.Second; pause *= 2 {
+	for pause := time.Millisecond; pause < stopPatience; pause *= 2 {
 		row, err := proctree.Lookup(id.PID)
 		if err != nil || row.ID != id || !row.Alive() {
 			return false

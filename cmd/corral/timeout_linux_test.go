@@ -381,9 +381,9 @@ func TestTimeoutPassesOnLikeGNU(t *testing.T) {
 			{syscall.SIGALRM, []string{"-v", "-s", "KILL", "50", "sh", "-c", ready}},
 			{syscall.SIGALRM, []string{"-v", "--preserve-status", "-s", "WINCH", "-k", ".05", "50", "sh", "-c", ready}},
 			{syscall.SIGALRM, []string{"-v", "-s", "CONT", "-k", ".05", "50", "sh", "-c", ready}},
-			{syscall.SIGALRM, []string{"-s", "WINCH", "50", "sh", "-c", "echo ready; sleep 2; exit 9"}},
-			{syscall.SIGALRM, []string{"--preserve-status", "-s", "WINCH", "50", "sh", "-c", "echo ready; sleep 2; exit 9"}},
-			{syscall.SIGALRM, []string{"--preserve-status", "-s", "WINCH", "-k", "20", "50", "sh", "-c", "echo ready; sleep 2; kill -TERM $$"}},
+			{syscall.SIGALRM, []string{"-v", "-s", "WINCH", "50", "sh", "-c", "echo ready; read _; exit 9"}},
+			{syscall.SIGALRM, []string{"-v", "--preserve-status", "-s", "WINCH", "50", "sh", "-c", "echo ready; read _; exit 9"}},
+			{syscall.SIGALRM, []string{"-v", "--preserve-status", "-s", "WINCH", "-k", "20", "50", "sh", "-c", "echo ready; read _; kill -TERM $$"}},
 			{syscall.SIGUSR1, []string{"-v", "-s", "USR1", "50", "sh", "-c", ready}},
 			{syscall.SIGWINCH, []string{"-v", "-s", "WINCH", "-k", ".1", "50", "sh", "-c", ready}},
 			{syscall.SIGWINCH, []string{"-v", "--foreground", "-s", "WINCH", "-k", ".1", "50", "sh", "-c", ready}},
@@ -406,11 +406,17 @@ func TestTimeoutPassesOnLikeGNU(t *testing.T) {
 	})
 }
 
-// signalReady signals a timeout whose command has said that it is ready.
+// signalReady signals a timeout whose command has said that it is ready. The input of
+// the command ends when timeout says that it sends a signal.
 func signalReady(t *testing.T, signal syscall.Signal, program string, args []string, gnu bool) outcome {
 	t.Helper()
 	cmd := timeoutCommand(t.TempDir(), program, nil, args)
-	var stdout, stderr bytes.Buffer
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout bytes.Buffer
+	stderr := hearing{text: "sending signal", do: func() { stdin.Close() }}
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -428,7 +434,22 @@ func signalReady(t *testing.T, signal syscall.Signal, program string, args []str
 	}
 	cmd.Process.Signal(signal)
 	io.Copy(&stdout, out)
-	return ending(t, cmd, cmd.Wait(), program, &stdout, &stderr)
+	return ending(t, cmd, cmd.Wait(), program, &stdout, &stderr.all)
+}
+
+// hearing keeps what is written, and does something when it has the text.
+type hearing struct {
+	all  bytes.Buffer
+	text string
+	do   func()
+}
+
+func (h *hearing) Write(b []byte) (int, error) {
+	n, err := h.all.Write(b)
+	if strings.Contains(h.all.String(), h.text) {
+		h.do()
+	}
+	return n, err
 }
 
 // asleep waits until GNU timeout waits for its command: one that gets a signal

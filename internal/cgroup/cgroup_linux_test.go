@@ -49,7 +49,13 @@ func create(t *testing.T) *Dir {
 			t.Fatal(err)
 		}
 		defer left.Close()
-		if err := left.write("cgroup.kill", "1"); err != nil {
+		if err := left.Kill(); err != nil {
+			t.Error(err)
+		}
+		// Remove alone waits for a second, which many members may take to end.
+		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		defer cancel()
+		if err := left.AwaitEmpty(ctx); err != nil {
 			t.Error(err)
 		}
 		if err := left.Remove(); err != nil {

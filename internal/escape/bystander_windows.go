@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/corral-run/corral/internal/osproc"
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 const bystander = "bystander"
@@ -20,9 +21,13 @@ func init() { addRole(bystander, func(t *task) { (&process{task: *t}).stay() }) 
 func StartBystander(t testing.TB) *os.Process {
 	t.Helper()
 	exe, args := Command(bystander)
-	cmd := exec.Command(exe, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
-	if err := cmd.Start(); err != nil {
+	var cmd *exec.Cmd
+	err := winetest.Start(func() error {
+		cmd = exec.Command(exe, args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
+		return cmd.Start()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/winetest"
 )
 
 // process is a process of a tree, as it sees itself.
@@ -104,7 +105,11 @@ func (p *process) start(role string, args []string, attr *os.ProcAttr, extra ...
 	child := *p
 	child.role, child.args = role, args
 	attr.Files = p.files(extra)
-	proc, err := os.StartProcess(exe, append([]string{exe}, child.command()...), attr)
+	var proc *os.Process
+	err = winetest.Start(func() error {
+		proc, err = os.StartProcess(exe, append([]string{exe}, child.command()...), attr)
+		return err
+	})
 	if err != nil {
 		p.fail(err)
 	}

@@ -37,9 +37,9 @@ func find(t *testing.T, name string) Child {
 }
 
 func TestShapes(t *testing.T) {
-	StartBystander(t)
 	for _, c := range All() {
 		t.Run(c.Name, func(t *testing.T) {
+			StartBystander(t) // one for all would not live long enough on a slow machine
 			check := checks[c.Name]
 			if check == nil {
 				t.Fatal("nothing checks it")

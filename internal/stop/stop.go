@@ -34,6 +34,10 @@ const (
 	LastLookPatience = time.Second
 )
 
+// Farewell is how long a command that has been given the end of its input, which is
+// a lifeline, has to end by itself. Only tests change it.
+var Farewell = 500 * time.Millisecond
+
 // Members are what a stop is about.
 type Members interface {
 	// Signal sends the signals, in this order, to every member, each once. The

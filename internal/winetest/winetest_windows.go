@@ -1,7 +1,7 @@
 package winetest
 
 import (
-	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +15,18 @@ import (
 // Detected reports whether this is Wine.
 func Detected() bool {
 	return windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() == nil
+}
+
+// Start calls start, which starts a process, and calls it again if Wine could not start
+// one: now and then a process of Wine's ends before it has begun, which Wine tells as an
+// internal error. Windows knows no such error there.
+func Start(start func() error) error {
+	for try := 1; ; try++ {
+		err := start()
+		if !Detected() || !errors.Is(err, windows.ERROR_INTERNAL_ERROR) || try == 4 {
+			return err
+		}
+	}
 }
 
 // Forgotten returns the command lines of those processes of this program that Wine
@@ -40,23 +52,56 @@ func Forgotten() []string {
 func stuck(name string) []string {
 	var lines []string
 	count := 0
-	processes, _ := filepath.Glob(`Z:\proc\[0-9]*\cmdline`)
-	for _, path := range processes {
-		b, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(strings.ToLower(string(b)), name) {
+	for dir, words := range system() {
+		line := strings.Join(words, " ")
+		if !strings.Contains(strings.ToLower(line), name) {
 			continue
 		}
 		count++
-		threads, err := os.ReadDir(filepath.Join(filepath.Dir(path), "task"))
+		threads, err := os.ReadDir(filepath.Join(dir, "task"))
 		if err == nil && len(threads) == 1 {
-			line := bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte{' '})
-			lines = append(lines, filepath.Base(filepath.Dir(path))+" "+string(line))
+			lines = append(lines, filepath.Base(dir)+" "+line)
 		}
 	}
 	if count <= known(name) {
 		return nil
 	}
 	return lines
+}
+
+// Lives reports whether a process of the system has word among its arguments, Windows'
+// processes included. Wine's server may keep what a process had, and the process not:
+// if one is killed while it starts another, the other one may never have been.
+func Lives(word string) bool {
+	if !Detected() {
+		return true
+	}
+	for range 20 { // one that executes its program this moment has no arguments
+		test := false
+		for _, words := range system() {
+			test = test || strings.EqualFold(filepath.Base(words[0]), filepath.Base(os.Args[0]))
+			if slices.Contains(words, word) {
+				return true
+			}
+		}
+		if !test { // who does not see this process says nothing
+			return true
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return false
+}
+
+// system returns the arguments of all processes of the system, by their directories.
+func system() map[string][]string {
+	all := make(map[string][]string)
+	processes, _ := filepath.Glob(`Z:\proc\[0-9]*\cmdline`)
+	for _, path := range processes {
+		if b, err := os.ReadFile(path); err == nil && len(b) > 0 {
+			all[filepath.Dir(path)] = strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
+		}
+	}
+	return all
 }
 
 // known returns how many processes of that name Wine has.
