@@ -40,7 +40,11 @@ var containers = []corral.Containment{corral.Cgroup, corral.Keeper}
 // contain makes cmd a contained command that will be stopped soon.
 func contain(t testing.TB, cont corral.Containment, cmd *exec.Cmd) {
 	t.Helper()
-	plan := corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
+	containWith(t, cont, cmd, corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}})
+}
+
+func containWith(t testing.TB, cont corral.Containment, cmd *exec.Cmd, plan corral.StopPlan) {
+	t.Helper()
 	if err := corral.Contain(cmd, corral.ContainOptions{StopPlan: plan, Containment: cont, Require: cont}); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +271,7 @@ func TestContainHostKilledEarly(t *testing.T) {
 		if host.ProcessState.String() != "signal: killed" {
 			t.Fatal(err)
 		}
-		r.SetReadDeadline(time.Now().Add(10 * time.Second))
+		r.SetReadDeadline(time.Now().Add(tooLong / 2))
 		if _, err := io.ReadAll(r); err != nil {
 			t.Fatalf("a runner is left: %v", err)
 		}
@@ -284,10 +288,7 @@ func TestContainKill(t *testing.T) {
 			path, args, files := probe.Command()
 			cmd := exec.Command(path, args...)
 			escape.Attach(cmd, files)
-			plan := corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
-			if err := corral.Contain(cmd, corral.ContainOptions{StopPlan: plan, Containment: cont, Require: cont}); err != nil {
-				t.Fatal(err)
-			}
+			containWith(t, cont, cmd, patient)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -728,7 +729,7 @@ func TestContainFiles(t *testing.T) {
 			if err != nil || !bytes.Equal(out, want) {
 				t.Errorf("the command has %q, %v; os/exec: %q", out, err, want)
 			}
-			r.SetReadDeadline(time.Now().Add(10 * time.Second))
+			r.SetReadDeadline(time.Now().Add(tooLong / 2)) // whoever has it has it until the command ends
 			if _, err := r.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("the extra file: %v", err)
 			}
@@ -771,7 +772,7 @@ func TestContainHighFile(t *testing.T) {
 			need(t, cont)
 			self, args := escape.Command("contain-high", string(cont))
 			host := exec.Command(self, args...)
-			host.WaitDelay = 10 * time.Second
+			host.WaitDelay = tooLong / 2
 			if out, err := host.Output(); err != nil || string(out) != "written\n" {
 				t.Errorf("%q, %v", out, err)
 			}
@@ -871,9 +872,9 @@ func TestContainLeftovers(t *testing.T) {
 				t.Fatal(err)
 			}
 			const script = `(trap 'echo asked >"$1"; exit' TERM; echo; while :; do sleep 0.01; done) >"$2" & read line <"$2"`
-			cmd := shell(t, cont, nil, script, file)
+			cmd := exec.Command("sh", "-c", script, "sh", file) // whose standard error is nobody's: it says that it was asked
+			containWith(t, cont, cmd, patient)
 			cmd.Args = append(cmd.Args, fifo) // after Contain
-			cmd.Stderr = nil                  // the shell says that it was asked
 			if err := cmd.Run(); err != nil {
 				t.Fatal(err)
 			}

@@ -244,7 +244,7 @@ func TestDetachWithin(t *testing.T) {
 					dir := newPrograms(t)
 					file := filepath.Join(string(dir), "said")
 					within := program{Containment: inner, AllowDetach: true, Argv: []string{"sh", "-c",
-						quoted(leaverRole, file, "sleep", "49") + quiet + "until [ -e " + file + " ]; do sleep .01; done"}}
+						quoted(leaverRole, file, "sleep", "49") + quiet + "until [ -e " + file + ".seen ]; do sleep .01; done"}}
 					argv := within.argv()
 					cmd := command(cont, argv[0], argv[1:]...)
 					cmd.Require, cmd.AllowDetach = cont, allowed
@@ -255,6 +255,7 @@ func TestDetachWithin(t *testing.T) {
 						t.Fatal(err)
 					}
 					ids := detached(t, file)
+					say(file+".seen", "") // before that, the outer run does not end, which may take them with it
 					if err := cmd.Wait(); err != nil {
 						t.Error(err)
 					}
@@ -327,10 +328,12 @@ func TestDetachOwnerKilled(t *testing.T) {
 		probe.Release()
 		o := startOwner(t, nest, probe, program{Containment: cont, Argv: []string{"sh", "-c", text}, AllowDetach: true})
 		ids := detached(t, file)
-		pid, err := strconv.Atoi(strings.TrimSpace(string(readFile(t, file+".plain"))))
-		if err != nil {
-			t.Fatal(err)
-		}
+		var pid int
+		eventually(t, "there is no other", func() bool {
+			b, _ := os.ReadFile(file + ".plain")
+			n, _ := fmt.Sscanf(string(b), "%d\n", &pid)
+			return n == 1 && strings.HasSuffix(string(b), "\n")
+		})
 		plain, err := proctree.Identify(pid)
 		if err != nil {
 			t.Fatal(err)
@@ -354,11 +357,12 @@ func TestKeepKeeperKilled(t *testing.T) {
 	nest := newNest(t, false)
 	dir := newPrograms(t)
 	list := filepath.Join(string(dir), "list")
-	text := fmt.Sprintf(`PATH=%s:$PATH; kept-sleep 50%s echo single $! >>%s
-sh -c 'trap "" TERM; while :; do sleep 50; done'%s echo plain $! >>%s; echo ready >>%s`, dir, quiet, list, quiet, list, list)
+	text := fmt.Sprintf(`PATH=%s:$PATH; kept-sleep 50%s%secho single $! >>%s
+sh -c 'trap "" TERM; echo >%s.deaf; while :; do sleep 50; done'%s echo plain $! >>%s
+until [ -e %s.deaf ]; do sleep .01; done; echo ready >>%s`, dir, quiet, hasExecuted, list, list, quiet, list, list, list)
 	probe := escape.NewProbe(t, child("plain"))
 	probe.Release()
-	o := startOwner(t, nest, probe, program{Containment: corral.Keeper, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: 20 * time.Second})
+	o := startOwner(t, nest, probe, program{Containment: corral.Keeper, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: time.Minute})
 	o.comesTo("corral: kept")
 	s := &script{T: t, pids: make(map[string][]proctree.ID)}
 	s.read(strings.NewReader(string(readFile(t, list))))

@@ -215,7 +215,7 @@ func cancelReturns(t *testing.T, c *twin, err error) error {
 
 // toObey is a WaitDelay that a command needs little of to obey. It is used up, as
 // the input is late.
-const toObey = 3 * time.Second
+const toObey = 2 * time.Second
 
 // lateInput gives c an input that comes to its end when it is late. os/exec waits
 // for that. The delay counts from the leader's end, or from before that, and so the

@@ -203,6 +203,7 @@ func ExampleMCPStopPlan() {
 	server := corral.Command("sh", "-c", "while read request; do echo answer to $request; done; echo bye")
 	server.Stdout = os.Stdout
 	server.StopPlan = corral.MCPStopPlan()
+	server.StopPlan[0].Wait = time.Minute // for a server that has much to do at its end
 	if _, err := server.StdinPipe(); err != nil {
 		panic(err)
 	}

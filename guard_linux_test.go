@@ -410,8 +410,9 @@ func TestPoison(t *testing.T) {
 				var at []*corral.Cmd
 				for range 3 {
 					cmd := corral.Command("sh", "-c", "sleep 60 & sleep 60")
-					// They obey at once, but on a busy machine at once takes its time.
-					cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}}
+					// They obey at once, but on a busy machine at once takes its time. A sleep
+					// that is just being forked may miss the signal, and takes all of it.
+					cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 5 * time.Second}}
 					if err := cmd.Start(); err != nil {
 						t.Fatal(err)
 					}

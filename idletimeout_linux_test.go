@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -15,9 +16,9 @@ import (
 	"github.com/corral-run/corral"
 )
 
-// idleFor is long enough for a command to be started and to write its first line, on a
-// slow machine too.
-const idleFor = 3 * time.Second
+// idleFor is mostly long enough for a command to be started and to write its first line:
+// see inTime.
+const idleFor = time.Second
 
 // TestIdleTimeout: who writes nothing for so long is stopped, with all of the run, and
 // has its output delivered. Output on either stream counts, and on a terminal.
@@ -38,41 +39,52 @@ func TestIdleTimeout(t *testing.T) {
 	}
 	forEach(t, containments, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
-		type started struct {
-			cmd *corral.Cmd
-			out bytes.Buffer
-		}
-		runs := make(map[string]*started) // all at the same time, as each takes a while
 		for name, set := range outputs {
-			if name == "terminal" && !exists("/dev/pts/ptmx") {
-				t.Log("SKIPPED: no pseudo-terminals here")
-				continue
-			}
-			r := &started{cmd: contained(cont, "sh", "-c", "sleep 60 & echo here; echo here >&2; wait")}
-			r.cmd.IdleTimeout = idleFor
-			set(r.cmd, &r.out)
-			if err := r.cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			runs[name] = r
-		}
-		for name, r := range runs {
-			t.Run(name, func(t *testing.T) { checkIdle(t, r.cmd, r.cmd.Wait(), r.out.String()) })
+			t.Run(name, func(t *testing.T) {
+				t.Parallel() // as each takes a while
+				if name == "terminal" && !exists("/dev/pts/ptmx") {
+					t.Skip("SKIPPED: no pseudo-terminals here")
+				}
+				var cmd *corral.Cmd
+				var out bytes.Buffer
+				var limit time.Duration
+				var err error
+				inTime(t, idleFor, func(timeout time.Duration) bool {
+					r, w, perr := os.Pipe()
+					if perr != nil {
+						t.Fatal(perr)
+					}
+					defer r.Close()
+					limit = timeout
+					cmd = contained(cont, "sh", "-c", "sleep 60 & echo here; echo here >&2; echo >&3; wait")
+					cmd.IdleTimeout, cmd.StopPlan, cmd.ExtraFiles = limit, patient, []*os.File{w}
+					out.Reset()
+					set(cmd, &out)
+					if err := cmd.Start(); err != nil {
+						t.Fatal(err)
+					}
+					w.Close()
+					err = cmd.Wait()
+					said, _ := io.ReadAll(r)
+					return len(said) > 0
+				})
+				checkIdle(t, cmd, limit, err, out.String())
+			})
 		}
 	})
 }
 
 // checkIdle checks that a run has ended because it wrote nothing more.
-func checkIdle(t *testing.T, cmd *corral.Cmd, err error, out string) {
+func checkIdle(t *testing.T, cmd *corral.Cmd, limit time.Duration, err error, out string) {
 	var idle *corral.IdleError
-	if !errors.As(err, &idle) || idle.IdleTimeout != idleFor || !errors.Is(err, context.DeadlineExceeded) || !isExit(err, -1) {
+	if !errors.As(err, &idle) || idle.IdleTimeout != limit || !errors.Is(err, context.DeadlineExceeded) || !isExit(err, -1) {
 		t.Errorf("Wait: %v", err)
 	}
 	rep := cmd.Report()
-	if rep.Ending != corral.Idle || rep.Cause != "corral: no output for 3s" || rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
+	if rep.Ending != corral.Idle || rep.Cause != fmt.Sprintf("corral: no output for %v", limit) || rep.Signal != "SIGTERM" || len(rep.Leftovers) != 1 {
 		t.Errorf("%+v", rep)
 	}
-	if !strings.HasPrefix(out, "here") || rep.Elapsed < idleFor {
+	if !strings.HasPrefix(out, "here") || rep.Elapsed < limit {
 		t.Errorf("output %q, after %v", out, rep.Elapsed)
 	}
 	if text, err := json.Marshal(rep); err != nil || !strings.Contains(string(text), `"ending":"idle"`) {
@@ -86,26 +98,31 @@ func TestIdleTimeoutBusy(t *testing.T) {
 	if testing.Short() {
 		t.Skip("TestIdleTime shows it in virtual time")
 	}
-	const limit = 2 * time.Second
 	t.Parallel()
-	cmd := corral.Command("sh", "-c", "while read x; do echo $x; done; exit 3")
-	cmd.IdleTimeout = limit
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for time.Since(began) < limit+limit/4 {
-		io.WriteString(stdin, "x\n")
-		time.Sleep(limit / 20)
-	}
-	stdin.Close()
-	if err := cmd.Wait(); !isExit(err, 3) || cmd.Report().Ending != corral.Exited {
+	var cmd *corral.Cmd
+	var err error
+	inTime(t, 2*time.Second, func(limit time.Duration) bool {
+		cmd = corral.Command("sh", "-c", "while read x; do echo $x; done; exit 3")
+		cmd.IdleTimeout = limit
+		var out bytes.Buffer
+		cmd.Stdout = &out
+		stdin, perr := cmd.StdinPipe()
+		if perr != nil {
+			t.Fatal(perr)
+		}
+		began := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for time.Since(began) < limit+limit/4 {
+			io.WriteString(stdin, "x\n")
+			time.Sleep(limit / 20)
+		}
+		stdin.Close()
+		err = cmd.Wait()
+		return !errors.As(err, new(*corral.IdleError)) // else it has not got to write for so long
+	})
+	if !isExit(err, 3) || cmd.Report().Ending != corral.Exited {
 		t.Errorf("Wait: %v, %+v", err, cmd.Report())
 	}
 }
@@ -147,9 +164,22 @@ func TestIdleTimeoutOutput(t *testing.T) {
 	for name, run := range map[string]func(*corral.Cmd) ([]byte, error){"Output": (*corral.Cmd).Output, "CombinedOutput": (*corral.Cmd).CombinedOutput} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := corral.Command("sh", "-c", "echo here; exec sleep 60")
-			cmd.IdleTimeout = idleFor
-			if out, err := run(cmd); string(out) != "here\n" || !errors.As(err, new(*corral.IdleError)) {
+			var out []byte
+			var err error
+			inTime(t, idleFor, func(timeout time.Duration) bool {
+				r, w, perr := os.Pipe()
+				if perr != nil {
+					t.Fatal(perr)
+				}
+				defer r.Close()
+				cmd := corral.Command("sh", "-c", "echo here; echo >&3; exec sleep 60")
+				cmd.IdleTimeout, cmd.ExtraFiles = timeout, []*os.File{w}
+				out, err = run(cmd)
+				w.Close()
+				said, _ := io.ReadAll(r)
+				return len(said) > 0
+			})
+			if string(out) != "here\n" || !errors.As(err, new(*corral.IdleError)) {
 				t.Errorf("%q, %v", out, err)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/stop"
 	"github.com/corral-run/corral/internal/winetest"
 )
 
@@ -43,6 +44,8 @@ func windowsPipe(t *testing.T) (r, w *os.File) {
 // TestLifelineStdinWindows: a pipe as standard input is a lifeline, all of it is the
 // command's, and who does not end with it is stopped, also if it has not read all.
 func TestLifelineStdinWindows(t *testing.T) {
+	defer func(was time.Duration) { stop.Farewell = was }(stop.Farewell)
+	stop.Farewell = escape.Lifetime / 2 // or a command that is slow to end by itself is stopped
 	r, w := windowsPipe(t)
 	cmd := inJob("read")
 	cmd.Stdin, cmd.Lifelines = r, []corral.Lifeline{corral.LifelineStdin}
@@ -58,6 +61,7 @@ func TestLifelineStdinWindows(t *testing.T) {
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
 		t.Errorf("Wait: %v", err)
 	}
+	stop.Farewell = time.Second / 2
 	for _, unread := range []int{0, 100} {
 		r, w := windowsPipe(t)
 		cmd := inJob("unread")
@@ -165,13 +169,19 @@ func TestCloseStdinWindows(t *testing.T) {
 
 // TestIdleTimeoutWindows: who writes nothing is stopped.
 func TestIdleTimeoutWindows(t *testing.T) {
-	cmd := inJob("unread")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, nil
-	cmd.StopPlan, cmd.IdleTimeout = corral.StopPlan{}, 2*time.Second
-	err := cmd.Run()
-	var idle *corral.IdleError
-	if !errors.As(err, &idle) || cmd.Report().Ending != corral.Idle || strings.TrimSpace(out.String()) != "ready" {
-		t.Errorf("Run: %v, %+v, output %q", err, cmd.Report(), &out)
+	for limit := 2 * time.Second; ; limit *= 2 {
+		cmd := inJob("unread")
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, nil
+		cmd.StopPlan, cmd.IdleTimeout = corral.StopPlan{}, limit
+		err := cmd.Run()
+		if out.Len() == 0 && limit < time.Minute { // the time was up before it had written
+			continue
+		}
+		var idle *corral.IdleError
+		if !errors.As(err, &idle) || cmd.Report().Ending != corral.Idle || strings.TrimSpace(out.String()) != "ready" {
+			t.Errorf("Run: %v, %+v, output %q", err, cmd.Report(), &out)
+		}
+		return
 	}
 }

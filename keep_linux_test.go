@@ -196,10 +196,14 @@ func leftover(rep *corral.Report, id proctree.ID) (corral.Leftover, bool) {
 
 const quiet = " </dev/null >/dev/null 2>&1 & "
 
+// hasExecuted waits until the last process in the background is no shell any more: what
+// Keep is told of one that is about to execute its program is the shell.
+const hasExecuted = `until [ "$(readlink /proc/$!/exe)" != "$(readlink /proc/$$/exe)" ]; do :; done; `
+
 // family is one process to keep, with one below it, and three that are not to be
 // kept: one calls itself by the name, as its argument and as what the kernel has of
 // it for ps.
-const family = `kept-sleep 50` + quiet + `echo single $!
+const family = `kept-sleep 50` + quiet + hasExecuted + `echo single $!
 kept-sh -c 'sleep 50 & echo $! >$DIR/below; wait; :'` + quiet + `echo above $!
 sleep 50` + quiet + `echo plain $!
 sh -c 'printf kept-sleep >/proc/self/comm; exec 3<>$DIR/never; echo >$DIR/forged; read x <&3; :' kept-sleep` + quiet + `echo forged $!
@@ -262,9 +266,6 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// hasExecuted waits until the last process in the background is no shell any more.
-const hasExecuted = `until [ "$(readlink /proc/$!/exe)" != "$(readlink /proc/$$/exe)" ]; do :; done; `
-
 // TestKeepAndFail: those kept are not what FailOnLeftovers is about.
 func TestKeepAndFail(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
@@ -288,7 +289,7 @@ func TestKeepAndFail(t *testing.T) {
 func TestKeepAndWait(t *testing.T) {
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
-		s := newPrograms(t).started(t, cont, "exec 3<&0; kept-sleep 50"+quiet+"echo single $!\nsh -c 'read x; sleep .3' <&3 >/dev/null 2>&1 & echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
+		s := newPrograms(t).started(t, cont, "exec 3<&0; kept-sleep 50"+quiet+hasExecuted+"echo single $!\nsh -c 'read x; sleep .3' <&3 >/dev/null 2>&1 & echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
 			cmd.Keep, cmd.Leftovers = keepPrograms([]string{"kept-sleep"}), corral.WaitForLeftovers
 		})
 		s.stdin.Close()
@@ -350,47 +351,64 @@ func TestKeepForks(t *testing.T) {
 	}
 	forEach(t, sparing, func(t *testing.T, cont corral.Containment) {
 		t.Parallel()
-		dir := newPrograms(t)
-		keep := keepPrograms([]string{"kept-sh"})
-		number := slices.Index(sparing, cont)
-		var log bytes.Buffer
-		stays, goes := fmt.Sprintf("47.25%d", number), fmt.Sprintf("47.75%d", number)
-		// Each starts children that lose their parent at once.
-		forks := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do (sleep %%s & :); i=$((i+1)); done; sleep %%s`, count)
-		mark := func(n string) string { return fmt.Sprintf(forks, n, n) }
-		s := dir.started(t, cont, `setsid kept-sh -c '`+mark(stays)+`'`+quiet+`
-sh -c 'trap "" TERM; `+mark(goes)+`'`+quiet+`echo ready; read x; :`, func(cmd *corral.Cmd) {
-			cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 1500 * time.Millisecond}}
-			cmd.Keep = keep
-			cmd.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		})
-		marked := func(n string) (rows []proctree.Process) {
-			table, err := proctree.Snapshot()
-			if err != nil {
-				t.Fatal(err)
+		// A busy machine may not get to ask about all in the five seconds that Keep has.
+		// Fewer are fine, too.
+		trial := 0
+		for count := count; !keepForks(t, cont, count, 10*slices.Index(sparing, cont)+trial); count /= 2 {
+			t.Logf("of %d, not all could be asked about", count)
+			if trial++; count < 20 {
+				if testing.Short() {
+					t.Skip("SKIPPED: the machine is too slow")
+				}
+				t.Fatal("Keep takes too long also with so few")
 			}
-			return slices.DeleteFunc(table, func(p proctree.Process) bool { return len(p.Args) != 2 || p.Args[1] != n || !p.Alive() })
 		}
-		t.Cleanup(func() {
-			for _, row := range slices.Concat(marked(stays), marked(goes)) {
-				end(row.ID)
-			}
-		})
-		eventually(t, "nobody forks", func() bool { return len(marked(stays)) > 3 && len(marked(goes)) > 3 })
-		s.stdin.Close()
-		if err := s.Wait(); err != nil {
-			t.Error(err)
-		}
-		if left := marked(goes); len(left) > 0 {
-			t.Errorf("%d are left of those that are not kept, such as %v", len(left), left[0])
-		}
-		if testing.Short() && strings.Contains(log.String(), "Keep takes too long") {
-			t.Skip("SKIPPED: the machine is too slow for all to be asked about in Keep's five seconds, after which nobody else is kept")
-		}
-		n := 0
-		defer func() { t.Logf("%d of %d are there", n, count+1) }()
-		eventually(t, "of those that are kept, some are missing", func() bool { n = len(marked(stays)); return n == count+1 })
 	})
+}
+
+// keepForks reports whether all could be asked about. The number is to be of this call
+// alone.
+func keepForks(t *testing.T, cont corral.Containment, count, number int) bool {
+	dir := newPrograms(t)
+	keep := keepPrograms([]string{"kept-sh"})
+	var log bytes.Buffer
+	stays, goes := fmt.Sprintf("47.25%02d", number), fmt.Sprintf("47.75%02d", number)
+	// Each starts children that lose their parent at once.
+	forks := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do (sleep %%s & :); i=$((i+1)); done; sleep %%s`, count)
+	mark := func(n string) string { return fmt.Sprintf(forks, n, n) }
+	s := dir.started(t, cont, `setsid kept-sh -c '`+mark(stays)+`'`+quiet+`
+sh -c 'trap "" TERM; `+mark(goes)+`'`+quiet+`echo ready; read x; :`, func(cmd *corral.Cmd) {
+		cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: 1500 * time.Millisecond}}
+		cmd.Keep = keep
+		cmd.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	marked := func(n string) (rows []proctree.Process) {
+		table, err := proctree.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.DeleteFunc(table, func(p proctree.Process) bool { return len(p.Args) != 2 || p.Args[1] != n || !p.Alive() })
+	}
+	t.Cleanup(func() {
+		for _, row := range slices.Concat(marked(stays), marked(goes)) {
+			end(row.ID)
+		}
+	})
+	eventually(t, "nobody forks", func() bool { return len(marked(stays)) > 3 && len(marked(goes)) > 3 })
+	s.stdin.Close()
+	if err := s.Wait(); err != nil {
+		t.Error(err)
+	}
+	if left := marked(goes); len(left) > 0 {
+		t.Errorf("%d are left of those that are not kept, such as %v", len(left), left[0])
+	}
+	if strings.Contains(log.String(), keepTooLong) {
+		return false
+	}
+	n := 0
+	defer func() { t.Logf("%d of %d are there", n, count+1) }()
+	eventually(t, "of those that are kept, some are missing", func() bool { n = len(marked(stays)); return n == count+1 })
+	return true
 }
 
 // TestKeepOwnerKilled: when the owner gets SIGKILL, those stay that have been kept,
@@ -406,12 +424,13 @@ func TestKeepOwnerKilled(t *testing.T) {
 				if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				text := fmt.Sprintf(`PATH=%s:$PATH; kept-sleep 50%s echo single $! >>%s
+				text := fmt.Sprintf(`PATH=%s:$PATH; kept-sleep 50%s%secho single $! >>%s
 sh -c 'trap "" TERM; echo >%s.deaf; while :; do sleep 50; done'%s echo plain $! >>%s
-exec 3<>%s; echo ready >>%s; read x <&3`, dir, quiet, list, list, quiet, list, fifo, list)
+exec 3<>%s; echo ready >>%s; read x <&3`, dir, quiet, hasExecuted, list, list, quiet, list, fifo, list)
 				probe := escape.NewProbe(t, child("plain"))
 				probe.Release()
-				o := startOwner(t, nest, probe, program{Containment: cont, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: 2 * time.Second})
+				// It stays when the stop is over before the test comes to kill it.
+				o := startOwner(t, nest, probe, program{Containment: cont, Argv: []string{"sh", "-c", text}, Keep: []string{"kept-sleep"}, Grace: 2 * time.Second, Then: "exit"})
 				s := &script{T: t, pids: make(map[string][]proctree.ID)}
 				eventually(t, "the script is not ready", func() bool {
 					b, _ := os.ReadFile(list)
@@ -465,6 +484,9 @@ func TestKeepRefused(t *testing.T) {
 	}
 }
 
+// keepTooLong is logged when Keep has had its five seconds.
+const keepTooLong = "Keep takes too long"
+
 // TestKeepHangs: a Keep that does not return holds up the run for no longer than
 // five seconds, and leaves no member frozen.
 func TestKeepHangs(t *testing.T) {
@@ -475,8 +497,10 @@ func TestKeepHangs(t *testing.T) {
 		t.Parallel()
 		hang := make(chan bool)
 		defer close(hang)
+		log := new(corral.Tail)
 		s := newPrograms(t).started(t, cont, "sleep 50"+quiet+"echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
-			cmd.Keep = func(corral.Process) bool { return <-hang }
+			cmd.Logger = slog.New(slog.NewTextHandler(log, nil))
+			cmd.Keep, cmd.StopPlan = func(corral.Process) bool { return <-hang }, patient
 		})
 		s.stdin.Close()
 		if err := s.Wait(); err != nil {
@@ -485,6 +509,9 @@ func TestKeepHangs(t *testing.T) {
 		s.expect()
 		if s.Report().Forced {
 			t.Error("it had to be killed")
+		}
+		if !strings.Contains(log.String(), keepTooLong) {
+			t.Errorf("the log does not say %q: %s", keepTooLong, log)
 		}
 	})
 }
@@ -498,14 +525,15 @@ func TestKeepCutShort(t *testing.T) {
 				hang := make(chan bool)
 				defer close(hang)
 				asked := make(chan bool, 1)
+				log := new(corral.Tail)
 				s := newPrograms(t).started(t, cont, "sleep 50"+quiet+"echo plain $!\necho ready; read x; :", func(cmd *corral.Cmd) {
 					cmd.Keep = func(corral.Process) bool { asked <- true; return <-hang }
 					if how == "WaitDelay" {
 						cmd.WaitDelay = 500 * time.Millisecond
 					}
+					cmd.Logger = slog.New(slog.NewTextHandler(log, nil))
 				})
 				s.stdin.Close()
-				began := time.Now()
 				waited := make(chan error)
 				go func() { waited <- s.Wait() }()
 				<-asked
@@ -515,8 +543,8 @@ func TestKeepCutShort(t *testing.T) {
 				if err := <-waited; err != nil {
 					t.Error(err)
 				}
-				if took := time.Since(began); took > 4*time.Second { // it has five
-					t.Errorf("it takes %v", took)
+				if strings.Contains(log.String(), keepTooLong) {
+					t.Error("it has waited for as long as Keep may take")
 				}
 				expectAlive(t, s.pids)
 			})

@@ -212,7 +212,8 @@ func TestLateLookKeep(t *testing.T) {
 	if errors.As(err, new(*ContainmentError)) {
 		t.Skip("SKIPPED: ", err)
 	}
-	if took := time.Since(began); err != nil || took > 2*keepPatience {
+	// It has keepPatience, and the looks of the stop have theirs.
+	if took := time.Since(began); err != nil || took > time.Minute/2 {
 		t.Errorf("error %v after %v", err, took)
 	}
 	if r := cmd.Report(); len(r.Leftovers) != 1 || r.Leftovers[0].Fate != Forced {

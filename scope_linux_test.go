@@ -43,12 +43,12 @@ func scopeOwner(args []string) {
 }
 
 // heldShell is a command of the scope under the containment, whose output goes to a Tail.
+// Its scripts obey SIGTERM, and have a minute for it.
 func heldShell(scope *corral.Scope, cont corral.Containment, script string) (*corral.Cmd, *corral.Tail) {
 	tail := new(corral.Tail)
 	cmd := scope.Command("sh", "-c", script)
 	cmd.Containment, cmd.Require = cont, cont
-	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
-	cmd.Stdout, cmd.Stderr = tail, tail
+	cmd.StopPlan, cmd.Stdout, cmd.Stderr = patient, tail, tail
 	return cmd, tail
 }
 
@@ -314,14 +314,14 @@ func TestScopeBounded(t *testing.T) {
 	need(t, corral.Keeper)
 	t.Parallel()
 	scope := new(corral.Scope)
-	cmd, blocked := stuck(t, scope)
+	cmds, blocked := stuck(t, scope, 1, 100*time.Millisecond)
 	if _, err := scope.Close(t.Context()); !errors.Is(err, corral.ErrWaitDelay) {
 		t.Errorf("Close: %v", err)
 	}
-	if left, err := cmd.Members(); len(left) > 0 || err != nil {
+	if left, err := cmds[0].Members(); len(left) > 0 || err != nil {
 		t.Errorf("left: %v, %v", left, err)
 	}
-	close(blocked.release)
+	close(blocked[0].release)
 }
 
 // blockedWriter passes nothing on before it is released.
@@ -341,26 +341,34 @@ func (w *blockedWriter) Write(p []byte) (int, error) {
 	return w.Tail.Write(p)
 }
 
-// stuck runs a command of the scope of which something is held that has written "late"
-// to a Writer, which is blocked.
-func stuck(t *testing.T, scope *corral.Scope) (*corral.Cmd, *blockedWriter) {
+// stuck runs commands of the scope, of each of which something is held that has written
+// "late" to a Writer, which is blocked. They write when all have been run, as Wait waits
+// for such a Writer for as long as its own WaitDelay.
+func stuck(t *testing.T, scope *corral.Scope, count int, delay time.Duration) (cmds []*corral.Cmd, writers []*blockedWriter) {
 	t.Helper()
-	cmd, _ := heldShell(scope, corral.Keeper, `(read go; echo late; exec sleep 60) <&3 & :`)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	defer r.Close()
-	blocked := newBlockedWriter()
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = blocked, nil, 100*time.Millisecond
-	cmd.ExtraFiles = []*os.File{r}
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
+	for range count {
+		cmd, _ := heldShell(scope, corral.Keeper, `(read go; echo late; exec sleep 60) <&3 & :`)
+		blocked := newBlockedWriter()
+		cmd.Stdout, cmd.Stderr, cmd.WaitDelay = blocked, nil, delay
+		cmd.ExtraFiles = []*os.File{r}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		cmds, writers = append(cmds, cmd), append(writers, blocked)
 	}
-	fmt.Fprintln(w, "go")
-	<-blocked.entered
-	return cmd, blocked
+	for range count {
+		fmt.Fprintln(w, "go") // a shell reads a pipe byte by byte, and so to the end of one line
+	}
+	for _, blocked := range writers {
+		<-blocked.entered
+	}
+	return cmds, writers
 }
 
 // TestScopeStuck: Wait does not wait longer than its own WaitDelay for the Writers of
@@ -369,8 +377,7 @@ func TestScopeStuck(t *testing.T) {
 	need(t, corral.Keeper)
 	t.Parallel()
 	scope := new(corral.Scope)
-	_, first := stuck(t, scope)
-	_, second := stuck(t, scope)
+	_, blocked := stuck(t, scope, 2, tooLong)
 	other, _ := heldShell(scope, corral.Keeper, `true`)
 	other.WaitDelay = 100 * time.Millisecond
 	done := make(chan error, 1)
@@ -380,11 +387,11 @@ func TestScopeStuck(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(tooLong / 2):
 		t.Error("Wait waits for Writers of other commands")
 	}
-	close(first.release)
-	close(second.release)
+	close(blocked[0].release)
+	close(blocked[1].release)
 	if _, err := scope.Close(t.Context()); err != nil {
 		t.Errorf("Close: %v", err)
 	}
@@ -396,7 +403,8 @@ func TestScopeBeside(t *testing.T) {
 	need(t, corral.Keeper)
 	t.Parallel()
 	scope := new(corral.Scope)
-	_, blocked := stuck(t, scope)
+	_, writers := stuck(t, scope, 1, tooLong)
+	blocked := writers[0]
 	seen := make(chan string, 2)
 	for range 2 {
 		other, _ := heldShell(scope, corral.Keeper, `true`)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,10 +26,13 @@ import (
 const caseVariable = "CORRALTEST_CASE"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(caseVariable) != "" {
-		corraltest.NoLeaks(m)
+	switch os.Getenv(caseVariable) {
+	case "":
+		os.Exit(m.Run())
+	case "dying": // it does, but a busy machine takes its time
+		corraltest.SetPatience(time.Minute / 2)
 	}
-	os.Exit(m.Run())
+	corraltest.NoLeaks(m)
 }
 
 // TestInner is the test that the others run and look at.
@@ -100,6 +104,7 @@ func TestInner(t *testing.T) {
 	case "timeout":
 		serve()
 		exec.Command("sleep", "60").Start()
+		os.Stdout.WriteString("ready\n")
 		select {}
 	case "exit":
 		serve()
@@ -251,9 +256,10 @@ type ending struct {
 	name, state string
 	says        []string
 	args        []string
-	signal      os.Signal // sent to the process that the caller has started, when it says "ready"
-	silent      bool      // corraltest says nothing
-	longest     int       // output in bytes, if not 0
+	signal      os.Signal     // sent to the process that the caller has started, when it says "ready"
+	silent      bool          // corraltest says nothing
+	timeout     time.Duration // doubled as long as it is up before the test says "ready", if not 0
+	longest     int           // output in bytes, if not 0
 }
 
 // TestEndings: nothing is left, however the tests end, and what is wrong is said.
@@ -279,7 +285,7 @@ func TestEndings(t *testing.T) {
 		{name: "bare", state: "exit status 1", says: []string{"PASS", "the test binary has left a process behind", "sleep 60"}},
 		{name: "cleared", state: "exit status 1", says: []string{"PASS", "the test binary has left a process behind"}},
 		{name: "panic", state: "exit status 2", says: []string{"panic: in a goroutine", "has left a process behind"}},
-		{name: "timeout", state: "exit status 2", says: []string{"panic: test timed out", "sleep 60"}, args: []string{"-test.timeout=1s"}},
+		{name: "timeout", state: "exit status 2", says: []string{"panic: test timed out", "sleep 60"}, timeout: time.Second},
 		{name: "exit", state: "exit status 3", says: []string{"sleep 60"}},
 		{name: "killed", state: "signal: killed", says: []string{"sleep 60"}},
 		{name: "hangs", signal: syscall.SIGKILL, state: "signal: killed"},
@@ -310,23 +316,37 @@ func TestEndings(t *testing.T) {
 
 // run runs the test binary and returns what judges how it has ended.
 func (e ending) run() func(*testing.T) {
+	args := e.args
+	for limit := e.timeout; ; limit *= 2 {
+		if limit > 0 {
+			args = append(slices.Clone(e.args), "-test.timeout="+limit.String())
+		}
+		ready, judge := e.runOnce(args)
+		if ready || limit == 0 || limit > time.Minute/4 {
+			return judge
+		}
+	}
+}
+
+// runOnce also says whether the test has said "ready".
+func (e ending) runOnce(more []string) (ready bool, judge func(*testing.T)) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return func(t *testing.T) { t.Fatal(err) }
+		return false, func(t *testing.T) { t.Fatal(err) }
 	}
 	defer r.Close()
-	args := append([]string{"-test.run=^TestInner$", "-test.v", "-test.timeout=50s"}, e.args...)
+	args := append([]string{"-test.run=^TestInner$", "-test.v", "-test.timeout=50s"}, more...)
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), caseVariable+"="+e.name)
 	cmd.ExtraFiles = []*os.File{w}                       // all that is started holds it
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal has sent the signals
 	out := &readiness{ready: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.WaitDelay = 20 * time.Second
+	cmd.WaitDelay = time.Minute / 2
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
-		return func(t *testing.T) { t.Fatal(err) }
+		return false, func(t *testing.T) { t.Fatal(err) }
 	}
 	over := make(chan struct{})
 	if e.signal != nil {
@@ -340,9 +360,9 @@ func (e ending) run() func(*testing.T) {
 	}
 	waitErr := cmd.Wait()
 	close(over)
-	r.SetReadDeadline(time.Now().Add(20 * time.Second))
+	r.SetReadDeadline(time.Now().Add(time.Minute / 2)) // sleep has 60 seconds
 	_, leftErr := io.ReadAll(r)
-	return func(t *testing.T) {
+	return isClosed(out.ready), func(t *testing.T) {
 		if leftErr != nil {
 			t.Errorf("something is left: %v", leftErr)
 		}
@@ -350,6 +370,15 @@ func (e ending) run() func(*testing.T) {
 			t.Error("something has its output open")
 		}
 		e.judge(t, cmd.ProcessState.String(), out.text.String())
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

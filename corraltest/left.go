@@ -14,8 +14,8 @@ import (
 )
 
 // patience is for what is about to end when its parent does: it has been killed,
-// or its input has come to an end.
-const patience = time.Second
+// or its input has come to an end. Only tests change it.
+var patience = time.Second
 
 // left is what a leader has left, as long as it was there: a Report has no parents.
 type left struct {

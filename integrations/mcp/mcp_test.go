@@ -128,8 +128,12 @@ func connect(ctx context.Context, role, how string) (*mcp.ClientSession, error) 
 			return nil, err
 		}
 	}
+	patience := 30 * time.Second // for one that ends with its input
+	if role == "stubborn server" {
+		patience = 200 * time.Millisecond
+	}
 	client := mcp.NewClient(&mcp.Implementation{Name: "client", Version: "1"}, nil)
-	session, err := client.Connect(ctx, &mcp.CommandTransport{Command: cmd, TerminateDuration: 200 * time.Millisecond}, nil)
+	session, err := client.Connect(ctx, &mcp.CommandTransport{Command: cmd, TerminateDuration: patience}, nil)
 	if err != nil {
 		return nil, err
 	}

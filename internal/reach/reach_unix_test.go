@@ -12,6 +12,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
@@ -35,11 +36,17 @@ func TestLook(t *testing.T) {
 		"an error":                 {empty: 1, err: io.EOF, looks: 1, failure: true},
 	} {
 		looks := 0
-		rows, err := Look(func() ([]proctree.Process, bool, error) {
-			if looks++; looks <= tt.empty {
-				return nil, tt.none, tt.err
-			}
-			return []proctree.Process{row}, false, nil
+		var rows []proctree.Process
+		var err error
+		// In the bubble the time that Look gives is that of the looks alone.
+		synctest.Test(t, func(*testing.T) {
+			rows, err = Look(func() ([]proctree.Process, bool, error) {
+				time.Sleep(time.Millisecond)
+				if looks++; looks <= tt.empty {
+					return nil, tt.none, tt.err
+				}
+				return []proctree.Process{row}, false, nil
+			})
 		})
 		if len(rows) != tt.rows || (err != nil) != tt.failure || tt.looks > 0 && looks != tt.looks || tt.looks == 0 && looks < 2 {
 			t.Errorf("%s: %v, %v after %d looks", name, rows, err, looks)
@@ -73,12 +80,17 @@ func TestSignal(t *testing.T) {
 	one, first := start(t)
 	other, second := start(t)
 	looks := 0
-	err := Signal(func() ([]proctree.Process, error) {
-		if looks++; looks == 1 {
-			return []proctree.Process{first}, nil
-		}
-		return []proctree.Process{first, second}, nil
-	}, syscall.SIGTERM)
+	var err error
+	// In the bubble time stands still: Signal does not look for long, and a busy machine
+	// would use that up.
+	synctest.Test(t, func(*testing.T) {
+		err = Signal(func() ([]proctree.Process, error) {
+			if looks++; looks == 1 {
+				return []proctree.Process{first}, nil
+			}
+			return []proctree.Process{first, second}, nil
+		}, syscall.SIGTERM)
+	})
 	if err != nil || looks != 3 {
 		t.Errorf("%v after %d looks, want 3", err, looks)
 	}
