@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral/internal/headtail"
+	"github.com/corral-run/corral/internal/observer"
 )
 
 // These are os/exec's own, so that a file that imported os/exec needs no
@@ -79,7 +80,7 @@ type Cmd struct {
 	//
 	// Process.Release after Start, if nobody has called Wait, lets the run go, as
 	// it does under os/exec: all members are left alone, also when the owner ends.
-	// Timeout, the context and Lifelines then have no effect. The Report says
+	// Timeout, IdleTimeout, the context and Lifelines then have no effect. The Report says
 	// Released. Wait (with EINVAL), Stop and Signal return errors.
 	//
 	// Corral has to notice the release. That takes less than a millisecond if
@@ -110,13 +111,26 @@ type Cmd struct {
 	// process outside the run. Output written until then is delivered. Wait returns
 	// ErrWaitDelay if there is no other error, and the Report names the holders. In
 	// the same way it bounds the wait for a Stdin whose Read does not return,
-	// unless Stdin is a lifeline or there is a PTY. For these waits, zero means one
-	// second.
+	// unless Stdin is a lifeline, there is a PTY, or the stop plan has closed the
+	// input. For these waits, zero means one second.
 	WaitDelay time.Duration
 
 	// Timeout, if not zero, is the time from Start after which the stop plan
 	// runs. Wait's error is then a context.DeadlineExceeded.
 	Timeout time.Duration
+
+	// IdleTimeout, if not zero, is how long the command may write nothing to Stdout
+	// and Stderr before the stop plan runs. Wait's error then holds an *IdleError,
+	// which is a context.DeadlineExceeded too. The time begins anew with Start, with
+	// all that is read, when a writer that took its time has taken it, and when the
+	// owner itself was stopped meanwhile (Ctrl-Z).
+	//
+	// Only what Corral copies can be seen. Start returns an error if Stdout or
+	// Stderr is an *os.File, which the command has itself, unless there is an
+	// OutputLimit, for which that is copied too; if it is a pipe of StdoutPipe or
+	// StderrPipe, or the caller reads the PTY; or if both are nil. If one of them is
+	// nil, what goes there does not count.
+	IdleTimeout time.Duration
 
 	// StopPlan is how the run is stopped. Nil means DefaultStopPlan(): SIGTERM, and
 	// five seconds to obey. An empty plan that is not nil kills at once:
@@ -132,6 +146,37 @@ type Cmd struct {
 	// Leftovers says what to do with members that are alive when the leader has
 	// ended.
 	Leftovers LeftoverPolicy
+
+	// Keep, if not nil, says which members may go on living when the rest is
+	// stopped. It is asked once for each one but the leader: when the leader has
+	// ended, or before the stop plan runs. A process for which it returns true is
+	// kept, with all that is below it or in a session that it leads, for which it is
+	// not asked, and all that it starts later, also when the owner ends, however it ends. The Report lists
+	// them.
+	//
+	// Who is asked about is told by what the kernel knows: see Process.Executable.
+	// KeepPrograms makes a function of file names. What a kept process does later,
+	// as to execute another program, is its own affair: so Keep is not for commands
+	// that are not trusted.
+	//
+	// Under cgroup containment all members are frozen meanwhile. Keep is called in
+	// a goroutine of its own, and has five seconds in all, by which a stop may take
+	// longer. Who has not been asked about by then is not kept. Nor is anybody asked
+	// about when the owner dies, after Cmd.Signal(os.Kill), or once WaitDelay is over.
+	//
+	// It takes cgroup or keeper containment, on Linux. Elsewhere Start returns a
+	// *ContainmentError. KeepLeftovers and DetachLeftovers keep everything, so with
+	// them it is an error.
+	Keep func(Process) bool
+
+	// AllowDetach lets members leave the run by themselves, as the command "corral
+	// detach" does: see docs/keep.md. The environment of the command then has a
+	// CORRAL_DETACH; that of a run around this one is taken out of it otherwise.
+	// Who has left is in the Report. AllowDetach takes the containments that Keep takes.
+	AllowDetach bool
+
+	// Scope, if not nil, is what the command is in: see Scope.
+	Scope *Scope
 
 	// Containment is the containment wanted. If it is not available here, Start
 	// takes the next weaker one, and the Report says so. The default, Auto, is the
@@ -185,6 +230,8 @@ type Cmd struct {
 	startCalled int32     // by sync/atomic, as in os/exec: a Cmd that has not been started may be copied
 	stdio       stdio
 	run         *run
+
+	killAtOwnersDeath bool // see Contain
 }
 
 // Command returns a Cmd for the named program, which it looks up in PATH as
@@ -250,13 +297,24 @@ func (c *Cmd) Start() error { return c.start(false) }
 
 // start starts the command. If inline, the calling goroutine will call Wait next,
 // so no other one has to look after the run.
-func (c *Cmd) start(inline bool) error {
+func (c *Cmd) start(inline bool) (err error) {
 	if atomic.SwapInt32(&c.startCalled, 1) != 0 {
 		return errors.New("exec: already started")
 	}
-	err := c.check()
+	watcher := observer.Of(c.ctx)
+	err = watcher.Starting()
+	defer func() { watcher.Started(err, inline) }()
+	if err == nil {
+		err = c.check()
+	}
+	if err == nil && c.Scope != nil {
+		if err = c.Scope.enter(); err == nil {
+			defer func() { c.Scope.entered(c) }()
+		}
+	}
 	if err == nil {
 		c.run = newRun(c)
+		c.stdio.idle = c.run.idle
 		if err = c.run.prepare(); err == nil {
 			err = c.run.start(inline)
 		}
@@ -293,16 +351,28 @@ func (c *Cmd) check() error {
 		return c.ctx.Err()
 	case c.Timeout < 0:
 		return fmt.Errorf("corral: negative Timeout %v", c.Timeout)
+	case c.IdleTimeout < 0:
+		return fmt.Errorf("corral: negative IdleTimeout %v", c.IdleTimeout)
 	case c.OutputLimit < 0:
 		return fmt.Errorf("corral: negative OutputLimit %d", c.OutputLimit)
-	case c.Leftovers < KillLeftovers || c.Leftovers > DetachLeftovers:
+	case c.Leftovers < KillLeftovers || c.Leftovers > HoldLeftovers:
 		return fmt.Errorf("corral: unknown LeftoverPolicy %d", c.Leftovers)
+	case c.Keep != nil && c.Leftovers.keeps():
+		return errors.New("corral: Keep says which leftovers are kept, but by Leftovers all are: set one of the two")
 	}
 	if c.SysProcAttr == nil && c.Dir != "" {
 		// os.StartProcess does this if there are no attributes; Corral adds some.
 		if _, err := os.Stat(c.Dir); err != nil {
 			return &fs.PathError{Op: "chdir", Path: c.Dir, Err: errors.Unwrap(err)}
 		}
+	}
+	if c.IdleTimeout > 0 {
+		if err := c.checkIdle(); err != nil {
+			return err
+		}
+	}
+	if err := c.checkScope(); err != nil {
+		return err
 	}
 	return c.StopPlan.check()
 }
@@ -328,8 +398,8 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // what is left has been kept or given up; and until output has been copied. Then it
 // fills ProcessState and the Report.
 //
-// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of three
-// fields is set that have errors of their own: Timeout, Lifelines or
+// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of four
+// fields is set that have errors of their own: Timeout, IdleTimeout, Lifelines or
 // FailOnLeftovers. One more thing differs: with a WaitDelay of zero, what is left
 // to be copied gets one second, so Wait may return ErrWaitDelay where exec.Cmd.Wait
 // would wait. The error is the first of these:
@@ -343,10 +413,10 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // The Report has all of it, whatever the error is: the Ending and its Cause,
 // Survivors, Unknown, KeeperLost.
 //
-// With one of the three fields, the error may hold several: use errors.As and
+// With one of the four fields, the error may hold several: use errors.As and
 // errors.Is. They are *ExitError; the context's error and cause if the context
-// ended the run; context.DeadlineExceeded if Timeout did; *LifelineError;
-// *SurvivorError; ErrKeeperLost; *LeftoverError; or, if there is none of those, the
+// ended the run; context.DeadlineExceeded if Timeout did; *IdleError;
+// *LifelineError; *SurvivorError; ErrKeeperLost; *LeftoverError; or, if there is none of those, the
 // error of copying. An error that comes alone still comes as itself. If the command
 // itself cannot be made to end, where exec.Cmd.Wait would wait, the error also
 // holds all.
@@ -361,9 +431,11 @@ func (c *Cmd) Wait() error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
 	}
-	if c.ProcessState != nil || !c.run.claimWait() {
+	if !c.run.claimWait() { // not ProcessState, which another Wait may just be setting
 		return errors.New("exec: Wait was already called")
 	}
+	c.run.observer.Waiting()
+	defer c.run.observer.Ended()
 	return c.run.wait()
 }
 
@@ -380,9 +452,13 @@ func (c *Cmd) Output() ([]byte, error) {
 	var b bytes.Buffer
 	const each = 32 << 10
 	stderr := &headtail.Writer{To: &b, Limit: 2 * each}
-	c.Stderr = stderr
+	gate := &gate{to: stderr}
+	if c.Stderr = stderr; c.Leftovers == HoldLeftovers {
+		c.Stderr = gate
+	}
 	out, err := c.collect(func(w io.Writer) { c.Stdout = w })
 	var exit *ExitError
+	gate.shut()
 	if errors.As(err, &exit) {
 		stderr.Flush()
 		exit.Stderr = b.Bytes()
@@ -405,13 +481,21 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 // collect runs the command and returns what it writes to the writer that set gets.
 func (c *Cmd) collect(set func(io.Writer)) ([]byte, error) {
 	var b bytes.Buffer
-	set(&b)
+	if c.Leftovers != HoldLeftovers {
+		set(&b)
+		err := c.Run()
+		return b.Bytes(), err
+	}
+	gate := &gate{to: &b}
+	set(gate)
 	err := c.Run()
+	gate.shut()
 	return b.Bytes(), err
 }
 
 // StdinPipe returns a pipe connected to the command's standard input. Wait closes
-// it. Close it sooner if the command reads to end-of-file.
+// it, and so does a step of the stop plan with CloseStdin. Close it sooner if the
+// command reads to end-of-file.
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.Stdin != nil {
 		return nil, errors.New("exec: Stdin already set")
@@ -422,6 +506,7 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	}
 	c.Stdin = r
 	c.stdio.add(r, w)
+	c.stdio.input.pipe = w
 	return w, nil
 }
 
@@ -474,7 +559,8 @@ func (c *Cmd) pipe(method string) (r, w *os.File, err error) {
 // Stop returns nil if nothing is left, also if nothing was there any more. It
 // returns a *SurvivorError if members cannot be killed. If ctx is done first, it
 // returns the cause of ctx, and the stop goes on. Stop takes at most the waits of
-// the stop plan and five seconds. Wait must still be called.
+// the stop plan and five seconds, and the five that Keep may take. Wait must still be
+// called.
 func (c *Cmd) Stop(ctx context.Context) error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
@@ -510,7 +596,7 @@ func (c *Cmd) Signal(sig os.Signal) error {
 func (c *Cmd) Kill() error { return c.Signal(os.Kill) }
 
 // Members returns the live members, the leader included, ordered by PID. After Wait
-// has returned there are none.
+// has returned there are none, but for those that a Scope holds.
 func (c *Cmd) Members() ([]Process, error) {
 	if c.Process == nil {
 		return nil, errors.New("exec: not started")
@@ -519,7 +605,8 @@ func (c *Cmd) Members() ([]Process, error) {
 }
 
 // Report says what happened. It is nil until Wait has returned, or until the run
-// has been let go (see Process).
+// has been let go (see Process). There is another one when a Scope does not hold
+// anything of the run any more.
 func (c *Cmd) Report() *Report {
 	if c.run == nil {
 		return nil

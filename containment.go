@@ -42,8 +42,8 @@ const (
 
 // HelperPath, if not empty, is the program that is started where a keeper or guard
 // cannot be a fork of the owner. On Linux (amd64, arm64) that is where the owner has
-// more than 16 MiB of its own in memory, under pidns, and when a guard clears what an
-// owner has left; so a wrong one may be noticed late. It must import this package, of
+// more than 16 MiB of its own in memory, under pidns, when a guard clears what an
+// owner has left, and for Contain; so a wrong one may be noticed late. It must import this package, of
 // the same version. Set it before the first run. PATH is not searched for it. If it
 // is not there, Start returns an error, also where it would not be needed.
 //
@@ -52,7 +52,8 @@ const (
 //
 // With the default, package init functions of the running program may run again:
 // once for every run under a keeper, though not on Linux (amd64, arm64), where a
-// keeper begins before them, and once for the guard of all runs under cgroup.
+// keeper begins before them, once for the guard of all runs under cgroup, and once
+// for each command of Contain.
 // They are those that run before this package's: of packages that do not import
 // this one, and that Go initialises before it, by the order of import paths. Each
 // such run takes as much longer as they take, and what they do is done again: a

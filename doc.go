@@ -45,6 +45,12 @@
 // leader, and may leave processes that had lost their parent before: see
 // [ErrKeeperLost] and [Cmd.AdoptOrphans].
 //
+// For functions of other packages that want an *exec.Cmd, and start and kill it
+// themselves, there is [Contain].
+//
+// A [Scope] holds what several commands leave until it is closed or the owner dies.
+// [Cmd.Keep] and [Cmd.AllowDetach] let go of single processes.
+//
 // To let a command outlive the owner, use [DetachLeftovers] or, as under os/exec,
 // Process.Release: see [Cmd.Process].
 //

@@ -128,7 +128,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	if r.stop != nil {
 		left = append(left, stopError(r.stop))
 	}
-	if r.unknown != nil {
+	if r.unknown != nil && r.held == nil { // the Scope holds also what cannot be seen
 		left = append(left, survivorError(nil, r.unknown))
 	}
 	if r.stuck || r.cmd.joinsErrors() {
@@ -143,7 +143,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 
 // joinsErrors reports whether a field is set that has an error of its own.
 func (c *Cmd) joinsErrors() bool {
-	return c.Timeout > 0 || len(c.Lifelines) > 0 || c.Leftovers == FailOnLeftovers
+	return c.Timeout > 0 || c.IdleTimeout > 0 || len(c.Lifelines) > 0 || c.Leftovers == FailOnLeftovers
 }
 
 // joinedError is the error of Wait with all there is to say. The copying's is left
@@ -155,8 +155,8 @@ func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error
 		errs = append(errs, r.ctxErr)
 	}
 	errs = append(errs, left...)
-	if r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(rep.Leftovers) > 0 {
-		errs = append(errs, &LeftoverError{Leftovers: rep.Leftovers})
+	if left := unwanted(rep.Leftovers); r.cmd.Leftovers == FailOnLeftovers && rep.Ending == Exited && len(left) > 0 {
+		errs = append(errs, &LeftoverError{Leftovers: left})
 	}
 	return firstOf([]error{errjoin.Join(errs...), ioErr})
 }

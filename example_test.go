@@ -196,3 +196,24 @@ func ExampleWrap() {
 	// <nil>
 	// leftovers: 1
 }
+
+// A server that speaks over standard input and output is asked to end by closing its
+// input, as an MCP host does it.
+func ExampleMCPStopPlan() {
+	server := corral.Command("sh", "-c", "while read request; do echo answer to $request; done; echo bye")
+	server.Stdout = os.Stdout
+	server.StopPlan = corral.MCPStopPlan()
+	server.StopPlan[0].Wait = time.Minute // for a server that has much to do at its end
+	if _, err := server.StdinPipe(); err != nil {
+		panic(err)
+	}
+	if err := server.Start(); err != nil {
+		panic(err)
+	}
+	fmt.Println(server.Stop(context.Background()))
+	fmt.Println(server.Wait(), server.Report().Ending)
+	// Output:
+	// bye
+	// <nil>
+	// <nil> stopped
+}

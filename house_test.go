@@ -20,7 +20,7 @@ func TestHouse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runsIn := map[string]string{module: "owner", module + "/procgroup": "owner"}
+	runsIn := map[string]string{module: "owner", module + "/procgroup": "owner", module + "/corraltest": "owner"}
 	for _, row := range regexp.MustCompile(`(?m)^\| (`+"`"+`.*?) \| (owner|helper|both|command|tests) \|`).FindAllStringSubmatch(string(text), -1) {
 		for _, name := range regexp.MustCompile("`(.*?)`").FindAllStringSubmatch(row[1], -1) {
 			pkg := module + "/internal/" + name[1]

@@ -118,7 +118,8 @@ func inMemory(t *testing.T) bool {
 	if err := unix.Statfs("/proc/self/exe", &fs); err != nil {
 		t.Fatal(err)
 	}
-	return fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC
+	kind := uint32(fs.Type) // it is signed, and 32 bits wide on some machines
+	return kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC
 }
 
 // switches returns how often each thread of the processes has been given a

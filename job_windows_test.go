@@ -171,7 +171,7 @@ func TestLifelineWindows(t *testing.T) {
 	if err := cmd.Wait(); !errors.As(err, &lifeline) || lifeline.Lifeline != lost || cmd.Report().Ending != corral.LifelineLost {
 		t.Errorf("%v, %+v", err, cmd.Report())
 	}
-	for _, line := range []corral.Lifeline{corral.LifelineStdin, corral.LifelineTTY, "fd:0"} {
+	for _, line := range []corral.Lifeline{corral.LifelineTTY, "fd:0"} {
 		cmd := inJob("exit", "0")
 		cmd.Stdin, cmd.Lifelines = os.Stdin, []corral.Lifeline{line}
 		if err := cmd.Start(); !errors.Is(err, errors.ErrUnsupported) {

@@ -38,7 +38,16 @@ const (
 	// the leader has ended or not. While the owner lives, Timeout, the context,
 	// Lifelines and Stop still stop the run. See also Cmd.Process.
 	DetachLeftovers
+
+	// HoldLeftovers leaves them alone, and hands them to Cmd.Scope, which holds them
+	// until it is closed or the owner dies. See Scope. It takes cgroup, keeper, job or
+	// pidns containment; where there is none of these, Start returns a
+	// *ContainmentError.
+	HoldLeftovers
 )
+
+// stops reports whether leftovers are stopped as soon as the command has ended.
+func (p LeftoverPolicy) stops() bool { return p == KillLeftovers || p == FailOnLeftovers }
 
 // keeps reports whether leftovers are left alone.
 func (p LeftoverPolicy) keeps() bool { return p == KeepLeftovers || p == DetachLeftovers }
@@ -46,15 +55,24 @@ func (p LeftoverPolicy) keeps() bool { return p == KeepLeftovers || p == DetachL
 // applyPolicy applies the leftover policy, and waits for a stop that has begun.
 // From then on no other can begin.
 func (r *run) applyPolicy() {
+	r.sortLeftovers()
 	if r.cmd.Leftovers == WaitForLeftovers {
 		r.awaitLeftovers()
 	}
 	r.mu.Lock()
 	stopping := r.stop != nil
 	r.mu.Unlock()
+	hold := false
 	if !stopping {
 		left, err := r.left()
+		if len(left) > 0 && r.cmd.Leftovers.stops() {
+			left, err = r.observed(left)
+		}
+		r.endPatience()
 		switch {
+		case r.cmd.Leftovers == HoldLeftovers:
+			hold = err != nil || len(left) > 0
+			r.recordHeld(left, err)
 		case err != nil && r.cmd.Leftovers.keeps():
 			r.log.Warn("corral: cannot list the members", "error", err)
 			r.unknown = err
@@ -75,6 +93,11 @@ func (r *run) applyPolicy() {
 	r.mu.Lock()
 	r.noMoreStops = true
 	s := r.stop
+	if hold && s == nil {
+		r.hold()
+		r.mu.Unlock()
+		return
+	}
 	r.mu.Unlock()
 	if s != nil {
 		<-s.Done
@@ -84,9 +107,51 @@ func (r *run) applyPolicy() {
 	}
 }
 
+// observed shows what is left to who observes the run, if anybody does, and to whom
+// only what does not end by itself soon matters.
+func (r *run) observed(left []proctree.Process) ([]proctree.Process, error) {
+	patience := r.observer.Patience()
+	if patience <= 0 {
+		return left, nil
+	}
+	ctx, cancel := context.WithTimeout(r.giveUpCtx, patience)
+	defer cancel()
+	r.awaitEmpty(ctx)
+	left, err := r.left()
+	if len(left) > 0 {
+		r.observer.Left(stop.WithDetails(left))
+	}
+	return left, err
+}
+
+// endPatience lets stops begin again that came while what is left had its time.
+func (r *run) endPatience() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.patience != nil {
+		close(r.patience)
+		r.patience = nil
+	}
+}
+
+// lockForStop locks mu once what the leader has left may not end by itself any
+// more. A stop that began before, as a test's end does, would make leftovers of it.
+func (r *run) lockForStop() {
+	r.mu.Lock()
+	for r.patience != nil {
+		patience := r.patience
+		r.mu.Unlock()
+		<-patience
+		r.mu.Lock()
+	}
+}
+
 // awaitLeftovers waits until nothing is left or a stop has begun.
-func (r *run) awaitLeftovers() {
-	ctx, cancel := context.WithCancel(r.giveUpCtx)
+func (r *run) awaitLeftovers() { r.awaitEmpty(r.giveUpCtx) }
+
+// awaitEmpty is awaitLeftovers until ctx is done.
+func (r *run) awaitEmpty(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {
@@ -124,13 +189,16 @@ func (r *run) left() ([]proctree.Process, error) {
 // all the time, very long. So if it does, a stop begins meanwhile, unless they are to
 // be left alone.
 func (r *run) look() ([]proctree.Process, error) {
-	if r.cmd.Leftovers.keeps() {
+	if r.cmd.Leftovers.keeps() || r.cmd.Leftovers == HoldLeftovers {
 		return r.cont.Members()
 	}
 	seen := make(chan stop.Sight, 1)
 	r.setLooking(stop.Look{Seen: seen, Began: time.Now()})
 	defer r.setLooking(stop.Look{})
-	late := time.AfterFunc(stop.LookPatience, func() { r.beginStop(Exited, nil, r.plan) })
+	late := time.AfterFunc(stop.LookPatience, func() {
+		r.endPatience() // else the stop would wait for this look
+		r.beginStop(Exited, nil, r.plan)
+	})
 	defer late.Stop()
 	members, err := r.cont.Members()
 	seen <- stop.Sight{Members: members, Err: err}

@@ -35,8 +35,8 @@ const (
 	//
 	// The command reads a pipe, as from any Stdin that is not an *os.File. A file
 	// whose end tells nothing is an error: a regular file, a device, a terminal
-	// (see LifelineTTY). On Windows any *os.File is an errors.ErrUnsupported,
-	// because nobody could stop reading it.
+	// (see LifelineTTY). On Windows, an *os.File must be a pipe, and Corral looks at
+	// it at intervals of up to 50 ms.
 	LifelineStdin Lifeline = "stdin"
 
 	// LifelineTTY is the controlling terminal of the owner. It is lost when the

@@ -1,4 +1,4 @@
-//go:build !linux && !darwin && !freebsd
+//go:build !linux && !darwin && !freebsd && !windows
 
 package corral
 
@@ -17,3 +17,5 @@ func watchDescriptor(int) (lost func(context.Context) error, close func() error,
 }
 
 func watchInput(*os.File) (inputReader, error) { return nil, errors.ErrUnsupported }
+
+func readInput(*os.File) (inputReader, error) { return nil, errors.ErrUnsupported }

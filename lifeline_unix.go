@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -105,33 +106,40 @@ func tellsHangUp(fd int) error {
 
 // fileReader reads a file until it is told to stop.
 type fileReader struct {
-	file   *os.File
-	ctx    context.Context
-	cancel context.CancelFunc
+	file     *os.File
+	terminal bool
+	ctx      context.Context
+	cancel   context.CancelFunc
 }
 
 func watchInput(f *os.File) (inputReader, error) {
+	r, err := newFileReader(f)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.terminal:
+		return nil, fmt.Errorf("it is a terminal: use lifeline %s", LifelineTTY)
+	}
+	if err := r.control(tellsHangUp); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func readInput(f *os.File) (inputReader, error) { return newFileReader(f) }
+
+func newFileReader(f *os.File) (*fileReader, error) {
 	if f == nil {
 		return nil, os.ErrInvalid
 	}
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var kind error
-	if err := conn.Control(func(fd uintptr) {
-		if _, terr := unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ); terr == nil {
-			kind = fmt.Errorf("it is a terminal: use lifeline %s", LifelineTTY)
-			return
-		}
-		kind = tellsHangUp(int(fd))
+	r := &fileReader{file: f}
+	if err := r.control(func(fd int) error {
+		_, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+		r.terminal = err == nil
+		return nil
 	}); err != nil {
 		return nil, err
 	}
-	if kind != nil {
-		return nil, kind
-	}
-	r := &fileReader{file: f}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
 }
@@ -150,9 +158,17 @@ func (r *fileReader) Read(b []byte) (n int, err error) {
 			if ready == 0 {
 				return context.Cause(r.ctx)
 			}
+			if r.terminal && inBackground(fd) {
+				if err := r.pause(); err != nil {
+					return err
+				}
+				continue
+			}
 			n, err = unix.Read(fd, b)
 			switch {
 			case err == unix.EINTR, err == unix.EAGAIN: // somebody else has read it
+			case err == unix.EIO && r.terminal: // it has been hung up
+				return io.EOF
 			case err != nil:
 				n = 0
 				return &os.PathError{Op: "read", Path: r.file.Name(), Err: err}
@@ -166,6 +182,24 @@ func (r *fileReader) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
+// inBackground reports whether fd is the controlling terminal of this process, which
+// is not in its foreground. Whoever reads it then is stopped (SIGTTIN), and the owner
+// has more to do than to read.
+func inBackground(fd int) bool {
+	foreground, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && foreground != unix.Getpgrp()
+}
+
+// pause waits a moment. Nothing tells that the owner has come to the foreground.
+func (r *fileReader) pause() error {
+	select {
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	case <-time.After(100 * time.Millisecond):
+		return nil
+	}
+}
+
 func (r *fileReader) hungUp(ctx context.Context) error {
 	return r.control(func(fd int) error { return awaitHangUp(ctx, fd) })
 }
@@ -177,6 +211,8 @@ func (r *fileReader) control(f func(fd int) error) error {
 		return err
 	}
 	var failed error
-	err = conn.Control(func(fd uintptr) { failed = f(int(fd)) })
-	return errors.Join(err, failed)
+	if err := conn.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
 }

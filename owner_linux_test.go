@@ -60,6 +60,9 @@ type program struct {
 	DeathSignal bool // ask for one in SysProcAttr
 	Setsid      bool // likewise
 	Detach      bool // by DetachLeftovers
+	// Keep are patterns of programs to keep. The owner says when it has asked.
+	Keep        []string
+	AllowDetach bool
 	// Release: after a byte of the standard input, let go of the processes, and say
 	// with which Reports.
 	Release bool
@@ -120,6 +123,9 @@ func runProgram(args []string) {
 		}
 		if p.Detach {
 			cmd.Leftovers = corral.DetachLeftovers
+		}
+		if cmd.AllowDetach = p.AllowDetach; p.Keep != nil {
+			cmd.Keep, cmd.Logger = keepPrograms(p.Keep), slog.New(tellsOf{slog.DiscardHandler, "corral: kept"})
 		}
 		p.cmds = append(p.cmds, cmd)
 	}
@@ -383,17 +389,6 @@ func (o *running) below(right func(proctree.Process) bool) (found proctree.ID) {
 		return i >= 0
 	})
 	return found
-}
-
-// eventually waits for what the kernel has no event for. Its bound is for what never
-// happens: a busy machine takes its time.
-func eventually(t *testing.T, otherwise string, happens func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !happens(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(otherwise)
-		}
-	}
 }
 
 // send signals a process that the test or an owner of its has started. SIGSTOP

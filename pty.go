@@ -142,6 +142,8 @@ type terminal struct {
 
 	writing sync.Mutex
 	midLine bool // what has been written ended within a line
+
+	inputEnded atomic.Bool // the stop plan has ended the input: Cmd.Stdin is not typed any more
 }
 
 func (t *terminal) Read(b []byte) (int, error) {
@@ -251,7 +253,7 @@ func (t *terminal) CloseWrite() error {
 func (t *terminal) feed(in io.Reader) error {
 	var failed writeError
 	_, err := io.Copy(writerFunc(func(b []byte) (int, error) {
-		n, err := t.Write(b)
+		n, err := t.typeInput(b)
 		if err != nil {
 			err = writeError{err}
 		}
@@ -261,9 +263,30 @@ func (t *terminal) feed(in io.Reader) error {
 	case errors.As(err, &failed):
 		return nil
 	case err == nil:
-		t.CloseWrite()
+		t.closeInput()
 	}
 	return err
+}
+
+// typeInput types what comes from Cmd.Stdin, and closeInput its end.
+func (t *terminal) typeInput(b []byte) (int, error) {
+	if t.inputEnded.Load() {
+		return 0, os.ErrClosed
+	}
+	return t.Write(b)
+}
+
+func (t *terminal) closeInput() error {
+	if t.inputEnded.Load() {
+		return nil
+	}
+	return t.CloseWrite()
+}
+
+// endInput ends the input in Cmd.Stdin's place.
+func (t *terminal) endInput() error {
+	t.inputEnded.Store(true)
+	return t.CloseWrite()
 }
 
 type writeError struct{ error }

@@ -217,7 +217,7 @@ func (r *run) waitReleased() error {
 // so that no other process gets it, until the process has been released, or nobody
 // has the Cmd any more.
 func (r *run) closeUnclaimed(pinned bool) {
-	if r.inline || r.stuck || r.waitCalled.Load() {
+	if r.inline || r.stuck || r.waitCalled.Load() || r.heldBy() != nil {
 		return
 	}
 	if !pinned && r.nothingLeft() {

@@ -22,6 +22,7 @@ type Ending string
 const (
 	Exited    Ending = "exited"    // the leader ended by itself
 	TimedOut  Ending = "timed_out" // Cmd.Timeout passed
+	Idle      Ending = "idle"      // Cmd.IdleTimeout passed without output
 	Cancelled Ending = "cancelled" // the context was done
 	Stopped   Ending = "stopped"   // Cmd.Stop or Cmd.StopWith was called
 
@@ -36,9 +37,11 @@ type Fate string
 const (
 	Signalled Fate = stop.Signalled // it ended during a step of the stop plan
 	Forced    Fate = stop.Forced    // the containment's kill was needed
-	Kept      Fate = "kept"         // left alone, because of KeepLeftovers or DetachLeftovers, or the run was let go
+	Kept      Fate = "kept"         // left alone, because of Cmd.Keep, KeepLeftovers or DetachLeftovers, or the run was let go
+	Detached  Fate = "detached"     // it left the run by itself, as Cmd.AllowDetach allows
 	Survived  Fate = stop.Survived  // it could not be killed; Leftover.Reason says why
-	Ended     Fate = stop.Ended     // by itself, when it was due to be killed and may not be
+	Ended     Fate = stop.Ended     // by itself, when it was due to be killed and may not be, or while a Scope held it
+	Held      Fate = "held"         // left alone for now, because of HoldLeftovers
 )
 
 // Process names a process. A later process may take over a PID alone, but not PID
@@ -52,6 +55,10 @@ type Process struct {
 	// Command is the command line as far as the kernel tells it: the arguments,
 	// or the short name in brackets where they cannot be read.
 	Command []string `json:"command"`
+	// Executable is the path of the program that the process executes, as the kernel
+	// has it. It is there for those that Cmd.Keep is asked about and for those kept
+	// or detached, on Linux, where the owner may read it.
+	Executable string `json:"executable,omitempty"`
 }
 
 func (p Process) String() string {
@@ -74,7 +81,8 @@ type Leftover struct {
 	Process
 	Fate Fate `json:"fate"`
 	// Signal is the signal of the stop plan's step in which it ended, such as
-	// "SIGTERM"; empty for the other fates.
+	// "SIGTERM", or "stdin" if that step closed standard input; empty for the other
+	// fates.
 	Signal string `json:"signal,omitempty"`
 	// Reason says why it survived.
 	Reason string `json:"reason,omitempty"`
@@ -108,7 +116,8 @@ type Report struct {
 	Forced bool `json:"forced"`
 	// SignalError says why a step of the stop plan could reach no member, so that
 	// the run was not asked to end. On Windows, no member had a console; elsewhere,
-	// none may be signalled.
+	// none may be signalled. Or the step was to close standard input, and there was
+	// nothing to close.
 	SignalError string `json:"signal_error,omitempty"`
 	// Containment is what held the run. Declined lists the stronger ones that were
 	// not available here.
@@ -236,7 +245,7 @@ func (r *run) makeReport(known hold.Facts) *Report {
 		Leader:        Process{PID: r.leader.PID, Start: r.leader.Start, Command: r.argv()},
 		Containment:   r.cont.name,
 		Declined:      append([]Declined{}, r.cont.declined...), // in JSON, nothing is a list too
-		KeeperLost:    errors.Is(r.reapErr, ErrKeeperLost),
+		KeeperLost:    errors.Is(r.reapErr, ErrKeeperLost) || known.Lost,
 		Holders:       r.cmd.stdio.holders,
 		OutputDropped: r.cmd.stdio.dropped(),
 		Started:       r.started,
@@ -280,6 +289,10 @@ func (r *run) reportLeftovers(rep *Report) {
 		}
 		unknown = s.LookErr
 	}
+	if h := r.held; h != nil {
+		rep.Leftovers, rep.Forced, unknown = h.leftovers(r.kept, unknown)
+	}
+	rep.Leftovers = slices.Concat(rep.Leftovers, r.spared)
 	if unknown != nil {
 		rep.Unknown = unknown.Error()
 	}

@@ -11,7 +11,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/corral-run/corral/internal/detach"
 	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/observer"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/stop"
@@ -36,6 +38,8 @@ type run struct {
 	process *os.Process // the caller's, of the leader
 	started time.Time
 
+	observer observer.Observer // nobody, but for package corraltest
+
 	inline     bool        // Cmd.Run has been called
 	ownThread  bool        // the thread that started the leader is kept until it has ended
 	attended   atomic.Bool // somebody supervises, or is just about to
@@ -51,9 +55,11 @@ type run struct {
 	giveUpCtx   context.Context
 	over        chan struct{} // closed when nothing is left to stop
 	stuck       bool          // set before that, if the leader cannot be made to end
+	pinned      bool          // likewise, if it must not be reaped before the run is empty
 	ctxStop     func() bool   // takes the context's watch back
 	ctxHandled  chan struct{} // closed when the context's end has been seen to
 	timeout     *time.Timer
+	idle        *idle // nil without an IdleTimeout
 	forceTimers []*time.Timer
 
 	mu          sync.Mutex
@@ -62,20 +68,30 @@ type run struct {
 	looking     stop.Look     // one that goes on
 	noMoreStops bool          // no stop can begin any more
 	ending      Ending
-	endErr      error     // the timeout's, the lifeline's, or the context's with its cause
-	ctxErr      error     // what os/exec makes of the context's end
-	interrupted time.Time // when WaitDelay began to count
-	finished    bool      // the leader has ended, and a stop does not interrupt what the run was for
+	endErr      error         // the timeout's, the lifeline's, or the context's with its cause
+	ctxErr      error         // what os/exec makes of the context's end
+	interrupted time.Time     // when WaitDelay began to count
+	finished    bool          // the leader has ended, and a stop does not interrupt what the run was for
+	patience    chan struct{} // closed when what is left has had the observer's; nil if it gets none
 	kept        []Leftover
 	unknown     error // why it is not known what has been kept
+
+	// See keep.go.
+	sorted sync.Once
+	spared []Leftover   // by Cmd.Keep, or at their own request
+	door   *detach.Door // for those that leave by themselves
+
+	asking  context.Context // done when the whole run is to be killed, and now: Keep is not asked any more
+	dontAsk context.CancelFunc
 
 	// See release.go.
 	phase        releasePhase
 	releaseTimer *time.Timer
 	letGoOf      []proctree.Process
 
-	using  sync.RWMutex // for reading, by who uses the containment at the caller's request
-	closed bool         // the containment is
+	using  sync.RWMutex   // for reading, by who uses the containment at the caller's request
+	closed bool           // the containment is
+	looks  sync.WaitGroup // that nobody may wait for any more: see hasty
 
 	lines    []lifeline
 	watching sync.WaitGroup // of lifelines
@@ -83,16 +99,26 @@ type run struct {
 	closeOnce sync.Once
 	garbage   runtime.Cleanup // closes the containment of a run whose Cmd nobody has any more
 
+	held      *held // what a Scope holds of the run; guarded by mu
+	leftScope bool  // the Scope holds nothing of it; guarded by the Scope's mu
+
 	report atomic.Pointer[Report]
 }
 
 func newRun(c *Cmd) *run {
 	r := &run{
 		cmd: c, inner: c.inner(), plan: c.StopPlan, log: c.logger(),
-		over: make(chan struct{}), stopping: make(chan struct{}),
+		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx),
 	}
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
+	}
+	if c.IdleTimeout > 0 {
+		r.idle = &idle{limit: c.IdleTimeout}
+	}
+	r.asking, r.dontAsk = context.Background(), func() {}
+	if c.spares() {
+		r.asking, r.dontAsk = context.WithCancel(r.asking)
 	}
 	r.giveUpCtx, r.giveUp = context.WithCancel(context.Background())
 	return r
@@ -108,10 +134,15 @@ func (r *run) prepare() (err error) {
 		return err
 	}
 	r.cont, err = choose(c.Containment, c.Require, hold.Request{
-		Attr: c.SysProcAttr, Plan: r.plan.internal(), Log: r.log, HelperPath: HelperPath,
-		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers, WaitForLeftovers: c.Leftovers == WaitForLeftovers,
+		Attr: c.SysProcAttr, Plan: c.planForOwnersDeath(r.plan).internal(), Log: r.log, HelperPath: HelperPath,
+		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers,
+		WaitForLeftovers: c.Leftovers == WaitForLeftovers || c.Leftovers == HoldLeftovers, Hold: c.Leftovers == HoldLeftovers,
+		Spares: c.spares(),
 	})
 	if err != nil {
+		return err
+	}
+	if err := r.openDoor(); err != nil {
 		return err
 	}
 	if c.AdoptOrphans {
@@ -176,6 +207,7 @@ func (r *run) begin() error {
 		return err
 	}
 	r.leader, r.process = id, leader
+	r.serveDoor()
 	r.cmd.setProcess(leader)
 	if r.cont.lacking != "" {
 		r.log.Warn("corral: " + r.cont.lacking)
@@ -190,7 +222,9 @@ func (r *run) attend() bool { return r.attended.CompareAndSwap(false, true) }
 // supervise waits for the leader to end and deals with what it leaves.
 func (r *run) supervise() {
 	defer close(r.over)
+	defer r.leaveScope()
 	pinned, err := r.cont.Exited(r.giveUpCtx)
+	r.pinned = pinned
 	if r.decide() {
 		r.closeReleased()
 		return
@@ -199,8 +233,11 @@ func (r *run) supervise() {
 	case err == nil:
 		r.mu.Lock()
 		r.finished = r.cmd.Leftovers != WaitForLeftovers
+		if r.cmd.Leftovers.stops() && r.stop == nil && r.observer.Patience() > 0 {
+			r.patience = make(chan struct{})
+		}
 		r.mu.Unlock()
-		if r.cmd.Leftovers == KillLeftovers || r.cmd.Leftovers == FailOnLeftovers {
+		if r.cmd.Leftovers.stops() {
 			r.countWaitDelay()
 		}
 		if !pinned {
@@ -218,6 +255,7 @@ func (r *run) supervise() {
 		r.stuck = true
 	}
 	r.applyPolicy()
+	r.door.Close() // nobody gets out any more, and it would keep the Cmd from being garbage
 	r.closeUnclaimed(pinned)
 }
 
@@ -264,10 +302,17 @@ func (r *run) wait() error {
 	if r.timeout != nil {
 		r.timeout.Stop()
 	}
+	r.idle.stop()
 	if r.ctxStop != nil && !r.ctxStop() {
 		<-r.ctxHandled
 	}
-	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.cmd.Leftovers.keeps() && r.stop == nil)
+	if r.cmd.Leftovers == HoldLeftovers {
+		defer r.flushOthers()
+	}
+	if h := r.heldBy(); h != nil {
+		return r.waitHeld(h)
+	}
+	ioErr := r.cmd.stdio.finish(r.remainingDelay(), r.leavesSome())
 	var exitErr error
 	switch {
 	case r.lateWait.Load():
@@ -290,8 +335,10 @@ func (r *run) wait() error {
 func (r *run) close() {
 	r.closeOnce.Do(func() {
 		r.giveUp()
+		r.idle.stop()
 		r.watching.Wait()
 		closeLifelines(r.lines)
+		r.door.Close()
 		r.closeContainment()
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -313,17 +360,19 @@ func (r *run) closeContainment() {
 		return
 	}
 	closeIt := func() {
+		r.looks.Wait()
 		r.reaping.Lock()
 		defer r.reaping.Unlock()
 		r.cont.Close()
 	}
-	if r.stop == nil {
+	s := r.lastStop()
+	if s == nil {
 		closeIt()
 		return
 	}
 	closed := make(chan struct{})
 	go func() {
-		r.stop.WaitIdle()
+		s.WaitIdle()
 		closeIt()
 		close(closed)
 	}()
@@ -357,10 +406,8 @@ func (r *run) signal(sig os.Signal) error {
 	if sig != os.Kill {
 		return r.cont.Signal(sig)
 	}
-	r.mu.Lock()
-	s := r.stop
-	r.mu.Unlock()
-	if s != nil {
+	r.dontAsk()
+	if s := r.lastStop(); s != nil {
 		s.Force()
 	}
 	return r.cont.Kill()
@@ -368,11 +415,16 @@ func (r *run) signal(sig os.Signal) error {
 
 // members is Cmd.Members.
 func (r *run) members() ([]Process, error) {
+	rows, err := r.rows()
+	return describe(rows), err
+}
+
+// rows are the members without details.
+func (r *run) rows() ([]proctree.Process, error) {
 	r.using.RLock()
 	defer r.using.RUnlock()
 	if r.closed {
 		return nil, r.unlessReleased(nil)
 	}
-	rows, err := r.cont.Members()
-	return describe(rows), err
+	return r.cont.Members()
 }

@@ -31,6 +31,8 @@ type stdio struct {
 	other   holders.End // the command's of pty
 
 	lifeline *inputLine // the caller's Stdin, if that is one
+	input    input      // what of standard input can be closed
+	idle     *idle      // who is told of output, nil for nobody
 
 	inDone  chan error // one value for each of inputs
 	outDone chan error // one value for each of outputs
@@ -38,42 +40,21 @@ type stdio struct {
 	timer   *time.Timer // to cut what the caller reads
 	cutDone chan struct{}
 	cut     bool      // it has been, because somebody holds it
+	hold    bool      // copying may go on after Wait
+	scoped  bool      // a Scope waits for the end of the copying
 	holders []Process // who held what was not waited for any longer
 }
 
 // connect gives inner files for its standard streams.
 func (s *stdio) connect(c *Cmd, inner *exec.Cmd) error {
+	s.hold, s.scoped = c.Leftovers == HoldLeftovers, c.Scope != nil
 	if c.PTY != nil {
 		return s.connectPTY(c, inner)
 	}
-	in, isFile := c.Stdin.(*os.File)
-	switch {
-	case c.Stdin == nil:
-	case isFile && s.lifeline == nil:
-		inner.Stdin = in
-	default:
-		r, w, err := os.Pipe()
-		if err != nil {
-			return err
-		}
-		s.add(r, w)
-		inner.Stdin = r
-		s.inputs = append(s.inputs, func() error {
-			if s.lifeline != nil {
-				s.lifeline.pass(w, w.Close)
-				return nil
-			}
-			_, err := io.Copy(w, c.Stdin)
-			if commandStoppedReading(err) {
-				err = nil
-			}
-			if cerr := w.Close(); err == nil {
-				err = cerr
-			}
-			return err
-		})
+	err := s.connectInput(c, inner)
+	if err != nil {
+		return err
 	}
-	var err error
 	if inner.Stdout, err = s.writer(c.Stdout, c.OutputLimit); err != nil {
 		return err
 	}
@@ -142,7 +123,7 @@ func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 	switch {
 	case s.lifeline != nil:
 		s.inputs = append(s.inputs, func() error {
-			s.lifeline.pass(t, t.CloseWrite)
+			s.lifeline.pass(writerFunc(t.typeInput), t.closeInput)
 			return nil
 		})
 	case c.Stdin != nil:
@@ -187,10 +168,13 @@ func (s *stdio) hand(w, r *os.File) {
 	s.handed = append(s.handed, r)
 }
 
-// adopt finds the pipes that the caller reads among those that os/exec has made.
-// os/exec records both ends of a pipe together.
-func (s *stdio) adopt(outputs ...io.Writer) {
+// adopt finds the pipes that the caller writes and reads among those that os/exec has
+// made. os/exec records both ends of a pipe together.
+func (s *stdio) adopt(in io.Reader, outputs ...io.Writer) {
 	for i, child := range s.child {
+		if r, ok := in.(*os.File); ok && child == io.Closer(r) && i < len(s.parent) {
+			s.input.pipe, _ = s.parent[i].(*os.File)
+		}
 		for _, out := range outputs {
 			w, ok := out.(*os.File)
 			if !ok || child != io.Closer(w) || i >= len(s.parent) {
@@ -235,13 +219,59 @@ func (s *stdio) copy() {
 		go func() { s.inDone <- f() }()
 	}
 	for _, o := range s.outputs {
+		o.idle = s.idle
+		if s.hold {
+			o.flushes = new(flushes)
+		}
+		if s.scoped {
+			o.over = make(chan struct{})
+		}
 		go func() {
 			s.outDone <- o.copy()
+			if o.over != nil {
+				close(o.over)
+			}
 			if o.kept.Load() {
 				swallow(o.pipe)
 			}
 		}()
 	}
+}
+
+// flush delivers what has been written until now, and leaves the streams open. A Writer
+// that is slow is not waited for any longer when late is closed. The caller's pipes are
+// the caller's from then on.
+func (s *stdio) flush(late <-chan struct{}) {
+	var asked []<-chan struct{}
+	for _, o := range s.outputs {
+		asked = append(asked, o.flush())
+	}
+	for i, o := range s.outputs {
+		if asked[i] == nil {
+			continue
+		}
+		select {
+		case <-asked[i]:
+		case <-o.over:
+		case <-late:
+		}
+	}
+	for _, f := range s.handed {
+		s.parent = slices.DeleteFunc(s.parent, func(c io.Closer) bool { return c == io.Closer(f) })
+	}
+}
+
+// awaitCopied waits until all output of a Scope's command has been passed on, and reports
+// whether that was so before late.
+func (s *stdio) awaitCopied(late <-chan time.Time) bool {
+	for _, o := range s.outputs {
+		select {
+		case <-o.over:
+		case <-late:
+			return false
+		}
+	}
+	return true
 }
 
 // cutHeld is called when the run is over. Wait may not have been called, as the
@@ -273,8 +303,8 @@ func (s *stdio) cutHeld(delay time.Duration) {
 // finish waits for the copying to end, at most delay for somebody to let go of a
 // pipe, and closes what is left. It waits for a writer that is slow to take what
 // was read. It leaves behind a reader that comes up with no more input: that is an
-// ErrWaitDelay, as in os/exec, unless the reader is a lifeline or there is a PTY,
-// whose input may well outlast the command.
+// ErrWaitDelay, as in os/exec, unless the reader is a lifeline, there is a PTY,
+// whose input may well outlast the command, or the stop plan has closed the input.
 //
 // With keep, processes that still write go on doing so: see outlive.
 func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
@@ -287,6 +317,7 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 	if s.lifeline != nil {
 		s.lifeline.from.stop()
 	}
+	s.input.stopReading()
 	if s.timer != nil && !s.timer.Stop() {
 		<-s.cutDone
 		delay = 0
@@ -316,7 +347,7 @@ func (s *stdio) finish(delay time.Duration, keep bool) (err error) {
 			out--
 			errs = append(errs, err)
 		case <-expired:
-			if in > 0 && s.lifeline == nil && s.pty == nil {
+			if in > 0 && s.lifeline == nil && s.pty == nil && !s.input.isClosed() {
 				errs = append(errs, ErrWaitDelay)
 			}
 			expired, in = nil, 0

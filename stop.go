@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -12,12 +13,14 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// StopPlan is how a run is stopped. Each step sends its signal to every member, and
-// lasts until nothing is left or its wait has passed. After the last step comes the
-// containment's kill, which is not part of the plan.
+// StopPlan is how a run is stopped. Each step sends its signal to every member, or
+// closes the command's standard input, and lasts until nothing is left or its wait
+// has passed. After the last step comes the containment's kill, which is not part of
+// the plan.
 type StopPlan []StopStep
 
-// StopStep is one step of a StopPlan.
+// StopStep is one step of a StopPlan. It has a Signal or closes standard input, not
+// both.
 type StopStep struct {
 	// Signal is sent to every member once. Right after it goes what makes stopped
 	// members run again (SIGCONT), so that they can obey. A member with handlers
@@ -32,6 +35,24 @@ type StopStep struct {
 	Signal os.Signal
 	// Wait is the longest time the step may take.
 	Wait time.Duration
+	// CloseStdin closes the command's standard input, after which many servers and
+	// filters end by themselves: the pipe of StdinPipe, on which the caller then
+	// gets an os.ErrClosed; the one to which a Stdin is copied, which is not read
+	// any more; on a PTY, the end-of-file character is typed, as by its CloseWrite.
+	// Members that are stopped are made to run again, as by a Signal.
+	//
+	// A run whose StopPlan has such a step reads a pipe also where Stdin is an
+	// *os.File: Corral copies it, and stops reading when the run is over. What
+	// has been read by then is lost to others that read the same file. On Windows,
+	// a console is an errors.ErrUnsupported, because nobody could stop reading it.
+	//
+	// Where there is nothing to close, the step is over at once, and
+	// Report.SignalError says why: Stdin is nil, which is at its end from the
+	// start; or the plan is that of StopWith alone, and Stdin an *os.File, which the
+	// command has itself.
+	//
+	// If the owner dies, the input ends with it, and the step is only its wait.
+	CloseStdin bool
 }
 
 // DefaultStopPlan returns the plan of a Cmd that has none: SIGTERM, and five
@@ -40,19 +61,38 @@ func DefaultStopPlan() StopPlan {
 	return StopPlan{{Signal: syscall.SIGTERM, Wait: 5 * time.Second}}
 }
 
+// MCPStopPlan returns the plan by which a host of the Model Context Protocol stops a
+// server that speaks over standard input and output: its input is closed; two seconds
+// later it gets SIGTERM, with two more to obey; and then comes the kill. The protocol
+// has this order, and leaves the times to the host.
+func MCPStopPlan() StopPlan {
+	const patience = 2 * time.Second
+	return StopPlan{{CloseStdin: true, Wait: patience}, {Signal: syscall.SIGTERM, Wait: patience}}
+}
+
 // internal is p in the terms of package stop.
 func (p StopPlan) internal() stop.Plan {
 	var steps stop.Plan
 	for _, s := range p {
-		steps = append(steps, stop.Step(s))
+		if s.CloseStdin {
+			s.Signal = stop.CloseStdin
+		}
+		steps = append(steps, stop.Step{Signal: s.Signal, Wait: s.Wait})
 	}
 	return steps
 }
 
+func (p StopPlan) closesStdin() bool {
+	return slices.ContainsFunc(p, func(s StopStep) bool { return s.CloseStdin })
+}
+
 func (p StopPlan) check() error {
 	for i, step := range p {
-		if step.Signal == nil {
+		switch {
+		case step.Signal == nil && !step.CloseStdin:
 			return fmt.Errorf("corral: step %d of the stop plan has no signal", i+1)
+		case step.Signal != nil && step.CloseStdin:
+			return fmt.Errorf("corral: step %d of the stop plan closes standard input and has a signal: make it two", i+1)
 		}
 		if step.Wait < 0 {
 			return fmt.Errorf("corral: step %d of the stop plan has a negative wait, %v", i+1, step.Wait)
@@ -66,6 +106,9 @@ func (p StopPlan) check() error {
 func (r *run) watch(ctx context.Context) {
 	c := r.cmd
 	r.watchLifelines()
+	if r.idle != nil { // or the function would be made for nothing
+		r.idle.start(func() { r.beginStop(Idle, &IdleError{c.IdleTimeout}, r.plan) })
+	}
 	if c.Timeout > 0 {
 		r.timeout = time.AfterFunc(c.Timeout-time.Since(r.started), func() {
 			err := fmt.Errorf("corral: timed out after %v: %w", c.Timeout, context.DeadlineExceeded)
@@ -129,8 +172,9 @@ func (r *run) countWaitDelay() {
 	}
 }
 
-// force ends the patience of the stop plan, or kills if no stop has begun.
+// force ends the patience of the stop plan and with Keep, or kills if no stop has begun.
 func (r *run) force() {
+	r.dontAsk()
 	if s := r.beginStop(Cancelled, nil, StopPlan{}); s != nil {
 		s.Force()
 	}
@@ -142,7 +186,7 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 	if r.letGo() {
 		return nil
 	}
-	r.mu.Lock()
+	r.lockForStop()
 	defer r.mu.Unlock()
 	if r.stop == nil && !r.noMoreStops && r.phase != phaseReleased {
 		if !r.finished && r.ending == "" {
@@ -150,10 +194,12 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 		}
 		r.log.Debug("corral: stopping the run", "because", ending)
 		s := stop.New(r.cont, plan.internal(), r.leader.PID, r.log)
+		s.CloseInput = r.cmd.stdio.closeInput
 		s.Looking = r.looking
 		r.stop = s
 		close(r.stopping)
 		go func() {
+			r.sortLeftovers()
 			s.Run()
 			switch {
 			case s.LeaderAlive:
@@ -170,8 +216,14 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 func (r *run) stopAndWait(ctx context.Context, plan StopPlan) error {
 	s := r.beginStop(Stopped, nil, plan)
 	if s == nil {
-		return r.unlessReleased(nil)
+		if s = r.stopHeld(plan); s == nil {
+			return r.unlessReleased(nil)
+		}
 	}
+	return awaitStop(ctx, s)
+}
+
+func awaitStop(ctx context.Context, s *stop.Stopper) error {
 	select {
 	case <-s.Done:
 		return stopError(s)

@@ -34,4 +34,7 @@ func TestUnsupported(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if err := corral.Contain(exec.Command("true"), corral.ContainOptions{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Contain: %v", err)
+	}
 }

@@ -38,7 +38,7 @@ func Wrap(cmd *exec.Cmd) *Cmd {
 	default:
 		c.stdio.child, *child = *child, nil
 		c.stdio.parent, *parent = *parent, nil
-		c.stdio.adopt(c.Stdout, c.Stderr)
+		c.stdio.adopt(c.Stdin, c.Stdout, c.Stderr)
 		if *ctx != nil {
 			custom := cmd.Cancel
 			c.setContext(*ctx)

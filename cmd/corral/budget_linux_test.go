@@ -82,7 +82,7 @@ func TestStartBudget(t *testing.T) {
 	}
 	least, child := pageFaults(t, built(t, "nothing", source)), pageFaults(t, "/bin/true")
 	all := pageFaults(t, corral, "--containment", "group", "--", "/bin/true")
-	const mostFaults = 210
+	const mostFaults = 225
 	more := all - child - least
 	t.Logf("%d page faults, %d of the command's own, %d of a Go program that does nothing", all, child, least)
 	if more > mostFaults || more < mostFaults/2 {

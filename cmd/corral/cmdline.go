@@ -21,7 +21,7 @@ import (
 //
 // It returns the arguments in a form in which cobra finds the command in them.
 func checkCommandLine(root *cobra.Command, args []string) (*cobra.Command, []string, error) {
-	args = splitShortFlags(root.Flags(), args)
+	args = splitShortFlags(root.Flags(), asCommandLine(root, nil, args))
 	root.InitDefaultHelpCmd() // else it would not be found
 	c, rest, err := root.Find(args)
 	if err == nil && c != root { // whose flags may come first
@@ -61,7 +61,8 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 	flags := c.Flags()
 	c.InitDefaultHelpFlag()
 	c.InitDefaultVersionFlag()
-	first := c == c.Root() || slices.Contains([]string{"run", "init", timeoutName}, c.Name()) // flags come first
+	all := args
+	first := c == c.Root() || slices.Contains([]string{"run", "init", "detach", timeoutName}, c.Name()) // flags come first
 	for len(args) > 0 {
 		word := args[0]
 		args = args[1:]
@@ -77,6 +78,11 @@ func checkFlags(c *cobra.Command, args []string, others bool) error {
 		flag, known := valueFlag(flags, word)
 		if !known && others {
 			return nil
+		}
+		if !known && flags.Lookup(commandFlag) != nil {
+			if err := shellError(c, all); err != nil {
+				return err
+			}
 		}
 		if !known {
 			return unknownFlag(c, word)
@@ -161,9 +167,15 @@ func unknownFlag(c *cobra.Command, word string) error {
 		if _, known := valueFlag(c.Root().Flags(), word); known {
 			return flagOfAnother(c, word)
 		}
+		if options, _, _ := shellWord(word); options != nil && flags.Lookup(commandFlag) != nil {
+			return fmt.Errorf("unknown flag: %s; an option of a shell needs -c, or the shell: corral -- sh %s", word, word)
+		}
 		return fmt.Errorf("unknown flag: %s", word)
 	}
 	name, _, _ = strings.Cut(name, "=")
+	if c.Name() == "init" && slices.Contains(keepNames, name) {
+		return keepsNothing("--" + name)
+	}
 	if c.Root().Flags().Lookup(name) != nil {
 		return flagOfAnother(c, word)
 	}
@@ -175,7 +187,14 @@ func unknownFlag(c *cobra.Command, word string) error {
 
 // flagOfAnother is the error about a flag that corral has, but not its command c.
 func flagOfAnother(c *cobra.Command, word string) error {
-	return fmt.Errorf("unknown flag: %s; %s has it, %s has not", word, c.Root().CommandPath(), c.CommandPath())
+	if c.Name() == "help" {
+		return &exitError{statusOwn, fmt.Errorf("%s is a flag of corral, which 'corral --help' explains", word)}
+	}
+	hint := ""
+	if flag := c.Root().Flags().Lookup(strings.TrimPrefix(word, "--")); c.Name() == timeoutName && flag != nil {
+		hint = fmt.Sprintf(": write %s --timeout DURATION --%s ...", c.Root().CommandPath(), flag.Name)
+	}
+	return fmt.Errorf("unknown flag: %s; %s has it, %s has not%s", word, c.Root().CommandPath(), c.CommandPath(), hint)
 }
 
 // checkDashes refuses a long flag that is written with one dash.

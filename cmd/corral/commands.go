@@ -26,6 +26,7 @@ func subcommands() []subcommand {
 		}},
 		{name: timeoutName, runs: true, make: func() *cobra.Command { return newTimeout(corral.Auto) }},
 		{name: "init", runs: true, make: newInit},
+		{name: "detach", runs: true, make: newDetach},
 		{name: "kill", make: newKill},
 		{name: "tree", make: newTree},
 		{name: "doctor", make: newDoctor},

@@ -51,7 +51,7 @@ func TestRootFor(t *testing.T) {
 		"__complete ", "__complete --", "__complete timeout --", "__complete run ", "__complete ki", "__completeNoDesc ", "__complete --version ",
 		"__complete", "help help", "help report merge", "completion bash", "--leftovers",
 	})
-	words := []string{"", "help", "true", "kil", "versoin", "--", "-q", "-qt 5", "--report", "--report=x", "--version", "--version=false", "--help", "-h", "--frob", "--grace 5"}
+	words := []string{"", "help", "true", "kil", "versoin", "--", "-q", "-qt 5", "--report", "--report=x", "--version", "--version=false", "--help", "-h", "--frob", "--grace 5", "-c", "-ec", "-qc"}
 	for _, c := range newRoot().Commands() {
 		words = append(words, c.Name())
 	}
@@ -75,9 +75,9 @@ func TestRootFor(t *testing.T) {
 // over it should be a decision: each run pays it.
 func TestParseBudget(t *testing.T) {
 	for line, most := range map[string]float64{
-		"--containment group -- true": 90,
-		"run -t 5 true":               175,
-		"timeout 5 true":              135,
+		"--containment group -- true": 110,
+		"run -t 5 true":               210, // five of them the race detector's
+		"timeout 5 true":              160,
 	} {
 		args := strings.Fields(line)
 		got := testing.AllocsPerRun(10, func() {

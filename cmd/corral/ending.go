@@ -22,7 +22,7 @@ func (j *job) end(err error, signals *inbox) error {
 		sayWeaker(func(format string, args ...any) { say(j.stderr, format, args...) }, r)
 	}
 	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || len(r.Survivors()) > 0) {
-		say(j.stderr, "%s", line)
+		say(j.stderr, "%s%s", line, j.keepHint(r))
 	}
 	status := j.status(r, err, outputErr)
 	if j.report != nil {
@@ -62,9 +62,9 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = 0
 	}
 	switch {
-	case r.Ending == corral.TimedOut && r.Forced:
+	case ranOut(r) && r.Forced:
 		status = statusSignal + int(syscall.SIGKILL)
-	case r.Ending == corral.TimedOut:
+	case ranOut(r):
 		status = statusTimeout
 	case len(r.Survivors()) > 0, r.Unknown != "":
 		status = unlessFailed(status, statusOwn)
@@ -72,7 +72,7 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 		status = unlessFailed(status, statusLeftovers)
 	case errors.Is(err, corral.ErrWaitDelay):
 		say(j.stderr, "the output was cut, as it is held open%s", heldBy(r.Holders))
-		if j.leftovers != corral.KeepLeftovers && j.leftovers != corral.DetachLeftovers {
+		if !j.keepsAll() && !hasKept(r) {
 			status = unlessFailed(status, statusOwn)
 		}
 	case r.Ending == corral.LifelineLost:
@@ -88,6 +88,9 @@ func (j *job) status(r *corral.Report, err, outputErr error) int {
 	}
 	return status
 }
+
+// ranOut reports whether the run took too long, in all or without output.
+func ranOut(r *corral.Report) bool { return r.Ending == corral.TimedOut || r.Ending == corral.Idle }
 
 // unknownLine is the line about a report that does not know whether anything is
 // left.

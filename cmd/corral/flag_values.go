@@ -262,9 +262,23 @@ func (v *lifelines) Set(list string) error {
 		if name = strings.TrimSpace(name); name == "" {
 			return errors.New("empty; use stdin, tty, parent, fd:N or pid:N")
 		}
+		if !isLifeline(name) {
+			return fmt.Errorf("%s is no lifeline; use stdin, tty, parent, fd:N or pid:N", name)
+		}
 		*v = append(*v, name)
 	}
 	return nil
+}
+
+// isLifeline reports whether name looks like a lifeline; whether it is one, the
+// library finds out.
+func isLifeline(name string) bool {
+	kind, number, numbered := strings.Cut(name, ":")
+	if !numbered {
+		return kind == "stdin" || kind == "tty" || kind == "parent"
+	}
+	_, err := strconv.ParseUint(number, 10, 31)
+	return err == nil && (kind == "fd" || kind == "pid")
 }
 
 func (v *lifelines) String() string { return strings.Join(*v, ",") }

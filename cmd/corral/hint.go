@@ -3,12 +3,33 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 )
+
+// startHint says what to do about the error of c, which could not run word.
+func startHint(c *cobra.Command, e *exitError, word string) string {
+	switch {
+	case e.status == statusNotFound:
+		return wordHint(c, word)
+	case e.status == statusCannot && errors.Is(e.err, fs.ErrPermission) && isPlainScript(word):
+		return fmt.Sprintf(" (it is not executable; a shell reads it: corral -- sh %s)", word)
+	}
+	return ""
+}
+
+// isPlainScript reports whether path may be a script that is not executable, which
+// is no hindrance for a shell that is given its name.
+func isPlainScript(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && scriptShell != "" && info.Mode().IsRegular() && info.Mode()&0o111 == 0 && isText(path)
+}
 
 // wordHint says why c may not have found the command word.
 func wordHint(c *cobra.Command, word string) string {
@@ -17,9 +38,9 @@ func wordHint(c *cobra.Command, word string) string {
 	case set && name != "" && !strings.ContainsAny(name, "/ "):
 		return fmt.Sprintf(" (a variable is set by env: env %s ...)", word)
 	case strings.ContainsAny(word, " \t|&;<>()`"):
-		return " (this is one word: leave out the quotes, or use sh -c)"
+		return " (this is one word: leave out the quotes, or put -c before it)"
 	case slices.Contains(builtins, word):
-		return " (only a shell has that: use sh -c)"
+		return " (only a shell has that: use -c and quotes)"
 	case !c.HasParent() && c.ArgsLenAtDash() < 0:
 		return commandHint(c, word)
 	}

@@ -27,8 +27,6 @@ type initFlags struct {
 	waitAll bool
 	zeroOn  statuses
 	rewrite rewrites
-
-	hidden []string // variables that are not the command's
 }
 
 func newInit() *cobra.Command {
@@ -52,7 +50,7 @@ counts more. COMMAND does not see these variables.`
   corral init --grace 25s --exit-zero-on 143 -- java -jar app.jar
   corral init --rewrite RTMIN+3:TERM --wait-all -- start-daemons`
 	c.Annotations = map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
-124	it ran out of time (137 if it had to be killed)
+124	it ran out of time, or wrote nothing for too long (137 if it had to be killed)
 125	bad arguments or variables, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
@@ -71,6 +69,9 @@ func (i *initFlags) define(flags *pflag.FlagSet) {
 
 // initArguments turns `corral COMMAND`, run as PID 1, into `corral init COMMAND`.
 func initArguments(root *cobra.Command, args []string) []string {
+	if slices.ContainsFunc(args, mayHaveC) {
+		args = asCommandLine(root, newInit().Flags(), args)
+	}
 	args = splitShortFlags(root.Flags(), args)
 	about := len(args) == 0 || slices.Contains([]string{"-h", "--help", "--version"}, args[0])
 	if c, _, err := root.Find(args); about || err != nil || c != root {
@@ -80,47 +81,36 @@ func initArguments(root *cobra.Command, args []string) []string {
 	return append([]string{"init"}, args...)
 }
 
-// takeEnvironment takes flags that were not given from the environment.
-func (i *initFlags) takeEnvironment(flags *pflag.FlagSet) error {
+// check says what keeps corral from being an init.
+func (i *initFlags) check() error {
 	if err := checkInit(); err != nil {
 		return &exitError{statusOwn, err}
-	}
-	policy := flags.Changed("leftovers")
-	if i.waitAll && policy {
-		return errors.New("--wait-all and --leftovers contradict each other")
-	}
-	var errs []error
-	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" {
-			return
-		}
-		name := "CORRAL_INIT_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
-		i.hidden = append(i.hidden, name)
-		if value := os.Getenv(name); value != "" && !f.Changed && !(f.Name == "wait-all" && policy) {
-			err := f.Value.Set(value)
-			if err != nil && f.Value.Type() == "bool" {
-				err = errors.New("use 1 or 0")
-			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s=%s: %w", name, value, err))
-			}
-		}
-	})
-	if len(errs) > 0 {
-		return errs[0]
 	}
 	return nil
 }
 
-// apply sets what the flags of an init stand for, and hides their variables.
+// keepsNothing is the error about a flag or variable of keepNames: an init has none.
+func keepsNothing(written string) error {
+	return fmt.Errorf("%s: an init keeps nothing, as its container ends with it; --wait-all waits for what is left, and 'corral run' has --keep", written)
+}
+
+// refuseKeepVariables refuses variables of flags that an init has not, but might be
+// thought to have.
+func refuseKeepVariables() error {
+	for _, name := range keepNames {
+		name = variableOf(initPrefix, name)
+		if os.Getenv(name) != "" {
+			return keepsNothing(name)
+		}
+	}
+	return nil
+}
+
+// apply sets what the flags of an init stand for.
 func (i *initFlags) apply(cmd *corral.Cmd) {
 	if i.waitAll {
 		cmd.Leftovers = corral.WaitForLeftovers
 	}
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(i.hidden, name)
-	})
 	if cmd.PTY == nil {
 		cmd.SysProcAttr = takeTerminal()
 	}

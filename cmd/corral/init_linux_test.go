@@ -218,6 +218,22 @@ func listen() {
 	}
 }
 
+// TestInitCommandLine: what a Dockerfile's SHELL is called with is for an init.
+func TestInitCommandLine(t *testing.T) {
+	for _, args := range [][]string{
+		{"corral", "-ec", `echo "parent $PPID $0"; exit 5`, "name"},
+		{"corral", "init", "-c", `echo "parent $PPID $0"; exit 5`, "name"},
+		{"corral", "--wait-all", "-c", `echo "parent $PPID $0"; exit 5`, "name"},
+	} {
+		args = slices.Insert(args, len(args)-3, "--containment=group") // which has no process between
+		p := startPID1(t, args...)
+		p.expect(t, "parent 1 name")
+		if status, rest := p.end(t); status != 5 || rest != "" {
+			t.Errorf("%q: status %d, %q, %s", args, status, rest, p.stderr.String())
+		}
+	}
+}
+
 // TestInitSignals: every signal that can be is passed on, to the command, or
 // to all with --all.
 func TestInitSignals(t *testing.T) {

@@ -87,7 +87,7 @@ type output struct {
 // output returns what the command writes to: f itself, unless corral has to pass it
 // on.
 func (j *job) output(f *os.File) io.Writer {
-	if !j.pty && j.outputLimit == 0 {
+	if !j.pty && j.outputLimit == 0 && j.idleTimeout == 0 {
 		return f
 	}
 	o := &output{sink: sink{to: f}}

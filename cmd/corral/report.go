@@ -278,6 +278,9 @@ func countFates(leftovers []corral.Leftover) string {
 	if n := count[corral.Kept]; n > 0 {
 		parts = append(parts, "left "+processes(n, "")+" running")
 	}
+	if n := count[corral.Detached]; n > 0 {
+		parts = append(parts, processes(n, "")+" detached")
+	}
 	if n := count[corral.Survived]; n > 0 {
 		parts = append(parts, "could not stop "+processes(n, ""))
 	}

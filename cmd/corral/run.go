@@ -24,9 +24,12 @@ import (
 // line of define and, where the library has to know of it, a line of apply.
 type runFlags struct {
 	timeout     duration
+	idleTimeout duration
+	stop        planValue
 	signal      signalValue
 	grace       duration
 	leftovers   corral.LeftoverPolicy
+	keepFlags
 	containment corral.Containment
 	require     corral.Containment
 	pty         bool
@@ -35,6 +38,8 @@ type runFlags struct {
 	report      fileName
 	quiet       bool
 	verbose     bool
+	shell       shellFlags
+	variables   []string   // of the flags, which the command does not get
 	init        *initFlags // of `corral init`, nil for the others
 }
 
@@ -51,12 +56,17 @@ func (o *runFlags) define(c *cobra.Command) {
 	containment := &choice[corral.Containment]{kind: "MECHANISM", to: &o.containment, current: "auto", options: containmentOptions(true)}
 	require := &choice[corral.Containment]{kind: "MECHANISM", to: &o.require, options: containmentOptions(false)}
 
+	o.shell.define(c)
 	add(&o.timeout, "timeout", "t", "stop the run after this DURATION; 0: never", nil)
+	add(&o.idleTimeout, "idle-timeout", "", "stop the run after this DURATION without output; 0: never", nil)
+	add(&o.stop, "stop", "", "stop by this PLAN: steps with commas, each a signal or stdin (close it) with the DURATION it may take, such as stdin:5s,TERM:5s; then what is left is killed", planNames)
 	add(&o.signal, "signal", "s", "stop with this SIGNAL first; KILL: at once", signalNames)
 	add(&o.grace, "grace", "k", "kill what is left this DURATION after the signal", nil)
 	add(leftovers, "leftovers", "", "what to do with processes that the command leaves behind: POLICY is kill (stop them), keep, fail (stop them, and exit with 123 instead of 0), wait (for their end), or detach (keep them even if corral gets SIGKILL)", leftovers.names)
 	if o.init != nil {
 		o.init.define(flags)
+	} else {
+		o.keepFlags.define(c)
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
@@ -71,19 +81,23 @@ func (o *runFlags) define(c *cobra.Command) {
 // apply sets the fields of cmd that the flags stand for. Its streams, its terminal
 // and its log are the job's affair.
 func (o *runFlags) apply(cmd *corral.Cmd) {
-	cmd.Timeout = time.Duration(o.timeout)
+	cmd.Timeout, cmd.IdleTimeout = time.Duration(o.timeout), time.Duration(o.idleTimeout)
 	signal := o.signal.Signal
 	if !o.signal.given {
 		signal = 0
 	}
-	cmd.StopPlan = stopPlan(signal, time.Duration(o.grace))
+	if cmd.StopPlan = o.stop.plan; cmd.StopPlan == nil {
+		cmd.StopPlan = stopPlan(signal, time.Duration(o.grace))
+	}
 	cmd.Leftovers = o.leftovers
+	o.keepFlags.apply(cmd)
 	cmd.Containment = o.containment
 	cmd.Require = o.require
 	for _, name := range o.lifelines {
 		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
 	}
 	cmd.AdoptOrphans = adoptOrphans
+	cmd.Env = withoutVariables(o.variables)
 	if o.init != nil {
 		o.init.apply(cmd)
 	}
@@ -151,17 +165,28 @@ Ctrl-C, all of them are stopped.
 Flags end at the first word that is not a flag, or at --; what follows is the
 command and its arguments.
 
+With -c, what follows is a command line, as for sh -c: so corral can be what others
+call a shell, as npm's script-shell or SHELL in a Makefile.
+
+Every flag of a run but -c has an environment variable, for where only a program
+can be named: CORRAL_TIMEOUT=10m is --timeout 10m. A flag on the command line
+counts more. COMMAND does not see these variables.
+
 With --pty the command has a terminal of its own. corral types its standard input
 on it, and writes what it shows to standard output.
+
+With --idle-timeout, and with --output-limit, what COMMAND writes goes through
+corral. With a stdin step in --stop, so does what it reads.
 
 DURATION is a number of seconds (10, 2.5), or one with units (500ms, 5m, 1m30s,
 2d). SIGNAL is a name or a number (TERM, SIGTERM, 15). SIZE is a number of bytes,
 or one with a unit (64K, 1M, 2G).`,
 		Example: `  corral -- npm test
   corral --timeout 10m --report run.json make check
-  corral --leftovers fail -- ./integration-tests`,
+  corral --leftovers fail -- ./integration-tests
+  corral -c 'server & client --once'`,
 		Annotations: map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
-124	it ran out of time (137 if it had to be killed)
+124	it ran out of time, or wrote nothing for too long (137 if it had to be killed)
 125	bad arguments, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
@@ -172,18 +197,14 @@ other	the exit status of the command
 		Args:                  needCommand,
 		ValidArgsFunction:     completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
-			if o.init != nil {
-				if err := o.init.takeEnvironment(c.Flags()); err != nil {
-					return err
-				}
+			args, err := o.prepare(c, args)
+			if err != nil {
+				return err
 			}
-			if o.quiet && o.verbose {
-				return errors.New("--quiet and --verbose contradict each other")
-			}
-			err := o.run(c.ErrOrStderr(), args)
+			err = o.run(c.ErrOrStderr(), args)
 			var e *exitError
-			if errors.As(err, &e) && e.status == statusNotFound && e.err != nil {
-				e.err = fmt.Errorf("%w%s", e.err, wordHint(c, args[0]))
+			if errors.As(err, &e) && e.err != nil && !o.shell.command {
+				e.err = fmt.Errorf("%w%s", e.err, startHint(c, e, args[0]))
 			}
 			return err
 		},
@@ -193,14 +214,72 @@ other	the exit status of the command
 }
 
 // needCommand refuses arguments in which there is no command.
-func needCommand(_ *cobra.Command, args []string) error {
+func needCommand(c *cobra.Command, args []string) error {
+	commandLine, _ := c.Flags().GetBool(commandFlag)
 	switch {
+	case commandLine && len(args) == 0:
+		return errors.New("-c needs a command line, in one word")
+	case commandLine: // the shell says what it thinks of it
+		return nil
 	case len(args) == 0:
 		return errors.New("no command given")
 	case args[0] == "":
 		return errors.New("the command is an empty word")
 	}
 	return nil
+}
+
+// prepare reads the rest of the flags, from the environment, and returns the words
+// of the command.
+func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
+	flags, prefix := c.Flags(), runPrefix
+	if o.init != nil {
+		if err := o.init.check(); err != nil {
+			return nil, err
+		}
+		if err := refuseKeepVariables(); err != nil {
+			return nil, err
+		}
+		prefix = initPrefix
+	}
+	if flags.Changed(shellFlag) && !o.shell.command {
+		return nil, errors.New("--shell needs -c")
+	}
+	err := o.checkRivals(flags, asFlag)
+	if err != nil {
+		return nil, err
+	}
+	if o.variables, err = takeEnvironment(flags, prefix); err != nil {
+		return nil, err
+	}
+	if err := o.checkRivals(flags, func(f *pflag.Flag) string { return variable(prefix, f) }); err != nil {
+		return nil, err
+	}
+	if o.shell.command {
+		return o.shell.words(args)
+	}
+	return args, nil
+}
+
+// checkRivals refuses flags that contradict each other, or their variables: a variable
+// does not count beside a flag. See rivals.
+func (o *runFlags) checkRivals(flags *pflag.FlagSet, written func(f *pflag.Flag) string) error {
+	refuse := func(format string, names ...string) error {
+		var all []any
+		for _, name := range names {
+			all = append(all, written(flags.Lookup(name)))
+		}
+		return fmt.Errorf(format, all...)
+	}
+	switch {
+	case o.quiet && o.verbose:
+		return refuse("%s and %s contradict each other", "quiet", "verbose")
+	case o.init != nil && o.init.waitAll && flags.Changed("leftovers"):
+		return refuse("%s and %s contradict each other", "wait-all", "leftovers")
+	case len(o.keep) > 0 && o.keepsAll():
+		return refuse("%s contradicts %s keep and detach, which keep all", "keep", "leftovers")
+	}
+	return checkStop(flags, written)
 }
 
 // run runs the command in args to its end, and returns its exit status, or ends

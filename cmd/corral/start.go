@@ -20,13 +20,25 @@ import (
 // shells do: a file that is neither a program nor says in a #! line what runs it is
 // a script for the shell.
 func startCommand(args []string, build func([]string) *corral.Cmd) (*corral.Cmd, error) {
+	if err := refuseOwnScript(args[0]); err != nil {
+		return nil, err
+	}
 	cmd := build(args)
 	err := cmd.Start()
-	if errors.Is(err, errNotExecutable) && scriptShell != "" && isText(cmd.Path) {
-		cmd = build(append([]string{scriptShell, cmd.Path}, args[1:]...))
+	if words := scriptWords(cmd.Path, args, err); words != nil {
+		cmd = build(words)
 		err = cmd.Start()
 	}
 	return cmd, err
+}
+
+// scriptWords returns the words with which the shell runs the file at path, the first of
+// args, nil if the error of its start does not make it a script for the shell.
+func scriptWords(path string, args []string, err error) []string {
+	if !errors.Is(err, errNotExecutable) || scriptShell == "" || !isText(path) {
+		return nil
+	}
+	return append([]string{scriptShell, path}, args[1:]...)
 }
 
 // isText tells a script from a program for another machine by its beginning, as
@@ -47,7 +59,10 @@ func isText(path string) bool {
 func startError(name string, err error) error {
 	var lookup *exec.Error
 	var start *fs.PathError
+	var known *exitError
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.As(err, &lookup):
 		err = lookup.Err
 	case errors.As(err, &start) && start.Op == "fork/exec":

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -81,6 +82,32 @@ func runnerOf(path string) (runner, role string) {
 		return loader, "loader"
 	}
 	return "", ""
+}
+
+// interpreterLine returns the words of the #! line of a script, nil if path is none.
+// A name without a slash is looked for in PATH, where execve(2) gives the script the
+// path that was found.
+func interpreterLine(path string) []string {
+	if !strings.Contains(path, "/") {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() { // a FIFO would have to be waited for
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b := make([]byte, 256) // BINPRM_BUF_SIZE of Linux
+	n, _ := io.ReadFull(f, b)
+	line, script := strings.CutPrefix(string(b[:n]), "#!")
+	if !script {
+		return nil
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	return strings.Fields(line)
 }
 
 // loaderOf returns what an ELF program names in its part of type PT_INTERP, elf(5);

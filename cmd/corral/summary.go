@@ -17,8 +17,11 @@ import (
 // besides the command; empty if there is nothing to say.
 func summary(r *corral.Report, timeout time.Duration) string {
 	var parts []string
-	if r.Ending == corral.TimedOut {
+	if ranOut(r) {
 		part := fmt.Sprintf("timed out after %v", timeout)
+		if r.Ending == corral.Idle {
+			part = strings.TrimPrefix(r.Cause, "corral: ")
+		}
 		if r.Forced {
 			part += " and had to be killed"
 		}
@@ -44,6 +47,7 @@ func summary(r *corral.Report, timeout time.Duration) string {
 		{corral.Forced, "stopped %s by force: %s", kind},
 		{corral.Ended, "waited for %s that may not be stopped: %s", ""},
 		{corral.Kept, "left %s running: %s", ""},
+		{corral.Detached, "%s detached: %s", ""},
 		{corral.Survived, "could not stop %s: %s", ""},
 	} {
 		these := slices.DeleteFunc(slices.Clone(r.Leftovers), func(l corral.Leftover) bool { return l.Fate != f.fate })

@@ -57,11 +57,14 @@ func TestSummary(t *testing.T) {
 		{corral.TimedOut, true, nil, "timed out after 5s and had to be killed"},
 		{corral.TimedOut, false, []corral.Leftover{sleep(corral.Signalled)},
 			"timed out after 5s; stopped 1 more process: sleep 300 (pid 123)"},
+		{corral.Idle, false, nil, "no output for 5s"},
+		{corral.Idle, true, []corral.Leftover{sleep(corral.Forced)},
+			"no output for 5s and had to be killed; stopped 1 more process by force: sleep 300 (pid 123)"},
 		{corral.Stopped, true, nil, ""},
 		{corral.Stopped, false, []corral.Leftover{sleep(corral.Signalled)},
 			"stopped 1 more process: sleep 300 (pid 123)"},
 	} {
-		r := &corral.Report{Ending: tt.ending, Forced: tt.forced, Leftovers: tt.leftovers}
+		r := &corral.Report{Ending: tt.ending, Cause: (&corral.IdleError{IdleTimeout: 5 * time.Second}).Error(), Forced: tt.forced, Leftovers: tt.leftovers}
 		if got := summary(r, 5*time.Second); got != tt.want {
 			t.Errorf("%s, forced %v:\ngot  %s\nwant %s", tt.ending, tt.forced, got, tt.want)
 		}

@@ -7,6 +7,9 @@ import "golang.org/x/sys/unix"
 // adoptOrphans: only Linux can.
 const adoptOrphans = false
 
+// canKeep: only on Linux.
+const canKeep = false
+
 // No real-time signal has a name here.
 const rtMin, rtMax = 0, 0
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/files"
@@ -22,6 +23,21 @@ const (
 	scriptShell = "/bin/sh"
 	defaultPath = "/bin:/usr/bin"
 )
+
+// defaultShell is the shell of -c: that of system(3).
+const defaultShell = scriptShell
+
+// noDashC reports whether a shell cannot be given a command line by -c.
+func noDashC(string) bool { return false }
+
+// sameVariable reports whether two names are of one variable of the environment.
+func sameVariable(a, b string) bool { return a == b }
+
+// ownSession has a command start in a session of its own.
+func ownSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+
+// closeOnExec keeps a file that corral has inherited from what it starts.
+func closeOnExec(f *os.File) { unix.CloseOnExec(int(f.Fd())) }
 
 // maybeClosedStreams names the standard streams that may have been closed when
 // corral was started: Go's runtime opens the null device for reading and writing

@@ -2,6 +2,9 @@ package main
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/corral-run/corral/internal/stop"
@@ -12,11 +15,17 @@ import (
 // errNotExecutable is ERROR_BAD_EXE_FORMAT.
 const errNotExecutable = syscall.Errno(193)
 
+// canKeep: a member cannot be taken out of a job.
+const canKeep = false
+
 // defaultUTF8: Windows has no locale variables, and its terminals show UTF-8.
 const defaultUTF8 = true
 
 // adoptOrphans: only Linux can.
 const adoptOrphans = false
+
+func ownSession(*exec.Cmd) {} // there are no runs to leave
+func closeOnExec(*os.File) {}
 
 // There are no real-time signals here.
 const rtMin, rtMax = 0, 0
@@ -25,6 +34,18 @@ var resume os.Signal // nothing is ever stopped here
 
 // There is no execvp(3) here.
 const scriptShell, defaultPath = "", ""
+
+// defaultShell is the shell of -c: that of Git, for one.
+const defaultShell = "sh"
+
+// noDashC reports whether a shell cannot be given a command line by -c.
+func noDashC(path string) bool { return strings.EqualFold(filepath.Base(path), "cmd.exe") }
+
+// sameVariable: names are the same in any case here.
+func sameVariable(a, b string) bool { return strings.EqualFold(a, b) }
+
+// interpreterLine: a #! line means nothing here.
+func interpreterLine(string) []string { return nil }
 
 func signalName(sig syscall.Signal) string { return stop.Names[sig] }
 

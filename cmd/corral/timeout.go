@@ -32,14 +32,17 @@ func calledTimeout(program string) bool {
 	return strings.TrimSuffix(filepath.Base(program), ".exe") == timeoutName
 }
 
-// timeoutFlags are the options of `corral timeout`, those of GNU timeout.
+// timeoutFlags are the options of `corral timeout`: those of GNU timeout, and what a
+// user of that may miss otherwise, as it stops nobody who has left the process group.
 type timeoutFlags struct {
+	keepFlags
 	signal      timeoutSignal
 	killAfter   interval
 	foreground  bool
 	preserve    bool
 	verbose     bool
 	containment corral.Containment
+	variables   []string // of the flags, which the command does not get
 }
 
 // newTimeout returns the drop-in for GNU timeout, held by the given containment.
@@ -52,8 +55,10 @@ func newTimeout(containment corral.Containment) *cobra.Command {
 still there after DURATION. When COMMAND has ended, what it has left running is
 stopped: SIGNAL, and KILL after the DURATION of -k, or 5 seconds.
 
-Options, durations, messages and exit statuses are GNU timeout's. Called by the
-name timeout, corral is nothing but this command.
+Options, durations, messages and exit statuses are GNU timeout's, but for --keep and
+--allow-detach, which it has not. Called by the name timeout, corral is nothing but
+this command. CORRAL_TIMEOUT_KEEP and CORRAL_TIMEOUT_ALLOW_DETACH in the environment
+are those two, and COMMAND does not see them.
 
 DURATION is a number of seconds, or one with a suffix: s, m, h or d; 0 is no
 limit. SIGNAL is a name or a number (TERM, SIGTERM, 15).`,
@@ -73,6 +78,10 @@ other	the exit status of the command; a signal that ended it ends timeout, too
 		RunE: func(c *cobra.Command, args []string) error {
 			var limit interval
 			if err := limit.Set(args[0]); err != nil {
+				return err
+			}
+			var err error
+			if o.variables, err = takeEnvironment(c.Flags(), timeoutPrefix); err != nil {
 				return err
 			}
 			return o.run(c.ErrOrStderr(), time.Duration(limit), args[1:])
@@ -95,6 +104,7 @@ func (o *timeoutFlags) define(c *cobra.Command) {
 	flags.BoolVarP(&o.foreground, "foreground", "f", false, "send signals to the command only")
 	flags.BoolVarP(&o.preserve, "preserve-status", "p", false, "exit with the command's status also when time runs out")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say which signals are sent and what was stopped, on standard error")
+	o.keepFlags.define(c)
 	flags.Bool("help", false, "help for timeout") // without -h, which GNU timeout does not have
 	complete(c, "signal", signalNames)
 	complete(c, "kill-after", nil)
@@ -200,6 +210,8 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 	cmd.StopPlan = stopPlan(o.signal.Signal, grace)
 	cmd.WaitDelay = grace
 	cmd.Containment = o.containment
+	o.keepFlags.apply(cmd)
+	cmd.Env = withoutVariables(o.variables)
 	cmd.AdoptOrphans = adoptOrphans
 	return cmd
 }

@@ -15,8 +15,9 @@ const doc = `find idioms of os/exec that are different with Corral
 
 For a corral.Cmd, and with -osexec also for an exec.Cmd, it reports Process.Wait,
 Process.Release, and a kill of the process group -cmd.Process.Pid. For the error of a
-corral.Cmd with Timeout, Lifelines or FailOnLeftovers, which may be a joined one, it
-reports a type assertion to *ExitError and a comparison with an error of package context.`
+corral.Cmd with Timeout, IdleTimeout, Lifelines or FailOnLeftovers, which may be a
+joined one, it reports a type assertion to *ExitError and a comparison with an error of
+package context.`
 
 // Analyzer reports these idioms.
 var Analyzer = &analysis.Analyzer{
@@ -59,7 +60,7 @@ func (f function) visit(n ast.Node) bool {
 		f.call(n)
 	case *ast.TypeAssertExpr:
 		if n.Type != nil && f.isExitError(n.Type) && f.mayBeJoined(n.X) {
-			f.Reportf(n.Pos(), "this error may be a joined one, as Timeout, Lifelines or FailOnLeftovers is set: use errors.As")
+			f.Reportf(n.Pos(), "this error may be a joined one, as Timeout, IdleTimeout, Lifelines or FailOnLeftovers is set: use errors.As")
 		}
 	case *ast.TypeSwitchStmt:
 		f.typeSwitch(n)
@@ -110,7 +111,7 @@ func (f function) typeSwitch(s *ast.TypeSwitchStmt) {
 	for _, clause := range s.Body.List {
 		for _, t := range clause.(*ast.CaseClause).List {
 			if f.isExitError(t) && f.mayBeJoined(x.(*ast.TypeAssertExpr).X) {
-				f.Reportf(t.Pos(), "this error may be a joined one, as Timeout, Lifelines or FailOnLeftovers is set: use errors.As")
+				f.Reportf(t.Pos(), "this error may be a joined one, as Timeout, IdleTimeout, Lifelines or FailOnLeftovers is set: use errors.As")
 			}
 		}
 	}
@@ -120,7 +121,7 @@ func (f function) compared(err, with ast.Expr) {
 	if sel, ok := with.(*ast.SelectorExpr); ok && err != nil {
 		v := f.TypesInfo.Uses[sel.Sel]
 		if v != nil && v.Pkg() != nil && v.Pkg().Path() == "context" && (v.Name() == "DeadlineExceeded" || v.Name() == "Canceled") && f.mayBeJoined(err) {
-			f.Reportf(with.Pos(), "this error may be a joined one, as Timeout, Lifelines or FailOnLeftovers is set: use errors.Is")
+			f.Reportf(with.Pos(), "this error may be a joined one, as Timeout, IdleTimeout, Lifelines or FailOnLeftovers is set: use errors.Is")
 		}
 	}
 }
@@ -239,7 +240,7 @@ func (f function) mayBeJoined(err ast.Expr) bool {
 // own: see Cmd.Wait.
 func (f function) joins(field string, value ast.Expr) bool {
 	switch field {
-	case "Timeout", "Lifelines":
+	case "Timeout", "IdleTimeout", "Lifelines":
 		return true
 	case "Leftovers":
 		policy := f.constant(value)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/corral-run/corral/internal/osproc"
@@ -38,6 +39,27 @@ func AwaitExitOrHangUp(ctx context.Context, p *os.Process, pid int, line *os.Fil
 		}
 	}
 	return other, err
+}
+
+// AwaitHangUp returns when the other end of line is closed, unless line is nil, when
+// timeout milliseconds have passed, unless that is negative, or when ctx is done. It
+// blocks a thread.
+func AwaitHangUp(ctx context.Context, line *os.File, timeout int) {
+	wait := func(fd uintptr) {
+		if _, err := wakepoll.Poll(ctx, []unix.PollFd{{Fd: int32(fd)}}, timeout); err != nil {
+			select { // not in a circle
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}
+	if line == nil {
+		wait(^uintptr(0))
+		return
+	}
+	if conn, err := line.SyscallConn(); err == nil {
+		conn.Control(wait)
+	}
 }
 
 // headStart is how many milliseconds a wait lasts before it gets what ctx wakes it

@@ -22,6 +22,8 @@ func distrusted() error { return trust.Process() }
 
 func mixedIDs() error { return trust.IDs() }
 
+func sameProgram(pid int) bool { return trust.SameProgram(pid) }
+
 // Owner is the owner as its helper sees it.
 type Owner struct{ trust.Owner }
 

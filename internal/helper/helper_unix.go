@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -205,10 +206,9 @@ const spareThreads = 4
 // Environ is the owner's environment, which the dynamic linker may need, without
 // variables that change how Go's runtime behaves.
 func Environ() []string {
-	runtimes := []string{"GODEBUG", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GORACE", "GOCOVERDIR"}
 	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(runtimes, name)
+		return slices.Contains(RuntimeVariables, name)
 	})
 	// The garbage collector starts threads of its own, at a moment of its choosing:
 	// see PrepareRuntime. A helper allocates little.
@@ -287,12 +287,23 @@ func ReceiveFiles(line int, n int) ([]*os.File, error) {
 // knowing of them: somebody may wait for their end-of-file. Whoever should have
 // them has got them before. The runtime's own are close-on-exec, and stay.
 func CloseInherited() {
-	for fd := range mayBeOpen() {
-		if fd <= 2 {
-			continue
-		}
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
-			unix.Close(fd)
+	for fd := range Inherited() {
+		unix.Close(fd)
+	}
+}
+
+// Inherited yields the descriptors that are not close-on-exec, apart from the
+// standard streams.
+func Inherited() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for fd := range mayBeOpen() {
+			if fd <= 2 {
+				continue
+			}
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+			if err == nil && flags&unix.FD_CLOEXEC == 0 && !yield(fd) {
+				return
+			}
 		}
 	}
 }

@@ -13,6 +13,9 @@ type Owner struct{}
 // not empty, else the running program.
 func Program(helperPath string) (string, error) {
 	if helperPath != "" {
+		if _, err := os.Stat(helperPath); err != nil {
+			return "", &PathError{err}
+		}
 		return helperPath, nil
 	}
 	return os.Executable()

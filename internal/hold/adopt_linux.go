@@ -53,8 +53,9 @@ type adopting struct {
 // finds out by setting the attribute to the value that it has.
 func CanAdopt() error {
 	var now int32
-	if err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&now)), 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl PR_GET_CHILD_SUBREAPER", err)
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&now)), 0, 0, 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("prctl PR_GET_CHILD_SUBREAPER", errno)
 	}
 	return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(now), 0, 0, 0))
 }
@@ -290,7 +291,7 @@ func (a *adopting) strays() ([]proctree.Process, error) {
 			strays = append(strays, row)
 		}
 	}
-	return strays, err
+	return a.Containment.Without(strays), err
 }
 
 // alone reports whether the owner has no children but its helper, which keeps what

@@ -63,6 +63,9 @@ func (c *Child) Reap() (*os.ProcessState, error) {
 	return c.cmd.ProcessState, err
 }
 
+// Ended is Reap: a child pins nothing for long.
+func (c *Child) Ended() (*os.ProcessState, error) { return c.Reap() }
+
 // reapReleased reaps a child that somebody has released while another waited for
 // it: under os/exec, a release does not disturb who waits.
 func (c *Child) reapReleased() (*os.ProcessState, error) {

@@ -33,6 +33,15 @@ type Containment interface {
 
 	stop.Members
 
+	// Tend is AwaitEmpty for a run that goes on without its leader, as Request.Hold
+	// asks for. Meanwhile it sees to it that whoever has to stop the run when the
+	// owner is gone is there.
+	Tend(ctx context.Context) error
+
+	// Ended returns how a pinned leader has ended, as Reap does, and leaves the rest
+	// of the run where it is. Reap follows. It is only for runs that are held.
+	Ended() (*os.ProcessState, error)
+
 	// Reap reaps the leader and returns how it ended, with the error that
 	// exec.Cmd.Wait has for it.
 	Reap() (*os.ProcessState, error)
@@ -46,6 +55,8 @@ type Containment interface {
 
 	// Facts returns what else is known by now.
 	Facts() Facts
+
+	Sparing
 }
 
 // Facts are what a containment knows of a run beside its members.
@@ -80,6 +91,8 @@ type Request struct {
 	KeepLeftovers    bool                 // what is alive when the leader has ended is left alone
 	Detach           bool                 // the run also goes on without its owner, from the start
 	WaitForLeftovers bool                 // leftovers are waited for: the leader must not stay a zombie for that long
+	Spares           bool                 // single processes are let go of: see Sparing
+	Hold             bool                 // leftovers are held after that, until Close or the owner's death; WaitForLeftovers is set too
 	Log              *slog.Logger
 
 	HelperPath string // the program that helpers are started from; empty for this one

@@ -4,6 +4,7 @@ package stop
 
 import (
 	"math"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -43,8 +44,10 @@ func (foreignSignal) String() string { return "foreign" }
 
 // TestPlanForeignSignal: what has no number does nothing, and its step lasts.
 func TestPlanForeignSignal(t *testing.T) {
-	if got := (Plan{{foreignSignal{}, time.Second}}).String(); got != "0-1s" {
-		t.Errorf("%q", got)
+	for _, sig := range []os.Signal{foreignSignal{}, CloseStdin} {
+		if got := (Plan{{sig, time.Second}}).String(); got != "0-1s" {
+			t.Errorf("%q", got)
+		}
 	}
 }
 

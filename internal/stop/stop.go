@@ -66,6 +66,10 @@ type Stopper struct {
 	silent bool                  // nobody will ask for the leftovers, so it does not look for them
 	log    *slog.Logger
 
+	// CloseInput is what the step CloseStdin does. Its error says why there is
+	// nothing to close, or why that failed. It may be set before Run.
+	CloseInput func() error
+
 	forced    chan struct{} // closed by Force
 	forceOnce sync.Once
 
@@ -155,12 +159,12 @@ func (s *Stopper) isForced() bool {
 // takeStep takes one step of the plan and reports whether nothing is left.
 func (s *Stopper) takeStep(step Step) bool {
 	s.log.Debug("corral: signalling the run", "signal", SignalName(step.Signal), "wait", step.Wait)
-	signals := []os.Signal{step.Signal}
-	if resume != nil {
-		signals = append(signals, resume)
+	act := func() error { return s.cont.Signal(withResume(step.Signal)...) }
+	if step.Signal == CloseStdin {
+		act = s.closeInput
 	}
 	began := time.Now()
-	err, done := s.within(max(step.Wait, signalPatience), s.forced, func() error { return s.cont.Signal(signals...) })
+	err, done := s.within(max(step.Wait, signalPatience), s.forced, act)
 	switch {
 	case !done:
 		s.log.Warn("corral: signalling the run takes too long", "signal", SignalName(step.Signal))
@@ -175,6 +179,27 @@ func (s *Stopper) takeStep(step Step) bool {
 		return false
 	}
 	return s.awaitEmpty(max(0, step.Wait-time.Since(began)), s.forced)
+}
+
+// withResume is the signals and, where a process can be stopped, the one that makes
+// it run again.
+func withResume(sigs ...os.Signal) []os.Signal {
+	if resume != nil {
+		sigs = append(sigs, resume)
+	}
+	return sigs
+}
+
+// closeInput closes the standard input, and makes who is stopped run again, to see
+// its end. Who may not be signalled may see it all the same.
+func (s *Stopper) closeInput() error {
+	if err := s.CloseInput(); err != nil {
+		return err
+	}
+	if sigs := withResume(); len(sigs) > 0 {
+		s.cont.Signal(sigs...)
+	}
+	return nil
 }
 
 // kill kills the members and reports whether nothing is left.

@@ -71,6 +71,20 @@ func (f *fakeContainment) Signal(sigs ...os.Signal) (err error) {
 	return nil
 }
 
+// closed stands for the end of standard input among what a member obeys.
+const closed = syscall.Signal(1000)
+
+func (f *fakeContainment) closeInput() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, "close")
+	if err := f.fails("close"); err != nil {
+		return err
+	}
+	f.deliver(closed)
+	return nil
+}
+
 func (f *fakeContainment) deliver(sig syscall.Signal) error {
 	if len(f.alive) == 0 {
 		return os.ErrProcessDone
@@ -348,12 +362,42 @@ func TestStopper(t *testing.T) {
 			leftovers: []Leftover{fate(101, Survived, "")},
 			forced:    true,
 		},
+		{
+			name:    "standard input is closed, and one who does not read gets a signal",
+			members: []*fakeMember{{pid: 101, obeys: map[syscall.Signal]time.Duration{closed: time.Second}}, member(102, 0)},
+			plan:    Plan{{CloseStdin, 2 * time.Second}, {syscall.SIGTERM, time.Second}},
+			calls:   []string{"close", "signal SIGCONT", "signal SIGTERM", "signal SIGCONT"},
+			took:    2 * time.Second,
+			leftovers: []Leftover{
+				fate(101, Signalled, "stdin"), fate(102, Signalled, "SIGTERM"),
+			},
+		},
+		{
+			name:      "whom nobody may signal may read, and has the time",
+			members:   []*fakeMember{{pid: 101, obeys: map[syscall.Signal]time.Duration{closed: time.Second}}},
+			plan:      Plan{{CloseStdin, 2 * time.Second}},
+			failing:   map[string]error{"signal": os.ErrPermission},
+			calls:     []string{"close", "signal SIGCONT"},
+			took:      time.Second,
+			leftovers: []Leftover{fate(101, Signalled, "stdin")},
+		},
+		{
+			name:      "nothing to close: the next step comes at once",
+			members:   []*fakeMember{member(101, time.Second)},
+			plan:      Plan{{CloseStdin, time.Hour}, {syscall.SIGTERM, 2 * time.Second}},
+			failing:   map[string]error{"close": errInjected},
+			calls:     []string{"close", "signal SIGTERM", "signal SIGCONT"},
+			took:      time.Second,
+			leftovers: []Leftover{fate(101, Signalled, "SIGTERM")},
+			unasked:   errInjected,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fake := newFake(tt.members...)
 				fake.failing = tt.failing
 				s := New(fake, tt.plan, leaderPID, slog.New(slog.DiscardHandler))
+				s.CloseInput = fake.closeInput
 				s.why = func(Leftover) string { return "because" }
 				if tt.force > 0 {
 					time.AfterFunc(tt.force, s.Force)

@@ -83,7 +83,7 @@ func VerifyOwner(line int, named bool) (Owner, error) {
 		}
 		return o, nil
 	}
-	if !named && o.PID > 0 && !sameProgram(o.PID) {
+	if !named && o.PID > 0 && !SameProgram(o.PID) {
 		return o, errors.New("the owner, process " + strconv.Itoa(o.PID) + ", runs another program, and has not named this one by HelperPath")
 	}
 	return o, nil
@@ -117,9 +117,9 @@ func (o Owner) ended(line int) bool {
 	}
 }
 
-// sameProgram reports whether the process runs the same program. It is true if
+// SameProgram reports whether the process runs the same program. It is true if
 // nobody can tell.
-func sameProgram(pid int) bool {
+func SameProgram(pid int) bool {
 	var own, theirs syscall.Stat_t
 	if syscall.Stat("/proc/self/exe", &own) != nil || syscall.Stat("/proc/"+strconv.Itoa(pid)+"/exe", &theirs) != nil {
 		return true

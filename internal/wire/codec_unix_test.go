@@ -56,7 +56,7 @@ func TestMessages(t *testing.T) {
 	for _, m := range []message{
 		&Spec{
 			Path: "/bin/sh", Dir: "/", Args: []string{"sh", ""}, Env: []string{"A=B"}, Attr: sys, Open: []bool{true, false},
-			IgnoredSignals: []syscall.Signal{syscall.SIGHUP}, StartGroup: 5, LeaveSession: true, Keep: true, IsInit: true,
+			IgnoredSignals: []syscall.Signal{syscall.SIGHUP}, StartGroup: 5, LeaveSession: true, Keep: true, Detach: true, Spares: true, IsInit: true,
 			Plan: stop.Plan{{Signal: syscall.SIGINT, Wait: time.Second}, {Signal: syscall.SIGTERM, Wait: time.Minute}},
 		},
 		&Event{Kind: code.Started, PID: 5, Start: 1 << 62},

@@ -25,6 +25,7 @@ type Spec struct {
 	LeaveSession   bool // once the leader has started
 	Keep           bool
 	Detach         bool // the run is to outlive the owner
+	Spares         bool // single processes may be let go of
 	IsInit         bool // the keeper is the init of a PID namespace
 	Plan           stop.Plan
 
@@ -43,6 +44,7 @@ func (s *Spec) fields(c *coder) {
 	c.flag(&s.LeaveSession)
 	c.flag(&s.Keep)
 	c.flag(&s.Detach)
+	c.flag(&s.Spares)
 	c.flag(&s.IsInit)
 	c.plan(&s.Plan)
 }

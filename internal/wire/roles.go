@@ -10,4 +10,8 @@ const (
 	KeeperRole  = code.KeeperRole  // holds one run, between the owner and the leader
 	GuardRole   = "corral-guard"   // stops what an owner leaves in control groups
 	ConsoleRole = "corral-console" // attaches to a console, to send an event to it
+
+	// RunnerRole is a program that os/exec starts in a command's place. It is a helper to
+	// its parent, and the owner of the run.
+	RunnerRole = "corral-runner"
 )

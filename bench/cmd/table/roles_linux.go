@@ -35,6 +35,7 @@ type owner struct {
 	Goroutines  int
 	HelperPath  string
 	Program     string // empty is this one
+	ByOthers    bool   // os/exec starts it, after corral.Contain
 }
 
 func as(f func(owner) error) func(string) error {
@@ -121,13 +122,25 @@ func runTurns(o owner) error {
 	}
 	pairs, err := turns(o.Rounds,
 		timed(func() error { return atOnce(o.Runs, func() runner { return exec.Command("/bin/true") }) }),
-		timed(func() error { return atOnce(o.Runs, func() runner { return contained(o.Containment, "/bin/true") }) }))
+		timed(func() error { return atOnce(o.Runs, func() runner { return o.corralled("/bin/true") }) }))
 	if err != nil {
 		return err
 	}
 	runtime.KeepAlive(heap)
 	close(parked)
 	return json.NewEncoder(os.Stdout).Encode(pairs)
+}
+
+// corralled is a command that Corral contains.
+func (o owner) corralled(name string) runner {
+	if !o.ByOthers {
+		return contained(o.Containment, name)
+	}
+	c := exec.Command(name)
+	if err := corral.Contain(c, corral.ContainOptions{Containment: o.Containment, Require: o.Containment}); err != nil {
+		c.Err = err // which Start returns
+	}
+	return c
 }
 
 // atOnce runs n commands at once and returns when the last one has ended.

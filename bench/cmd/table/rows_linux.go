@@ -41,6 +41,7 @@ func rows(e effort, dir string) []row {
 		libraryRows(e),
 		heapRows(e),
 		helperPathRows(e, corralProgram, dir),
+		containRows(e, corralProgram),
 		commandRows(e, corralProgram),
 		lastWordRows(e),
 		stopRows(e),
@@ -142,6 +143,19 @@ func helperPathRows(e effort, corralProgram *program, dir string) []row {
 		rowOf(corral.Keeper, large, "3x", slow(library)),
 		rowOf(corral.Keeper, large+installed, "", slow(corralProgram.asHelper)),
 	}
+}
+
+// containRows are about commands that os/exec starts after corral.Contain: what that
+// starts is the owner's program once more, or an installed corral.
+func containRows(e effort, corralProgram *program) (all []row) {
+	for _, cont := range []corral.Containment{corral.Cgroup, corral.Keeper} {
+		o := owner{Containment: cont, Rounds: e.rounds, Runs: 1, ByOthers: true}
+		const figure = "Contain: /bin/true"
+		all = append(all,
+			rowOf(cont, figure, "", func() (result, error) { return library(o) }),
+			rowOf(cont, figure+", HelperPath an installed corral", "", func() (result, error) { return corralProgram.asHelper(o) }))
+	}
+	return all
 }
 
 func commandRows(e effort, corralProgram *program) (all []row) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -64,6 +65,8 @@ type containment struct {
 	id     proctree.ID
 	ended  atomic.Bool // the leader has
 	empty  atomic.Bool // the last look after that has found nobody
+
+	spared spared
 
 	stopped   atomic.Bool // a signal has been sent
 	reusable  bool
@@ -219,6 +222,26 @@ func (c *containment) guardLost(err error) {
 	c.log.Warn("corral: there is no guard: the run would outlive this program; Corral will try again", "error", err)
 }
 
+// Tend replaces a guard that somebody has killed, as Exited does while the leader
+// lives.
+func (c *containment) Tend(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			line, again := c.owner.guardLine()
+			if child.AwaitHangUp(ctx, line, again); ctx.Err() != nil {
+				return
+			}
+			c.guardLost(c.owner.replace(line))
+		}
+	})
+	err := c.AwaitEmpty(ctx)
+	cancel()
+	watching.Wait()
+	return err
+}
+
 func (c *containment) Members() ([]proctree.Process, error) {
 	ended := c.ended.Load()
 	// A leader that has ended may be listed a little longer.
@@ -250,6 +273,7 @@ func (c *containment) Close() error {
 	if c.dir == nil {
 		return nil
 	}
+	c.spared.close(c.owner)
 	if c.PID() == 0 {
 		return c.owner.put(c.dir, c.plan, false, false)
 	}

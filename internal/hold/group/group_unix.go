@@ -23,8 +23,14 @@ import (
 
 // Open returns a containment for one run.
 func Open(req hold.Request) (hold.Containment, error) {
+	if req.Spares {
+		return nil, errors.New("no process can be kept or detached: what leaves the group is not a member any more, and what stays is stopped with it")
+	}
 	if err := proctree.Usable(); err != nil {
 		return nil, fmt.Errorf("the members of a group cannot be seen: %w", err)
+	}
+	if req.Hold {
+		return nil, errors.New("leftovers cannot be held: a process group outlives its owner, and a member can leave it")
 	}
 	return &containment{detach: req.Detach}, nil
 }
@@ -33,6 +39,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 // group is not a member any more; only the leader itself is followed.
 type containment struct {
 	hold.Child
+	hold.SparesNobody
 	detach bool // the leader outlives the owner
 	leader *os.Process
 	id     proctree.ID
@@ -145,6 +152,9 @@ func (g *containment) AwaitEmpty(ctx context.Context) error {
 	}
 	return child.AwaitExit(ctx, g.leader, g.id.PID)
 }
+
+// Tend is AwaitEmpty. No group is held.
+func (g *containment) Tend(ctx context.Context) error { return g.AwaitEmpty(ctx) }
 
 func (g *containment) Facts() hold.Facts { return hold.Facts{} }
 

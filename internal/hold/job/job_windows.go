@@ -25,6 +25,9 @@ var procIsProcessInJob = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsPro
 
 // Open makes the job object of one run.
 func Open(req hold.Request) (hold.Containment, error) {
+	if req.Spares {
+		return nil, errors.New("no process can be kept or detached: Windows takes none out of its job object")
+	}
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
 		return nil, os.NewSyscallError("CreateJobObject", err)
@@ -41,6 +44,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 // containment is a job object. The owner has its only handle, so the kernel kills
 // the run when the owner ends.
 type containment struct {
+	hold.SparesNobody
 	job     windows.Handle
 	keep    bool
 	detach  bool // the run outlives the owner
@@ -101,6 +105,9 @@ func (j *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
 
 // LetGo keeps the kernel from killing the run when the last handle is closed.
 func (j *containment) LetGo() error { return j.limit(0) }
+
+// Ended is Reap: the leader pins nothing.
+func (j *containment) Ended() (*os.ProcessState, error) { return j.Reap() }
 
 func (j *containment) Reap() (*os.ProcessState, error) {
 	state, err := j.process.Wait()
@@ -313,6 +320,9 @@ func (j *containment) hear(pause time.Duration) bool {
 		}
 	}
 }
+
+// Tend is AwaitEmpty: the kernel stops the run when the owner is gone.
+func (j *containment) Tend(ctx context.Context) error { return j.AwaitEmpty(ctx) }
 
 func (j *containment) Facts() hold.Facts { return hold.Facts{Used: j.total} }
 

@@ -24,7 +24,7 @@ import (
 // time. done is false if that is not possible, now or for this command. Then
 // nothing has been started.
 func (k *containment) startBare(spec *wire.Spec, files []*os.File) (event wire.Event, done bool, err error) {
-	if k.pidns != nil || !stub.Suits(spec.Attr, spec.Plan) || hasZero(spec) || stub.Possible() != nil {
+	if k.pidns != nil || k.req.Spares || !stub.Suits(spec.Attr, spec.Plan) || hasZero(spec) || stub.Possible() != nil {
 		return event, false, nil
 	}
 	moment := proctree.Now() // before the leader is born, or a tick may lie between

@@ -180,7 +180,9 @@ func (k *containment) takeIn(event *wire.Event) bool {
 	case code.NowEmpty:
 	case code.LeaderUsage:
 		if told {
-			k.end.Rusage = event.Rusage // nobody reads it before listen has returned
+			k.mu.Lock()
+			k.end.Rusage = event.Rusage
+			k.mu.Unlock()
 		}
 	case code.MemberList:
 		select {
@@ -210,15 +212,22 @@ func (k *containment) killRemaining() {
 			if rows, err = proctree.BelowID(k.id); errors.Is(err, proctree.ErrGone) {
 				err = nil
 			}
+			rows = k.Without(rows)
 		}
-		return append(rows, k.remaining()...), err
+		for _, p := range k.remaining() {
+			rows = append(rows, p)
+			if below, err := proctree.BelowID(p.ID); err == nil && p.ID != k.id { // born since they were last seen
+				rows = append(rows, k.Without(below)...)
+			}
+		}
+		return rows, err
 	}
 	reach.Signal(look, os.Kill)
 	// Whoever adopts the leader when the keeper is gone reaps it. Then its PID may
 	// be another process's.
 	if !freed && proctree.Same(k.id) {
 		if group, err := pgroup.Open(k.id.PID); err == nil {
-			group.Signal(syscall.SIGKILL)
+			k.killGroup(group)
 			group.Close()
 		}
 	}
@@ -230,11 +239,23 @@ func (k *containment) killRemaining() {
 	k.leaderGone()
 }
 
+// killGroup kills the leader's group. Whoever has been let go of may be in it.
+func (k *containment) killGroup(group *pgroup.Group) {
+	if k.spared.Empty() {
+		group.Signal(syscall.SIGKILL)
+		return
+	}
+	reach.Signal(func() ([]proctree.Process, error) {
+		rows, err := group.Members()
+		return k.Without(rows), err
+	}, os.Kill)
+}
+
 // remaining returns those of the members last seen that are alive, and the leader
 // if it is.
 func (k *containment) remaining() []proctree.Process {
 	ids := []proctree.ID{k.id}
-	for _, p := range k.lastSeen() {
+	for _, p := range k.Without(k.lastSeen()) {
 		ids = append(ids, p.ID)
 	}
 	return live(ids)

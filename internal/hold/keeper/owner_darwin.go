@@ -14,3 +14,6 @@ func dieWithKeeper(*syscall.SysProcAttr) {}
 
 // adopted returns the members, which only the keeper knows.
 func (k *containment) adopted([]proctree.Process) ([]proctree.Process, error) { return k.ask() }
+
+// keeperLives is for systems where the members are looked for below the keeper.
+func (k *containment) keeperLives() bool { return true }

@@ -25,3 +25,11 @@ func dieWithKeeper(attr *syscall.SysProcAttr) {
 func (k *containment) adopted(known []proctree.Process) ([]proctree.Process, error) {
 	return proctree.MoreBelowMainThread(k.proc.Pid, known)
 }
+
+// keeperLives reports whether the keeper's first thread has not ended: it is as long
+// as that lives that what is below the keeper is found from it. When the keeper is
+// killed, its other threads may end later.
+func (k *containment) keeperLives() bool {
+	row, err := proctree.Brief(k.proc.Pid)
+	return err == nil && row.State != proctree.Zombie
+}

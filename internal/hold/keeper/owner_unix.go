@@ -18,6 +18,7 @@ import (
 	"github.com/corral-run/corral/internal/errjoin"
 	"github.com/corral-run/corral/internal/helper"
 	"github.com/corral-run/corral/internal/hold"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
@@ -45,6 +46,12 @@ type containment struct {
 	killed  atomic.Bool   // the run has been killed
 
 	tookOver atomic.Bool // the owner has killed the keeper
+
+	spared kept.Set
+
+	reapOnce sync.Once
+	reaped   *os.ProcessState
+	reapErr  error
 
 	ended   chan struct{} // closed when the leader has ended, or the keeper
 	emptied chan struct{} // closed when no known member is left
@@ -111,6 +118,9 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err := keeperAllowed(); err != nil {
 		return nil, err
 	}
+	if req.Spares && !canSpare {
+		return nil, errors.New("no process can be kept or detached: on this system the keeper lets go of all or of none")
+	}
 	if req.Attr != nil && req.Attr.Ptrace {
 		return nil, errors.New("SysProcAttr.Ptrace would make the keeper the tracer")
 	}
@@ -166,9 +176,15 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 	if err != nil {
 		return nil, err
 	}
+	if !k.spared.Empty() && k.keeperLives() { // so far: the rows are all there are
+		k.spared.Prune(rows)
+	}
+	rows = k.Without(rows)
 	k.mu.Lock()
 	lost := k.lost
-	if !lost {
+	// A keeper that has been killed gives its children away: then a look at what is
+	// below it is no news.
+	if !lost && (len(rows) >= len(k.lastMembers) || k.keeperLives()) {
 		k.lastMembers, k.births = slices.Clone(rows), births
 	}
 	k.mu.Unlock()
@@ -180,10 +196,14 @@ func (k *containment) lookAgain(known []proctree.Process) ([]proctree.Process, e
 }
 
 func (k *containment) Members() ([]proctree.Process, error) {
-	return reach.Look(func() ([]proctree.Process, bool, error) {
+	rows, err := reach.Look(func() ([]proctree.Process, bool, error) {
 		rows, err := k.look()
 		return rows, isClosed(k.emptied) || k.isLost(), err
 	})
+	if err != nil && k.emptiesSoon() {
+		return nil, nil
+	}
+	return rows, err
 }
 
 func (k *containment) Facts() hold.Facts {
@@ -246,7 +266,38 @@ func (k *containment) AwaitEmpty(ctx context.Context) error {
 	}
 }
 
+// Tend is AwaitEmpty: a keeper needs nobody to look after it, and when it is killed,
+// listen kills what is known of the run.
+func (k *containment) Tend(ctx context.Context) error { return k.AwaitEmpty(ctx) }
+
+// Ended says what the keeper has told of the leader's end. If the keeper is lost, so
+// is the run, and nothing is left to hold.
+func (k *containment) Ended() (*os.ProcessState, error) {
+	k.mu.Lock()
+	if k.end == nil {
+		k.mu.Unlock()
+		return k.Reap()
+	}
+	status, usage := k.end.Status, k.end.Rusage
+	k.mu.Unlock()
+	osproc.MarkDone(k.leader)
+	state := osproc.NewState(k.id.PID, status, &usage, nil)
+	switch {
+	case state == nil: // os.ProcessState has other fields than it is known to have
+		return nil, syscall.EINVAL
+	case !state.Success():
+		return state, &exec.ExitError{ProcessState: state}
+	}
+	return state, nil
+}
+
+// Reap returns the same when it is called again, as it is after Ended.
 func (k *containment) Reap() (*os.ProcessState, error) {
+	k.reapOnce.Do(func() { k.reaped, k.reapErr = k.reap() })
+	return k.reaped, k.reapErr
+}
+
+func (k *containment) reap() (*os.ProcessState, error) {
 	k.advance(buried)
 	k.mu.Lock()
 	end, lost := k.end, k.lost

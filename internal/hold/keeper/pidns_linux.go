@@ -29,6 +29,9 @@ func OpenPIDNS(req hold.Request) (hold.Containment, error) {
 	if req.KeepLeftovers {
 		return nil, errors.New("leftovers cannot be kept: they end with their PID namespace, which ends with the run")
 	}
+	if req.Spares {
+		return nil, errors.New("no process can be kept or detached: all end with their PID namespace, which ends with the run")
+	}
 	if err := pidnsProbe(req.HelperPath); err != nil {
 		return nil, err
 	}

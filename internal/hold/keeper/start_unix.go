@@ -146,7 +146,7 @@ var errKeeperLostEarly = fmt.Errorf("%w; it had not reported the start yet", hol
 func (k *containment) spec(cmd *exec.Cmd) (*wire.Spec, []*os.File, error) {
 	s := &wire.Spec{
 		Path: cmd.Path, Dir: cmd.Dir, Args: cmd.Args, Env: cmd.Environ(),
-		Plan: k.req.Plan, Keep: k.req.KeepLeftovers, Detach: k.req.Detach, IsInit: k.pidns != nil,
+		Plan: k.req.Plan, Keep: k.req.KeepLeftovers, Detach: k.req.Detach, Spares: k.req.Spares, IsInit: k.pidns != nil,
 	}
 	if len(s.Args) == 0 {
 		s.Args = []string{cmd.Path}

@@ -4,6 +4,7 @@ import (
 	"syscall"
 
 	"github.com/corral-run/corral/internal/child"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/procctl"
 	"github.com/corral-run/corral/internal/wire"
 )
@@ -14,6 +15,7 @@ import (
 
 type keeper struct {
 	keeperState
+	spared kept.Set // those that it has let go of
 	events
 }
 

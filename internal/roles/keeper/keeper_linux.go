@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/corral-run/corral/internal/child"
 	"github.com/corral-run/corral/internal/helper"
+	"github.com/corral-run/corral/internal/kept"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/reach"
 	"github.com/corral-run/corral/internal/stop"
@@ -25,8 +25,12 @@ import (
 
 type keeper struct {
 	keeperState
+	spared kept.Set // those that it has let go of
 	// Those that have got SIGKILL: children, by PID, and those further down.
 	killedChildren map[int]bool
+	sparedChildren map[int]bool // those that have been let go of
+	endedChildren  map[int]bool // those that sweepAround has seen to have ended
+	begun          []byte       // what has been read of a request to let go of one
 	killed         map[proctree.ID]bool
 	looked         time.Time     // when a look further down was taken, or the killing began
 	most           int           // children at a time since then
@@ -42,6 +46,7 @@ type keeper struct {
 
 func (k *keeper) becomeReaper(spec *wire.Spec) error {
 	k.killedChildren, k.killed = make(map[int]bool), make(map[proctree.ID]bool)
+	k.sparedChildren, k.endedChildren = make(map[int]bool), make(map[int]bool)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !spec.IsInit { // which gets orphans anyway
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
@@ -200,10 +205,17 @@ func (k *keeper) awaitLine(limit time.Duration) (happened bool) {
 	return ready || eof
 }
 
-// listen reads one request of the owner and obeys it.
+// listen reads one request of the owner and obeys it, or a part of one.
 func (k *keeper) listen() {
+	if len(k.begun) > 0 {
+		k.hear()
+		return
+	}
 	var request [1]byte
 	switch n, err := unix.Read(0, request[:]); {
+	case n == 1 && request[0] == code.Spare && k.spares:
+		k.begun = append(k.begun, code.Spare)
+		k.hear()
 	case n == 1:
 		k.obey(request[0])
 	case err != unix.EINTR:
@@ -212,15 +224,18 @@ func (k *keeper) listen() {
 }
 
 // orphaned stops listening: the owner is gone. Of the requests that it left unread
-// only LetGo still counts.
+// only LetGo and Spare still count.
 func (k *keeper) orphaned() {
 	var said [64]byte
+	unread := k.begun
 	for {
 		n, _, err := unix.Recvfrom(0, said[:], unix.MSG_DONTWAIT)
-		if k.letGo = k.letGo || n > 0 && bytes.IndexByte(said[:n], code.LetGo) >= 0; n <= 0 && err != unix.EINTR {
+		if n <= 0 && err != unix.EINTR {
 			break
 		}
+		unread = append(unread, said[:max(0, n)]...)
 	}
+	k.heed(unread)
 	k.fds[fdLine].Fd, k.fds[fdOwner].Fd = -1, -1
 	helper.LiftFileLimit()
 }
@@ -231,7 +246,11 @@ type ownRun struct{ k *keeper }
 func (b ownRun) Signal(sigs ...os.Signal) error {
 	return reach.SignalFrom(nil, 0, func(known []proctree.Process) ([]proctree.Process, error) {
 		b.k.bury()
-		return proctree.MoreBelowMainThread(os.Getpid(), known)
+		rows, err := proctree.MoreBelowMainThread(os.Getpid(), known)
+		if err == nil {
+			b.k.spared.Prune(rows)
+		}
+		return b.k.spared.Members(rows), err
 	}, sigs...)
 }
 
@@ -269,6 +288,9 @@ const passesAtATime = 8
 func (k *keeper) sweep() int {
 	if k.killing && k.init {
 		k.killNamespace()
+	}
+	if !k.spared.Empty() {
+		return k.sweepAround()
 	}
 	began := time.Now()
 	k.busy = 0
@@ -401,6 +423,8 @@ func (k *keeper) reap(pid int) bool {
 		return false
 	}
 	delete(k.killedChildren, pid)
+	delete(k.sparedChildren, pid)
+	delete(k.endedChildren, pid)
 	return true
 }
 

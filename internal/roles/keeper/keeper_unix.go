@@ -51,6 +51,8 @@ type keeperState struct {
 	// more: the last sweep was cut short, as the owner may have said something, and
 	// another one is due at once.
 	more bool
+
+	spares bool // the run may let go of single processes
 }
 
 func init() { helper.Role(wire.KeeperRole, run) }
@@ -84,7 +86,7 @@ func (k *keeper) prepare() (*wire.Spec, error) {
 		return nil, err
 	}
 	spec.Distribute(files)
-	k.keep, k.detach = spec.Keep, spec.Detach
+	k.keep, k.detach, k.spares = spec.Keep, spec.Detach, spec.Spares
 	helper.PrepareRuntime()
 	return spec, k.becomeReaper(spec)
 }

@@ -18,7 +18,11 @@ func (k *keeper) follow() error { return nil }
 
 func (k *keeper) members() ([]proctree.Process, error) {
 	k.bury()
-	return proctree.BelowMainThread(os.Getpid())
+	rows, err := proctree.BelowMainThread(os.Getpid())
+	if err == nil {
+		k.spared.Prune(rows)
+	}
+	return k.spared.Members(rows), err
 }
 
 // reapedAtATime is how many children observe reaps before the keeper reads the line

@@ -16,6 +16,9 @@ const (
 	// LetGo says that the owner lets go of the run, and closes the line.
 	LetGo = 'd'
 	Ping  = 'p' // asks for a Pong
+	// Spare lets go of one process and all that it starts. Its PID and its start
+	// time follow, eight bytes each.
+	Spare = 's'
 	// SignalBase plus the number of a signal has the keeper send the signal to
 	// every member: the owner may be out of descriptors. The number is less than
 	// SignalBase.

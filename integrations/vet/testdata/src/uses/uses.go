@@ -131,6 +131,12 @@ func literal() {
 	_, _ = err.(*exec.ExitError) // want `use errors.As`
 }
 
+func idle() {
+	cmd := exec.Command("true")
+	cmd.IdleTimeout = time.Second
+	_, _ = cmd.Run().(*exec.ExitError) // want `use errors.As`
+}
+
 // plain uses nothing but os/exec's own fields, and gets os/exec's errors.
 func plain(ctx context.Context) {
 	cmd := exec.CommandContext(ctx, "true")

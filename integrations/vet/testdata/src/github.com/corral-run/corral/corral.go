@@ -17,6 +17,7 @@ type Cmd struct {
 	Process     *os.Process
 	WaitDelay   time.Duration
 	Timeout     time.Duration
+	IdleTimeout time.Duration
 	Leftovers   LeftoverPolicy
 }
 

@@ -1,0 +1,2 @@
+// Package examples has programs that use Corral, one in each directory below it.
+package examples
