@@ -323,26 +323,23 @@ func (o *running) wait() { o.waited.Do(func() { o.Cmd.Wait() }) }
 // comesTo returns when the owner has printed the line.
 func (o *running) comesTo(line string) {
 	o.Helper()
-	for {
-		got, err := o.stdout.ReadString('\n')
-		if err != nil {
-			o.Fatalf("the owner ends before it is %s: %v", line, err)
-		}
-		if got == line+"\n" {
-			return
-		}
-	}
+	o.prints(line, func(got string) bool { return got == line+"\n" })
 }
 
 // mentions returns when the owner has printed a line with the text in it.
 func (o *running) mentions(text string) {
 	o.Helper()
+	o.prints(text, func(got string) bool { return strings.Contains(got, text) })
+}
+
+func (o *running) prints(what string, meant func(line string) bool) {
+	o.Helper()
 	for {
 		line, err := o.stdout.ReadString('\n')
 		if err != nil {
-			o.Fatalf("the owner ends before it mentions %q: %v", text, err)
+			o.Fatalf("the owner ends before it says %q: %v", what, err)
 		}
-		if strings.Contains(line, text) {
+		if meant(line) {
 			return
 		}
 	}

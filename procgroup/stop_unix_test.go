@@ -40,6 +40,20 @@ func noneAlive(t *testing.T, tree *pgtest.Tree) {
 	}
 }
 
+// until calls stop with a context that ends when happened has returned.
+func until(t *testing.T, happened func(), stop func(context.Context) (Result, error)) (Result, error) {
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		defer cancel()
+		happened()
+	}()
+	result, err := stop(ctx)
+	<-over
+	return result, err
+}
+
 // TestGracefulKillMemberIgnoresSignal: the leader obeys the signal, a member
 // ignores it.
 func TestGracefulKillMemberIgnoresSignal(t *testing.T) {
@@ -47,16 +61,10 @@ func TestGracefulKillMemberIgnoresSignal(t *testing.T) {
 		t.Run(first.String(), func(t *testing.T) {
 			tree := pgtest.Start(t, spec{Group: true, Children: []spec{{Mode: pgtest.Ignore}}})
 			stopped(t, ForcefulKill, func() (Result, error) {
-				ctx, cancel := context.WithCancel(t.Context())
-				obeyed := make(chan struct{})
-				go func() {
-					defer close(obeyed)
-					defer cancel()
-					tree.Ended(t, 0) // a grace period that ends before would have it killed
-				}()
-				result, err := GracefulKillContext(ctx, tree.PID, first, long)
-				<-obeyed
-				return result, err
+				// A grace period that ends before the leader would have it killed.
+				return until(t, func() { tree.Ended(t, 0) }, func(ctx context.Context) (Result, error) {
+					return GracefulKillContext(ctx, tree.PID, first, long)
+				})
 			})
 			noneAlive(t, tree)
 			want := map[Signal]syscall.Signal{Term: syscall.SIGTERM, Int: syscall.SIGINT, Kill: syscall.SIGTERM}
@@ -143,11 +151,7 @@ func TestGracefulKillSignalsOnce(t *testing.T) {
 			members := slices.Repeat([]spec{{Mode: pgtest.Count}}, 9)
 			tree := pgtest.Start(t, spec{Mode: pgtest.Count, Group: true, Children: members})
 			stopped(t, ForcefulKill, func() (Result, error) {
-				ctx, cancel := context.WithCancel(t.Context())
-				asked := make(chan struct{})
-				go func() {
-					defer close(asked)
-					defer cancel()
+				asked := func() {
 					// Everyone's answer to the signal, and then to two questions: a
 					// second signal would be reported in between.
 					got := make(map[string]int)
@@ -168,10 +172,8 @@ func TestGracefulKillSignalsOnce(t *testing.T) {
 							t.Errorf("process %d got SIGTERM %d times", id.PID, n)
 						}
 					}
-				}()
-				result, err := call(ctx, tree.PID)
-				<-asked
-				return result, err
+				}
+				return until(t, asked, func(ctx context.Context) (Result, error) { return call(ctx, tree.PID) })
 			})
 			for _, line := range tree.Lines(t) {
 				t.Errorf("a signal too many: %s", line)

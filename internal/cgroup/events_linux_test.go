@@ -72,8 +72,6 @@ func TestEmptyRemoved(t *testing.T) {
 	}
 }
 
-// TestEmptyLatency: it is an event that tells of the end. What is judged is a low
-// quantile: a delay of ours is in every one, that of a busy machine in most.
 func TestEmptyLatency(t *testing.T) {
 	const enough = 20
 	var all []time.Duration
@@ -92,8 +90,8 @@ func TestEmptyLatency(t *testing.T) {
 		cancel()
 	}
 	slices.Sort(all)
-	t.Logf("a quarter within %v, median %v, most %v", all[enough/4], all[enough/2], all[enough-1])
-	if all[enough/4] > 100*time.Millisecond {
+	t.Logf("median %v, most %v", all[enough/2], all[enough-1])
+	if all[enough/2] > 100*time.Millisecond {
 		t.Errorf("took %v", all)
 	}
 }
