@@ -34,21 +34,21 @@ func TestCompletions(t *testing.T) {
 		{[]string{"--require", ""}, "keeper", "auto"},
 		{[]string{"--signal", ""}, "TERM", "keep"},
 		{[]string{"-s", ""}, "TERM", "keep"},
-		{[]string{"completion", ""}, "fish", ":0"},
+		{[]string{"completion", ""}, "fish", "\n:0"},
 		{[]string{"kill", "--signal", ""}, "KILL", "HUP"},
 		{[]string{"timeout", "--signal", ""}, "HUP", "keep"},
-		{[]string{"timeout", "5", "ls", "--"}, ":0", "--signal"},
-		{[]string{"tree", "1", ""}, "\t", ":0"}, // it takes several
-		{[]string{"doctor", ""}, ":4", "\t"},
+		{[]string{"timeout", "5", "ls", "--"}, "\n:0", "--signal"},
+		{[]string{"tree", "1", ""}, "\t", "\n:0"}, // it takes several
+		{[]string{"doctor", ""}, "\n:4", "\t"},
 		// After the command come its own arguments.
-		{[]string{"--timeout", "5s", "ls", "--"}, ":0", "--leftovers"},
-		{[]string{"--timeout", "5s", "ls", "ki"}, ":0", "kill"},
-		{[]string{"run", ""}, ":0", "tree"},
+		{[]string{"--timeout", "5s", "ls", "--"}, "\n:0", "--leftovers"},
+		{[]string{"--timeout", "5s", "ls", "ki"}, "\n:0", "kill"},
+		{[]string{"run", ""}, "\n:0", "tree"},
 		{[]string{"report", ""}, "merge\t", "tree"},
-		{[]string{"report", "merge", ""}, ":0", "tree"},
+		{[]string{"report", "merge", ""}, "\n:0", "tree"},
 	} {
-		got := completions(t, tt.words...)
-		if !strings.Contains(got, tt.want) || strings.Contains("\n"+got, tt.not) {
+		got := "\n" + completions(t, tt.words...)
+		if !strings.Contains(got, tt.want) || strings.Contains(got, tt.not) {
 			t.Errorf("completing %q: want %q and not %q in:\n%s", tt.words, tt.want, tt.not, got)
 		}
 	}
