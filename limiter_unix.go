@@ -65,6 +65,7 @@ func newLimiter(l Limits, cmd *exec.Cmd) (*limiter, error) {
 	}
 	// What these change, the helper needs as it was: its program may be out of reach.
 	attr.Chroot, attr.Credential = "", nil
+	withoutAmbient(attr)
 	cmd.ExtraFiles = append(slices.Clone(cmd.ExtraFiles), theirs)
 	cmd.Path, cmd.Args = program, []string{wire.LimiterRole, strconv.Itoa(2 + len(cmd.ExtraFiles))}
 	if HelperPath != "" {

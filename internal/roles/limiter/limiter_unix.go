@@ -77,14 +77,14 @@ func change(spec *wire.LimiterSpec) error {
 			return err
 		}
 	}
+	restore := keep(spec.Attr)
 	if cred := spec.Attr.Credential; cred != nil {
-		restore := keep(spec.Attr)
 		if err := become(cred); err != nil {
 			return err
 		}
-		if err := restore(); err != nil {
-			return err
-		}
+	}
+	if err := restore(); err != nil {
+		return err
 	}
 	if spec.Dir == "" {
 		return nil
