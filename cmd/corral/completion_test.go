@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -19,6 +21,18 @@ func completions(t *testing.T, words ...string) string {
 }
 
 func TestCompletions(t *testing.T) {
+	var stay []string
+	if runtime.GOOS == "windows" {
+		stay = []string{"-stay"}
+	}
+	other := exec.Command("child", stay...) // there may be no other process than this one
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		other.Process.Kill()
+		other.Wait()
+	}()
 	for _, tt := range []struct {
 		words     []string
 		want, not string
