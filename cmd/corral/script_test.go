@@ -134,7 +134,7 @@ func exitCode(ts *testscript.TestScript, err error) int {
 
 // start COMMAND... starts a command in the background. It defines
 //
-//	send SIGNAL   sends it a signal
+//	send SIGNAL   sends it a signal, and waits until STOP has stopped it
 //	finish N      waits for it, which must exit with status N, -1 if a signal is to
 //	              end it, and leaves what it wrote in the files out and err
 func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
@@ -156,6 +156,16 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("PID", strconv.Itoa(cmd.Process.Pid))
 	ts.SetCmd("send", func(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(cmd.Process.Signal(signalNumber("SIG" + args[0])))
+		for began := time.Now(); args[0] == "STOP"; time.Sleep(time.Millisecond) { // until then it may still answer
+			row, err := proctree.Lookup(cmd.Process.Pid)
+			ts.Check(err)
+			if row.State == proctree.Stopped {
+				break
+			}
+			if time.Since(began) > lifetime {
+				ts.Fatalf("it is not stopped: %+v", row)
+			}
+		}
 	})
 	ts.SetCmd("finish", func(ts *testscript.TestScript, neg bool, args []string) {
 		select {
