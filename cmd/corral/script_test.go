@@ -25,8 +25,8 @@ import (
 	"github.com/corral-run/corral/internal/winetest"
 )
 
-// Nothing that the tests start lives longer than this, and nothing that they
-// wait for may take longer.
+// Nothing that the tests wait for may take longer than this, and nothing that they
+// start lives much longer.
 const lifetime = 60 * time.Second
 
 func TestMain(m *testing.M) {

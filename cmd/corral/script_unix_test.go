@@ -55,7 +55,7 @@ func child() {
 	if signals := signalsIn(*echo + "," + *last); signals != nil {
 		signal.Notify(got, signals...)
 	}
-	time.AfterFunc(lifetime, func() { os.Exit(8) })
+	time.AfterFunc(5*lifetime, func() { os.Exit(8) }) // a script of many commands may need it for a while
 	tell := childLog(*log).tell
 	tell(fmt.Sprint("ready ", os.Getpid()))
 	if args := flag.Args(); *session && len(args) > 0 {
