@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,7 @@ func TestEventsShared(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				holdAll(f)
 				go func() {
 					b, _ := io.ReadAll(f)
 					text <- b
@@ -82,6 +84,15 @@ func TestEventsShared(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// holdAll gives a FIFO room for all that there is to tell, where that is possible: a
+// reader that is slow for a second loses events.
+func holdAll(fifo *os.File) {
+	const setPipeSize, room = 1031, 1 << 20 // F_SETPIPE_SZ
+	if runtime.GOOS == "linux" {
+		unix.FcntlInt(fifo.Fd(), setPipeSize, room)
 	}
 }
 
