@@ -67,9 +67,10 @@ var programs = map[string]func(){
 }
 
 // patient is corral for cases in which it is not to be faster than a slow machine:
-// the command has half a minute to end with its input, and what comes a minute after
-// SIGTERM still comes at once.
+// the command has half a minute to end with its input, and a minute to end by a signal,
+// and what comes a minute after SIGTERM still comes at once.
 func patient() {
+	defaultGrace = lifetime
 	stop.Farewell = lifetime / 2
 	atOnce = lifetime
 	main()
