@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,7 @@ func init() {
 
 type panicking string
 
-func (s panicking) look(context.Context) (*picture, error) {
+func (s panicking) look(context.Context, time.Duration) (*picture, error) {
 	if s == "look" {
 		panic("a mistake in a look")
 	}
