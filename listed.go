@@ -221,19 +221,24 @@ type steering struct{ r *run }
 // errNotStarted: the request has come before there is anything to ask about.
 var errNotStarted = errors.New("it is just being started")
 
-// started waits a moment for the run to be started: a client may be quick.
-func (s steering) started() bool {
+// lookPatience and startPatience are how long a client waits for the run to be started:
+// who wants to know what it is doing is told soon, and who wants something done, before
+// it gives up, which is after ten seconds.
+const lookPatience, startPatience = time.Second, 8 * time.Second
+
+// started waits for the run to be started: a client may be quick, and this process slow.
+func (s steering) started(patience time.Duration) bool {
 	select {
 	case <-s.r.listing.started:
 		return true
 	case <-s.r.listing.ended:
-	case <-time.After(time.Second):
+	case <-time.After(patience):
 	}
 	return false
 }
 
 func (s steering) Stop(signal int, grace time.Duration) error {
-	if !s.started() {
+	if !s.started(startPatience) {
 		return errNotStarted
 	}
 	r, plan, now := s.r, s.r.plan, false
@@ -262,7 +267,7 @@ func (s steering) Stop(signal int, grace time.Duration) error {
 }
 
 func (s steering) Signal(signal int) error {
-	if !s.started() {
+	if !s.started(startPatience) {
 		return errNotStarted
 	}
 	if signal <= 0 {
@@ -272,7 +277,7 @@ func (s steering) Signal(signal int) error {
 }
 
 func (s steering) Look() (phase string, members []registry.Process, err error) {
-	if !s.started() {
+	if !s.started(lookPatience) {
 		return "starting", nil, nil
 	}
 	r := s.r

@@ -26,13 +26,15 @@ type eventLog struct {
 	await func() (*os.File, error)
 	file  *os.File
 
+	patience time.Duration // for what has not been written when all else is over
+
 	mu  sync.Mutex
 	err error // why nothing more is written
 }
 
-// eventsPatience is how long corral waits for whoever reads the events when all else
-// is over.
-const eventsPatience = time.Second
+// readerPatience is how long corral waits for whoever reads the events when all else
+// is over, and diskPatience for a file that nobody has to read: then the machine is slow.
+const readerPatience, diskPatience = time.Second, 10 * time.Second
 
 // openEvents opens what --events names: a file, to which lines are appended, or a
 // descriptor.
@@ -59,6 +61,12 @@ func openEvents(name fileName) (*eventLog, error) {
 	}
 	if err != nil {
 		return nil, &exitError{statusOwn, fmt.Errorf("cannot write the events: %w", err)}
+	}
+	l.patience = readerPatience
+	if l.file != nil {
+		if info, err := l.file.Stat(); err == nil && info.Mode().IsRegular() {
+			l.patience = diskPatience
+		}
 	}
 	return l, nil
 }
@@ -149,7 +157,7 @@ func (l *eventLog) finish(say func(format string, args ...any)) {
 	if l == nil {
 		return
 	}
-	lost := l.queue.Flush(eventsPatience)
+	lost := l.queue.Flush(l.patience)
 	switch err := l.failed(); {
 	case err != nil:
 		say("cannot write the events: %v", err)

@@ -10,9 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +48,7 @@ func TestEventsShared(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				holdAll(f)
 				go func() {
 					b, _ := io.ReadAll(f)
 					text <- b
@@ -82,6 +85,15 @@ func TestEventsShared(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// holdAll gives a FIFO room for all that there is to tell, where that is possible: a
+// reader that is slow for a second loses events.
+func holdAll(fifo *os.File) {
+	const setPipeSize, room = 1031, 1 << 20 // F_SETPIPE_SZ
+	if runtime.GOOS == "linux" {
+		unix.FcntlInt(fifo.Fd(), setPipeSize, room)
 	}
 }
 
@@ -142,6 +154,28 @@ func TestEventsUnread(t *testing.T) {
 	lines := strings.TrimLeft(string(text), "x")
 	if n := strings.Count(lines, "\n"); n+lost != 4 || lost == 0 || lines != "" && !strings.HasSuffix(lines, "}\n") {
 		t.Errorf("%d are lost, and %d are there: %q", lost, n, lines)
+	}
+}
+
+// TestEventsSlowDisk: no event is lost as a file takes some seconds to be written.
+func TestEventsSlowDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	synctest.Test(t, func(t *testing.T) {
+		l, err := openEvents(fileName(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.queue.Deliver = func(e event.Event, lost int) int {
+			time.Sleep(5 * time.Second)
+			return l.deliver(e, lost)
+		}
+		e := new(event.RunEnded)
+		event.Fill(e, "r", time.Now())
+		l.queue.Put(e, true)
+		l.finish(t.Errorf)
+	})
+	if b, err := os.ReadFile(path); bytes.Count(b, []byte("\n")) != 1 {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 

@@ -115,6 +115,7 @@ func TestLimitsInScope(t *testing.T) {
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { other.Process.Kill(); other.Wait() })
 	status, stderr, _ := s.run(scope, "--memory", "1G", "--", "true")
 	if status != statusOwn || !strings.Contains(stderr, "memory cannot be limited") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("beside another process: status %d, %s", status, stderr)

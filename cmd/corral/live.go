@@ -24,7 +24,7 @@ func watch(c *cobra.Command, s source, pause time.Duration) error {
 
 // showOnce shows what there is, after a moment in which it is seen what that uses.
 func showOnce(c *cobra.Command, s source) error {
-	if _, err := s.look(c.Context()); err != nil {
+	if _, err := s.look(c.Context(), oncePatience); err != nil {
 		return &exitError{statusStuck, err}
 	}
 	select {
@@ -32,7 +32,7 @@ func showOnce(c *cobra.Command, s source) error {
 		return &exitError{statusOwn, context.Cause(c.Context())}
 	case <-time.After(glimpse):
 	}
-	pic, err := s.look(c.Context())
+	pic, err := s.look(c.Context(), oncePatience)
 	if err != nil {
 		return &exitError{statusStuck, err}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,7 @@ func init() {
 
 type panicking string
 
-func (s panicking) look(context.Context) (*picture, error) {
+func (s panicking) look(context.Context, time.Duration) (*picture, error) {
 	if s == "look" {
 		panic("a mistake in a look")
 	}
@@ -68,7 +69,7 @@ func TestLiveRuns(t *testing.T) {
 	env := liveEnv(t)
 	web, pid := aRun(t, env, "web", "-echo", "TERM", "-last", "USR1")
 	aRun(t, env, "other")
-	s := inTerminal(t, 100, env, "corral", "top", "--interval", "100ms", "web")
+	s := inTerminal(t, 100, env, "patient", "top", "--interval", "100ms", "web")
 	s.expect(enterSequence)
 	s.expect("corral top: 1 run, 1 process, CPU% ")
 	s.expect("web (")
@@ -96,6 +97,7 @@ func TestLiveRuns(t *testing.T) {
 		t.Errorf("status %d, shown %q", status, shown)
 	}
 	s = inTerminal(t, 100, env, "corral", "top", "--interval", "100ms")
+	s.expect("corral top: 1 run, 1 process") // the first one is over
 	s.expect("other (")
 	s.types("s")
 	s.expect("y to stop run other (")
@@ -273,7 +275,8 @@ func TestLiveBackground(t *testing.T) {
 // one picture.
 func TestLiveNotInTerminal(t *testing.T) {
 	env := liveEnv(t)
-	for _, command := range []string{"corral top </dev/null", "TERM=dumb corral top", "TERM= corral tree -w $$", "setsid corral top"} {
+	// (A setsid that leads the terminal's process group would fork, and end it.)
+	for _, command := range []string{"corral top </dev/null", "TERM=dumb corral top", "TERM= corral tree -w $$", "setsid corral top; exit $?"} {
 		status, shown := inTerminal(t, 80, env, "sh", "-c", command).end(t)
 		if status != 0 || strings.Contains(shown, "\x1b") || !regexp.MustCompile(`(?m)^ *PID .* COMMAND$`).MatchString(shown) {
 			t.Errorf("%s: status %d, shown %q", command, status, shown)

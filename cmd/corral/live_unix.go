@@ -212,7 +212,7 @@ func (l *live) read(ctx context.Context) {
 func (l *live) collect(ctx context.Context) {
 	pause := min(glimpse, l.pause)
 	for {
-		pic, err := l.source.look(ctx)
+		pic, err := l.source.look(ctx, lookPatience)
 		select {
 		case l.pictures <- looked{pic, err}:
 		case <-ctx.Done():

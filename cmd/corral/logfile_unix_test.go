@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -289,7 +290,7 @@ func TestLogUnseen(t *testing.T) {
 }
 
 // TestAskAtTheEnd: a run in the background that is off the registry already, and whose
-// end is yet to be recorded, is over.
+// end is yet to be recorded, is over, also if that takes its owner some seconds.
 func TestAskAtTheEnd(t *testing.T) {
 	id, owner := loggedRun(t)
 	dir, err := stateDir(false)
@@ -304,13 +305,14 @@ func TestAskAtTheEnd(t *testing.T) {
 		}
 	}
 	write()
-	recorded := time.AfterFunc(50*time.Millisecond, func() {
-		e.Ended = new(registry.Ended)
-		write()
+	synctest.Test(t, func(t *testing.T) {
+		r := &knownRun{Entry: e, log: "x", state: stateRunning}
+		time.AfterFunc(5*time.Second, func() {
+			e.Ended = new(registry.Ended)
+			write()
+		})
+		if _, err := r.ask(t.Context(), registry.Request{Do: "stop"}); !errors.Is(err, os.ErrProcessDone) {
+			t.Error(err)
+		}
 	})
-	defer recorded.Stop()
-	r := &knownRun{Entry: e, log: "x", state: stateRunning}
-	if _, err := r.ask(t.Context(), registry.Request{Do: "stop"}); !errors.Is(err, os.ErrProcessDone) {
-		t.Error(err)
-	}
 }

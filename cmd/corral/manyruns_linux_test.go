@@ -101,7 +101,7 @@ func (f *fleet) must(args ...string) string {
 // start starts a run. Its command lives until it is stopped, or this process ends.
 func (f *fleet) start(i int) *fleetRun {
 	r := &fleetRun{label: fmt.Sprint("g", i%4)}
-	out := f.must("run", "--detach", "--name", fmt.Sprint("run", i), "--label", "group="+r.label, "--label", "all", "--", "sh", "-c", `read word <"$0"`, f.hold.Name())
+	out := f.must("run", "--detach", "--name", fmt.Sprint("run", i), "--label", "group="+r.label, "--label", "all", "--grace", "1m", "--", "sh", "-c", `read word <"$0"`, f.hold.Name())
 	r.id = strings.TrimSpace(out)
 	e, err := f.state.Read(r.id + recordSuffix)
 	if err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -30,6 +32,14 @@ func TestRedactedEverywhere(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	see("detach", "run", "--detach", "--redact", "-v", "--name", "r", "--report", "report", "--events", "events", "--", "sh", "-c", script, "sh", secret)
+	eventually(t, func() error { // what it leaves is there
+		see("members", "inspect", "--json", "r")
+		var shown inspection
+		if err := json.Unmarshal([]byte(told["members"]), &shown); err != nil || len(shown.Members) != 3 {
+			return fmt.Errorf("%d members, %v", len(shown.Members), err)
+		}
+		return nil
+	})
 	see("ps", "ps")
 	see("ps --json", "ps", "--json")
 	see("inspect", "inspect", "r")

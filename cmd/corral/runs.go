@@ -339,13 +339,13 @@ func (r *knownRun) watchSuspended(ctx context.Context, tell func()) (leave func(
 	}
 }
 
-// soon reports whether something is so within two seconds: an owner that does not
+// soon reports whether something is so within ownerPatience: an owner that does not
 // answer may be about to take the run off the registry, or to die, and one that has
 // taken it off to record how it ended.
 func soon(ctx context.Context, is func() bool) bool {
-	const patience, pause = 2 * time.Second, 20 * time.Millisecond
+	const pause = 20 * time.Millisecond
 	for began := time.Now(); !is(); time.Sleep(pause) {
-		if time.Since(began) > patience || ctx.Err() != nil {
+		if time.Since(began) > ownerPatience || ctx.Err() != nil {
 			return false
 		}
 	}

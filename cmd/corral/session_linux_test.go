@@ -201,12 +201,12 @@ func testSessionNested(t *testing.T) {
 // What leaves session and parent is a member all the same, and the scope ends with the
 // last process. What is kept, stays in it.
 func testSessionLeftovers(t *testing.T) {
-	got := alice(t, `corral --require cgroup -- sh -c 'setsid sh -c "sleep 61 & exec sleep 62" >/dev/null 2>&1 & sleep .5'; pgrep -x sleep`)
+	got := alice(t, `corral --require cgroup -- sh -c 'setsid sh -c "sleep 61 & exec sleep 62" >/dev/null 2>&1 & until pgrep -fx "sleep 61" && pgrep -fx "sleep 62"; do sleep .1; done >/dev/null'; pgrep -x sleep`)
 	if !strings.Contains(got.stderr, "stopped 2 leftover processes") || got.stdout != "" {
 		t.Errorf("stopped: %+v", got)
 	}
 	awaitNoScope(t)
-	got = alice(t, `corral --require cgroup --leftovers keep -- sh -c 'setsid sleep 63 >/dev/null 2>&1 & sleep .5'; cat /proc/$(pgrep -x sleep)/cgroup; pkill -x sleep`)
+	got = alice(t, `corral --require cgroup --leftovers keep -- sh -c 'setsid sleep 63 >/dev/null 2>&1 & until pgrep -fx "sleep 63"; do sleep .1; done >/dev/null'; cat /proc/$(pgrep -x sleep)/cgroup; pkill -x sleep`)
 	if !strings.Contains(got.stdout, ".scope/main\n") {
 		t.Errorf("kept: %+v", got)
 	}
@@ -264,6 +264,7 @@ func testSessionNoBus(t *testing.T) {
 func testSessionHung(t *testing.T) {
 	got := alice(t, `manager=$(pgrep -u alice -x systemd | head -1)
 		kill -STOP $manager
+		until grep -q "^State:.T" /proc/$manager/status; do sleep .1; done
 		date +%s%N; corral --containment cgroup -- cat /proc/self/cgroup; date +%s%N
 		corral --require cgroup -- true; echo $?
 		kill -CONT $manager`)
@@ -302,7 +303,7 @@ func content(path ...string) string {
 // awaitStopped waits for the report of a run that was stopped as planned.
 func awaitStopped(t *testing.T, dir string) {
 	t.Helper()
-	await(t, dir+" has a report", func() bool { return content(dir, "report") != "" })
+	await(t, dir+" has a report", func() bool { return json.Valid([]byte(content(dir, "report"))) })
 	var report struct{ Ending string }
 	if err := json.Unmarshal([]byte(content(dir, "report")), &report); err != nil || content(dir, "log") != "up\nUSR1\n" || report.Ending != "stopped" {
 		t.Errorf("%s: %v, %+v, log %q", dir, err, report, content(dir, "log"))

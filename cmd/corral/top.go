@@ -96,8 +96,8 @@ func (p *pauseValue) Type() string   { return "DURATION" }
 
 // A source is what is shown by a command that goes on showing it.
 type source interface {
-	// look looks anew.
-	look(context.Context) (*picture, error)
+	// look looks anew. An owner has so much time to answer.
+	look(ctx context.Context, patience time.Duration) (*picture, error)
 	// stopRun stops the run that has been selected, and says what became of it.
 	stopRun(ctx context.Context, id string) (string, error)
 	// mayStop says why the process that has been selected is not to be stopped.
@@ -145,13 +145,13 @@ func newRunsSource(c *cobra.Command, s *selection, args []string) (*runsSource, 
 	return o, nil
 }
 
-func (o *runsSource) look(ctx context.Context) (*picture, error) {
+func (o *runsSource) look(ctx context.Context, patience time.Duration) (*picture, error) {
 	runs, dirs, errs := findRuns(o.uid)
 	defer closeAll(dirs)
 	runs = slices.DeleteFunc(runs, func(r *knownRun) bool {
 		return !r.live() || !o.selection.has(r) || len(o.named) > 0 && !slices.Contains(o.named, r.ID)
 	})
-	answers := o.ask(ctx, runs)
+	answers := o.ask(ctx, runs, patience)
 	table, err := proctree.Snapshot()
 	if err != nil {
 		return nil, err
@@ -209,17 +209,18 @@ type ownerSays struct {
 	err   error
 }
 
-// lookPatience is how long an owner may take to say who its members are, and how long
-// one that has not answered may the next time.
-const lookPatience, silentPatience = 2 * time.Second, 100 * time.Millisecond
+// lookPatience is how long an owner may take to say who its members are while somebody
+// watches, oncePatience the same where all is shown once, and silentPatience how long one
+// that has not answered may the next time.
+const lookPatience, oncePatience, silentPatience = 2 * time.Second, 10 * time.Second, 100 * time.Millisecond
 
 // ask asks the owners of the runs at the same time.
-func (o *runsSource) ask(ctx context.Context, runs []*knownRun) []ownerSays {
+func (o *runsSource) ask(ctx context.Context, runs []*knownRun, most time.Duration) []ownerSays {
 	answers := make([]ownerSays, len(runs))
 	places := make(chan struct{}, mostAtOnce)
 	var all sync.WaitGroup
 	for i, r := range runs {
-		patience := lookPatience
+		patience := most
 		if o.silent[r.ID] {
 			patience = silentPatience
 		}

@@ -33,7 +33,7 @@ func watchTree(c *cobra.Command, pids []int, pause time.Duration) error {
 	return watch(c, &treeSource{roots: roots}, pause)
 }
 
-func (o *treeSource) look(context.Context) (*picture, error) {
+func (o *treeSource) look(context.Context, time.Duration) (*picture, error) {
 	table, err := proctree.Snapshot()
 	if err != nil {
 		return nil, err

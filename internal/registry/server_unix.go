@@ -4,6 +4,7 @@ package registry
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,9 +37,6 @@ const (
 	// pressedPatience is the same while others wait: those that say nothing keep them
 	// from the socket for no longer.
 	pressedPatience = time.Second
-	// partingPatience bounds the same at the end of the run. What is said then fits into
-	// the kernel's buffer.
-	partingPatience = 100 * time.Millisecond
 	mostRequest     = 4 << 10
 	// mostReply bounds what an owner says, and what a client reads.
 	mostReply = 16 << 20
@@ -180,16 +178,31 @@ func answer(conn io.Writer, r Reply) {
 	}
 }
 
+// atOnce writes what the kernel has room for, and waits for nobody. Who waits for the
+// outcome has been told nothing yet, so there is room. A deadline would not do: it can
+// be over before the write, if this process does not run in between.
+type atOnce struct{ conn *gate.Client }
+
+func (a atOnce) Write(b []byte) (n int, err error) {
+	raw, err := a.conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rerr := raw.Write(func(fd uintptr) (done bool) {
+		for n, err = unix.Write(int(fd), b); err == unix.EINTR; n, err = unix.Write(int(fd), b) {
+		}
+		return true
+	})
+	return n, cmp.Or(rerr, err)
+}
+
 // close answers those that wait, and sends all away. What a client has asked for and
 // is being done has a second to end.
 func (s *server) close(o Outcome) {
 	if s == nil {
 		return
 	}
-	gone := s.gate.Close(func(conn *gate.Client) {
-		conn.SetDeadline(time.Now().Add(partingPatience))
-		answer(conn, Reply{Outcome: &o})
-	})
+	gone := s.gate.Close(func(conn *gate.Client) { answer(atOnce{conn}, Reply{Outcome: &o}) })
 	late := time.NewTimer(time.Second)
 	defer late.Stop()
 	select {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -112,8 +113,9 @@ func (f *fake) end() {
 	f.serving.Wait()
 }
 
+// entrance has more patience than there is: a fake on a slow machine does not hang.
 func (f *fake) entrance() *entrance {
-	return &entrance{dir: f.dir, uid: os.Geteuid(), own: f.own, aside: func(dir string) (string, error) { return dir + "/main", nil }, patience: Patience}
+	return &entrance{dir: f.dir, uid: os.Geteuid(), own: f.own, aside: func(dir string) (string, error) { return dir + "/main", nil }, patience: time.Minute}
 }
 
 func (f *fake) own() (string, error) {
