@@ -305,3 +305,20 @@ type Found struct {
 	// From is where it was found.
 	From *Dir
 }
+
+// LeftOut counts what there was no room for.
+type LeftOut struct {
+	Commands  int `json:"commands,omitempty"` // processes that are there without their command lines
+	Processes int `json:"processes,omitempty"`
+}
+
+func (l *LeftOut) String() string {
+	var parts []string
+	if l.Commands > 0 {
+		parts = append(parts, fmt.Sprintf("%d command lines", l.Commands))
+	}
+	if l.Processes > 0 {
+		parts = append(parts, fmt.Sprintf("%d processes", l.Processes))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,27 +1,8 @@
+//go:build linux || darwin || freebsd
+
 package registry
 
-import (
-	"encoding/json"
-	"fmt"
-	"strings"
-)
-
-// LeftOut counts what there was no room for.
-type LeftOut struct {
-	Commands  int `json:"commands,omitempty"` // processes that are there without their command lines
-	Processes int `json:"processes,omitempty"`
-}
-
-func (l *LeftOut) String() string {
-	var parts []string
-	if l.Commands > 0 {
-		parts = append(parts, fmt.Sprintf("%d command lines", l.Commands))
-	}
-	if l.Processes > 0 {
-		parts = append(parts, fmt.Sprintf("%d processes", l.Processes))
-	}
-	return strings.Join(parts, ", ")
-}
+import "encoding/json"
 
 // spareRoom is for what is said beside a list of processes.
 const spareRoom = 256 << 10
