@@ -121,6 +121,25 @@ func (l *listener) await(t *testing.T, kind string) map[string]any {
 	}
 }
 
+// awaitLog waits until the log has a text.
+func (l *listener) awaitLog(t *testing.T, text string) {
+	t.Helper()
+	late := time.After(escape.Lifetime)
+	for {
+		l.mu.Lock()
+		log, news := l.log.String(), l.news
+		l.mu.Unlock()
+		if strings.Contains(log, text) {
+			return
+		}
+		select {
+		case <-news:
+		case <-late:
+			t.Fatalf("the log does not say %q: %s", text, log)
+		}
+	}
+}
+
 // kinds are the kinds of all events so far.
 func (l *listener) kinds() (kinds []string) {
 	l.mu.Lock()
@@ -322,6 +341,7 @@ var listened = []struct {
 	{name: "Kill", do: func(_ *testing.T, c *corral.Cmd, _ *listener) { c.Kill() }, fates: "any"}, // they may be seen dying
 	{name: "kept", set: func(c *corral.Cmd) { c.Leftovers = corral.KeepLeftovers }, not: []corral.Containment{corral.PIDNS}, fates: "kept kept"},
 	{name: "one is kept", set: func(c *corral.Cmd) {
+		c.StopPlan = patient // the other one obeys
 		c.Keep = func(p corral.Process) bool { // which may not have executed sleep yet
 			return slices.Contains(p.Command, "59") || len(p.Command) == 3 && strings.HasPrefix(p.Command[2], "trap")
 		}
