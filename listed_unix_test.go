@@ -74,7 +74,7 @@ func waiting(t *testing.T, cont corral.Containment, text string, set func(*corra
 	t.Helper()
 	cmd = corral.Command("sh", "-c", text+"\necho ready; read x")
 	cmd.Containment, cmd.Require = cont, cont
-	cmd.Name, cmd.Labels = "web", map[string]string{"team": "a"}
+	cmd.Name, cmd.Labels, cmd.StopPlan = "web", map[string]string{"team": "a"}, patient
 	if set != nil {
 		set(cmd)
 	}
@@ -168,13 +168,7 @@ func TestListedStops(t *testing.T) {
 		reply, _ := ask(t, f, registry.Request{Do: "stop"})
 		gentle <- reply
 	}()
-	for stopping := false; !stopping; {
-		reply, err := ask(t, f, registry.Request{Do: "look"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		stopping = reply.Phase == "stopping"
-	}
+	awaitStopping(t, f)
 	began := time.Now()
 	reply, err = ask(t, f, registry.Request{Do: "stop", Signal: int(syscall.SIGKILL)})
 	if err != nil || reply.Outcome == nil || !reply.Outcome.Forced || reply.Outcome.Signal != "SIGKILL" {
@@ -190,13 +184,27 @@ func TestListedStops(t *testing.T) {
 	nothingIn(t, path)
 }
 
+// awaitStopping waits until a stop of the run has begun.
+func awaitStopping(t *testing.T, f *registry.Found) {
+	t.Helper()
+	for stopping := false; !stopping; {
+		reply, err := ask(t, f, registry.Request{Do: "look"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopping = reply.Phase == "stopping"
+	}
+}
+
 // TestListedOutcomes: who waits for a run learns how it ended.
 func TestListedOutcomes(t *testing.T) {
-	sig := func(sig syscall.Signal) func(*corral.Cmd) { return func(c *corral.Cmd) { c.Signal(sig) } }
+	sig := func(sig syscall.Signal) func(*corral.Cmd, *registry.Found) {
+		return func(c *corral.Cmd, _ *registry.Found) { c.Signal(sig) }
+	}
 	for name, c := range map[string]struct {
 		text string
 		set  func(*corral.Cmd)
-		end  func(*corral.Cmd) // what ends it, if not the end of its input
+		end  func(*corral.Cmd, *registry.Found) // what ends it, if not the end of its input
 		want registry.Outcome
 	}{
 		"success": {want: registry.Outcome{Ending: "exited"}},
@@ -204,7 +212,12 @@ func TestListedOutcomes(t *testing.T) {
 		"signal":  {end: sig(syscall.SIGINT), want: registry.Outcome{Ending: "exited", ExitCode: -1, Signal: "SIGINT"}},
 		"leftovers": {text: "sleep 60 >/dev/null &", set: func(c *corral.Cmd) { c.Leftovers = corral.FailOnLeftovers },
 			want: registry.Outcome{Ending: "exited", Failed: registry.FailedLeftovers}},
-		"timeout": {set: func(c *corral.Cmd) { c.Timeout = time.Second }, end: func(*corral.Cmd) {},
+		"timeout": {set: func(c *corral.Cmd) { // of which it does not end before somebody waits
+			c.Timeout, c.StopPlan = time.Second, corral.StopPlan{{Signal: syscall.SIGURG, Wait: time.Minute}}
+		}, end: func(c *corral.Cmd, f *registry.Found) {
+			awaitStopping(t, f)
+			c.Signal(syscall.SIGTERM)
+		},
 			want: registry.Outcome{Ending: "timed_out", ExitCode: -1, Signal: "SIGTERM"}},
 		"held output": {text: "sleep 60 >/dev/null &", set: func(c *corral.Cmd) {
 			c.Leftovers, c.Stderr, c.WaitDelay = corral.KeepLeftovers, new(bytes.Buffer), 10*time.Millisecond
@@ -232,7 +245,7 @@ func TestListedOutcomes(t *testing.T) {
 				close(ended)
 			}()
 			if c.end != nil {
-				c.end(cmd)
+				c.end(cmd, f)
 			} else {
 				stdin.Close()
 			}
@@ -271,8 +284,17 @@ func stopKept(t *testing.T, cmd *corral.Cmd) {
 // ended.
 func cleared(t *testing.T, path string) {
 	t.Helper()
+	d, err := registry.OpenDir(path, os.Geteuid(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		if c := registered(t, path); len(c.Kept) == 0 {
+		c, err := d.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Kept) == 0 {
 			break
 		} else if time.Since(began) > time.Minute {
 			t.Fatalf("%+v", c)
@@ -347,18 +369,16 @@ func TestUnlisted(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
+	log := newListener()
 	cmd = corral.Command("true")
-	cmd.Name, cmd.Logger = "x", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cmd.Name, cmd.Logger = "x", slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if err := cmd.Run(); err != nil {
 		t.Error(err)
 	}
 	if id, err := cmd.RunID(); id == "" || err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("%q, %v", id, err)
 	}
-	if !strings.Contains(log.String(), "the run is not registered") {
-		t.Errorf("the log: %s", &log)
-	}
+	log.awaitLog(t, "the run is not registered")
 }
 
 // TestListedWrong: what a run cannot be registered with starts nothing.
@@ -388,11 +408,17 @@ func TestListedUnclaimed(t *testing.T) {
 	path := ownRegistry(t)
 	_, stdin := waiting(t, corral.Auto, "", nil)
 	f := the(t, path)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		reply, err := ask(t, f, registry.Request{Do: "wait"})
+		if err != nil || reply.Outcome == nil || reply.Outcome.Failed != registry.NotWaited {
+			t.Errorf("%+v, %v", reply.Outcome, err)
+		}
+	}()
+	awaitWaiter(t, f) // before it ends: it may be off the registry when a slow test asks
 	stdin.Close()
-	reply, err := ask(t, f, registry.Request{Do: "wait"})
-	if err == nil && (reply.Outcome == nil || reply.Outcome.Failed != registry.NotWaited) || err != nil && !errors.Is(err, registry.ErrNoAnswer) {
-		t.Errorf("%+v, %v", reply.Outcome, err)
-	}
+	<-ended
 	nothingIn(t, path)
 }
 
