@@ -341,7 +341,7 @@ var listened = []struct {
 	{name: "Kill", do: func(_ *testing.T, c *corral.Cmd, _ *listener) { c.Kill() }, fates: "any"}, // they may be seen dying
 	{name: "kept", set: func(c *corral.Cmd) { c.Leftovers = corral.KeepLeftovers }, not: []corral.Containment{corral.PIDNS}, fates: "kept kept"},
 	{name: "one is kept", set: func(c *corral.Cmd) {
-		c.StopPlan = patient // the other one obeys
+		c.StopPlan = patient                   // the other one obeys
 		c.Keep = func(p corral.Process) bool { // which may not have executed sleep yet
 			return slices.Contains(p.Command, "59") || len(p.Command) == 3 && strings.HasPrefix(p.Command[2], "trap")
 		}
