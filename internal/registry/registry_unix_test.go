@@ -97,12 +97,16 @@ type handler struct {
 	stops   int
 	signals []int
 	hold    chan struct{} // Look waits for it
+	ends    func()        // Stop calls it
 }
 
 func (h *handler) Stop(signal int, grace time.Duration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stops++
+	if h.ends != nil {
+		h.ends()
+	}
 	return nil
 }
 
@@ -804,6 +808,20 @@ func TestControl(t *testing.T) {
 	}
 	if _, err := f.Ask(ctx, Request{Do: "wait"}); !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// TestQuickStop: who stops a run learns how it ended, also if that is over before the
+// owner gets to waiting for it.
+func TestQuickStop(t *testing.T) {
+	path := private(t)
+	checkLeaks(t)
+	h := &handler{}
+	l := register(t, h)
+	h.ends = func() { l.Close(Outcome{ExitCode: 7}) }
+	reply, err := found(t, open(t, path), l.entry.ID).Ask(t.Context(), Request{Do: "stop"})
+	if err != nil || reply.Outcome == nil || reply.Outcome.ExitCode != 7 {
+		t.Errorf("%+v, %v", reply, err)
 	}
 }
 

@@ -122,6 +122,9 @@ func (s *server) attend(conn *gate.Client) {
 			return
 		}
 	}
+	if r.Do == "stop" {
+		conn.Due() // the run may be over before this goroutine goes on
+	}
 	reply, wait := s.do(r)
 	if wait {
 		conn.Wait() // until close answers, or the client has gone
