@@ -3,8 +3,10 @@
 package gate
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -124,6 +126,34 @@ func (g *Gate) dismiss(c *Client) {
 	shut(c)
 }
 
+// Read also reads what had come when the client's time was over.
+func (c *Client) Read(b []byte) (int, error) { return ReadLate(c.UnixConn, b) }
+
+// ReadLate reads, and also what has come before a deadline that is over: this process
+// may not have run since.
+func ReadLate(conn *net.UnixConn, b []byte) (n int, err error) {
+	n, err = conn.Read(b)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || len(b) == 0 {
+		return n, err
+	}
+	raw, rerr := conn.SyscallConn()
+	if rerr != nil {
+		return 0, err
+	}
+	late := err
+	rerr = raw.Control(func(fd uintptr) { // which has no deadline, and does not wait
+		for n, err = unix.Read(int(fd), b); err == unix.EINTR; n, err = unix.Read(int(fd), b) {
+		}
+	})
+	switch {
+	case rerr != nil, err != nil: // most likely there is nothing
+		return 0, late
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
 // Turn says that it is the client's turn from now on: to say something, or to read what
 // is said. It is when it has come. It is not due any more.
 func (c *Client) Turn() {
@@ -163,7 +193,7 @@ func (c *Client) Wait() {
 	c.becomeDue()
 	c.gate.mu.Unlock()
 	c.leave()
-	io.Copy(io.Discard, c)
+	io.Copy(io.Discard, c.UnixConn)
 }
 
 // Waiting counts those in Wait.
