@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,6 +108,28 @@ func ask(t *testing.T, f *registry.Found, r registry.Request) (registry.Reply, e
 	return f.Ask(ctx, r)
 }
 
+// awaitWait waits until a goroutine is in Wait. No other test runs beside those that
+// use it, which could be in Wait.
+func awaitWait(t *testing.T) {
+	t.Helper()
+	eventually(t, "Wait is not called", func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return bytes.Contains(stacks, []byte("corral.(*run).wait("))
+	})
+}
+
+// endInput closes the input of a command, and returns what Wait does, which is called before:
+// a run that is over does not stay in the registry for long if it is not.
+func endInput(t *testing.T, cmd *corral.Cmd, stdin io.Closer) error {
+	t.Helper()
+	ended := make(chan error)
+	go func() { ended <- cmd.Wait() }()
+	awaitWait(t)
+	stdin.Close()
+	return <-ended
+}
+
 // TestListed: a run with a Name is found, shown, signalled and stopped, under each
 // containment, and then nothing of it remains.
 func TestListed(t *testing.T) {
@@ -133,6 +156,7 @@ func TestListed(t *testing.T) {
 			}
 			ended := make(chan error)
 			go func() { ended <- cmd.Wait() }()
+			awaitWait(t)
 			reply, err = ask(t, f, registry.Request{Do: "stop"})
 			if err != nil || reply.Outcome == nil || reply.Outcome.Ending != string(corral.Stopped) || reply.Outcome.Signal != "SIGTERM" || reply.Outcome.ExitCode != -1 {
 				t.Errorf("%+v, %v", reply.Outcome, err)
@@ -153,6 +177,7 @@ func TestListedStops(t *testing.T) {
 	cmd, _ := waiting(t, corral.Auto, "trap 'exit 7' INT", nil)
 	ended := make(chan error)
 	go func() { ended <- cmd.Wait() }()
+	awaitWait(t)
 	f := the(t, path)
 	reply, err := ask(t, f, registry.Request{Do: "stop", Signal: int(syscall.SIGINT), Grace: time.Minute})
 	if err != nil || reply.Outcome == nil || reply.Outcome.ExitCode != 7 || reply.Outcome.Forced {
@@ -162,6 +187,7 @@ func TestListedStops(t *testing.T) {
 
 	cmd, _ = waiting(t, corral.Auto, "trap '' TERM", func(c *corral.Cmd) { c.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}} })
 	go func() { ended <- cmd.Wait() }()
+	awaitWait(t)
 	f = the(t, path)
 	gentle := make(chan registry.Reply)
 	go func() {
@@ -244,6 +270,7 @@ func TestListedOutcomes(t *testing.T) {
 				cmd.Wait()
 				close(ended)
 			}()
+			awaitWait(t)
 			if c.end != nil {
 				c.end(cmd, f)
 			} else {
@@ -326,8 +353,7 @@ func TestListedRedacted(t *testing.T) {
 		told <- b
 	}()
 	awaitWaiter(t, f)
-	stdin.Close()
-	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "swordfish") {
+	if err := endInput(t, cmd, stdin); err == nil || !strings.Contains(err.Error(), "swordfish") {
 		t.Errorf("%v", err)
 	}
 	if b := <-told; bytes.Contains(b, []byte("swordfish")) || !bytes.Contains(b, []byte(`"failed":"other"`)) {
@@ -427,8 +453,7 @@ func TestListedUnclaimed(t *testing.T) {
 func TestListedKept(t *testing.T) {
 	path := ownRegistry(t)
 	cmd, stdin := waiting(t, corral.Auto, "sleep 60 >/dev/null 2>&1 &", func(c *corral.Cmd) { c.Leftovers = corral.KeepLeftovers })
-	stdin.Close()
-	cmd.Wait()
+	endInput(t, cmd, stdin)
 	c := registered(t, path)
 	kept := cmd.Report().Leftovers
 	stopKept(t, cmd)
@@ -447,8 +472,7 @@ func TestListedScope(t *testing.T) {
 			need(t, cont)
 			var s corral.Scope
 			cmd, stdin := waiting(t, cont, "sleep 60 >/dev/null &", func(c *corral.Cmd) { c.Scope, c.Leftovers = &s, corral.HoldLeftovers })
-			stdin.Close()
-			cmd.Wait()
+			endInput(t, cmd, stdin)
 			f := the(t, path)
 			reply, err := ask(t, f, registry.Request{Do: "look"})
 			if err != nil || reply.Phase != "ending" || len(reply.Members) != 1 {
