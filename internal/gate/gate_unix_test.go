@@ -77,6 +77,10 @@ func TestPressed(t *testing.T) {
 	}
 	talk(come())
 	talk(first)
+	// At another gate: those who have talked may not have given back their places yet, and
+	// would be the ones that the others wait for.
+	g, come = open(t, Bounds{Most: 2, Patience: time.Hour, Pressed: 10 * time.Millisecond})
+	g.Serve(echo)
 	silent := []io.Reader{come(), come()}
 	talk(come())
 	for _, conn := range silent {
