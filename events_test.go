@@ -36,7 +36,8 @@ type listener struct {
 	log   bytes.Buffer
 	news  chan struct{} // closed, and replaced, when there is more
 
-	cancel context.CancelFunc // of the command's context
+	cmd    *corral.Cmd
+	cancel context.CancelFunc // of its context
 }
 
 func newListener() *listener { return &listener{news: make(chan struct{})} }
@@ -55,11 +56,24 @@ func (l *listener) context(t *testing.T) context.Context {
 		if err := json.Unmarshal(line, &fields); err != nil {
 			panic(err)
 		}
+		if fields["event"] == "stop-step" && fields["signal"] == "SIGTERM" {
+			l.awaitObeyed()
+		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.lines, l.raw = append(l.lines, fields), append(l.raw, line)
 		l.tell()
 	})
+}
+
+// awaitObeyed waits until those that obey SIGTERM are gone: one does not. The stop is
+// held up as long, so that none of them is late on a busy machine, and killed.
+func (l *listener) awaitObeyed() {
+	for late := time.Now().Add(escape.Lifetime / 2); time.Now().Before(late); time.Sleep(time.Millisecond) {
+		if members, err := l.cmd.Members(); err == nil && len(members) <= 1 {
+			return
+		}
+	}
 }
 
 // tell is called with mu held.
@@ -79,6 +93,7 @@ func (l *listener) Write(b []byte) (int, error) {
 // command returns a command that is listened to in both ways.
 func (l *listener) command(t *testing.T, cont corral.Containment, script string) *corral.Cmd {
 	cmd := corral.CommandContext(l.context(t), "sh", "-c", script)
+	l.cmd = cmd
 	cmd.Containment, cmd.Require = cont, cont
 	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
 	cmd.Logger = slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -102,6 +117,25 @@ func (l *listener) await(t *testing.T, kind string) map[string]any {
 		case <-news:
 		case <-late:
 			t.Fatalf("there is no %s", kind)
+		}
+	}
+}
+
+// awaitLog waits until the log has a text.
+func (l *listener) awaitLog(t *testing.T, text string) {
+	t.Helper()
+	late := time.After(escape.Lifetime)
+	for {
+		l.mu.Lock()
+		log, news := l.log.String(), l.news
+		l.mu.Unlock()
+		if strings.Contains(log, text) {
+			return
+		}
+		select {
+		case <-news:
+		case <-late:
+			t.Fatalf("the log does not say %q: %s", text, log)
 		}
 	}
 }
@@ -140,6 +174,7 @@ func (l *listener) who(kind string, also ...string) (who []string) {
 // say what the Report says.
 func (l *listener) agree(t *testing.T, rep *corral.Report) {
 	t.Helper()
+	l.await(t, "run-ended") // Wait has no more than a second for a log that is slow
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	schema, err := eventtest.Load("docs/events.schema.json")
@@ -306,6 +341,7 @@ var listened = []struct {
 	{name: "Kill", do: func(_ *testing.T, c *corral.Cmd, _ *listener) { c.Kill() }, fates: "any"}, // they may be seen dying
 	{name: "kept", set: func(c *corral.Cmd) { c.Leftovers = corral.KeepLeftovers }, not: []corral.Containment{corral.PIDNS}, fates: "kept kept"},
 	{name: "one is kept", set: func(c *corral.Cmd) {
+		c.StopPlan = patient                   // the other one obeys
 		c.Keep = func(p corral.Process) bool { // which may not have executed sleep yet
 			return slices.Contains(p.Command, "59") || len(p.Command) == 3 && strings.HasPrefix(p.Command[2], "trap")
 		}
@@ -593,8 +629,8 @@ func TestLoggerBad(t *testing.T) {
 			stdin.Close()
 			began := time.Now()
 			err = cmd.Wait()
-			// The stop takes grace, and the flush a second.
-			if took := time.Since(began); !isExit(err, 3) || took > 10*time.Second {
+			// The stop takes grace, and the flush a second. Who is held up has no end.
+			if took := time.Since(began); !isExit(err, 3) || took > 30*time.Second {
 				t.Errorf("Wait: %v, after %v", err, took)
 			}
 			if got := cmd.Report().Leftovers; len(got) != left {

@@ -171,7 +171,7 @@ func fewCPUs(t *testing.T) {
 
 // startedLimited: a run with limits can be stopped, and its members are known.
 func startedLimited(t *testing.T) {
-	cmd := limited(corral.Cgroup, corral.Limits{Memory: 100 << 20, PIDs: 50}, "sh", "-c", "sleep 60 & echo up; trap '' TERM; while :; do sleep 60; done")
+	cmd := limited(corral.Cgroup, corral.Limits{Memory: 100 << 20, PIDs: 50}, "sh", "-c", "sleep 60 & trap '' TERM; echo up; while :; do sleep 60; done")
 	cmd.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: grace}}
 	out, err := cmd.StdoutPipe()
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,7 +75,7 @@ func waiting(t *testing.T, cont corral.Containment, text string, set func(*corra
 	t.Helper()
 	cmd = corral.Command("sh", "-c", text+"\necho ready; read x")
 	cmd.Containment, cmd.Require = cont, cont
-	cmd.Name, cmd.Labels = "web", map[string]string{"team": "a"}
+	cmd.Name, cmd.Labels, cmd.StopPlan = "web", map[string]string{"team": "a"}, patient
 	if set != nil {
 		set(cmd)
 	}
@@ -107,6 +108,28 @@ func ask(t *testing.T, f *registry.Found, r registry.Request) (registry.Reply, e
 	return f.Ask(ctx, r)
 }
 
+// awaitWait waits until a goroutine is in Wait. No other test runs beside those that
+// use it, which could be in Wait.
+func awaitWait(t *testing.T) {
+	t.Helper()
+	eventually(t, "Wait is not called", func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return bytes.Contains(stacks, []byte("corral.(*run).wait("))
+	})
+}
+
+// endInput closes the input of a command, and returns what Wait does, which is called before:
+// a run that is over does not stay in the registry for long if it is not.
+func endInput(t *testing.T, cmd *corral.Cmd, stdin io.Closer) error {
+	t.Helper()
+	ended := make(chan error)
+	go func() { ended <- cmd.Wait() }()
+	awaitWait(t)
+	stdin.Close()
+	return <-ended
+}
+
 // TestListed: a run with a Name is found, shown, signalled and stopped, under each
 // containment, and then nothing of it remains.
 func TestListed(t *testing.T) {
@@ -133,6 +156,7 @@ func TestListed(t *testing.T) {
 			}
 			ended := make(chan error)
 			go func() { ended <- cmd.Wait() }()
+			awaitWait(t)
 			reply, err = ask(t, f, registry.Request{Do: "stop"})
 			if err != nil || reply.Outcome == nil || reply.Outcome.Ending != string(corral.Stopped) || reply.Outcome.Signal != "SIGTERM" || reply.Outcome.ExitCode != -1 {
 				t.Errorf("%+v, %v", reply.Outcome, err)
@@ -153,6 +177,7 @@ func TestListedStops(t *testing.T) {
 	cmd, _ := waiting(t, corral.Auto, "trap 'exit 7' INT", nil)
 	ended := make(chan error)
 	go func() { ended <- cmd.Wait() }()
+	awaitWait(t)
 	f := the(t, path)
 	reply, err := ask(t, f, registry.Request{Do: "stop", Signal: int(syscall.SIGINT), Grace: time.Minute})
 	if err != nil || reply.Outcome == nil || reply.Outcome.ExitCode != 7 || reply.Outcome.Forced {
@@ -162,19 +187,14 @@ func TestListedStops(t *testing.T) {
 
 	cmd, _ = waiting(t, corral.Auto, "trap '' TERM", func(c *corral.Cmd) { c.StopPlan = corral.StopPlan{{Signal: syscall.SIGTERM, Wait: time.Minute}} })
 	go func() { ended <- cmd.Wait() }()
+	awaitWait(t)
 	f = the(t, path)
 	gentle := make(chan registry.Reply)
 	go func() {
 		reply, _ := ask(t, f, registry.Request{Do: "stop"})
 		gentle <- reply
 	}()
-	for stopping := false; !stopping; {
-		reply, err := ask(t, f, registry.Request{Do: "look"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		stopping = reply.Phase == "stopping"
-	}
+	awaitStopping(t, f)
 	began := time.Now()
 	reply, err = ask(t, f, registry.Request{Do: "stop", Signal: int(syscall.SIGKILL)})
 	if err != nil || reply.Outcome == nil || !reply.Outcome.Forced || reply.Outcome.Signal != "SIGKILL" {
@@ -190,13 +210,27 @@ func TestListedStops(t *testing.T) {
 	nothingIn(t, path)
 }
 
+// awaitStopping waits until a stop of the run has begun.
+func awaitStopping(t *testing.T, f *registry.Found) {
+	t.Helper()
+	for stopping := false; !stopping; {
+		reply, err := ask(t, f, registry.Request{Do: "look"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopping = reply.Phase == "stopping"
+	}
+}
+
 // TestListedOutcomes: who waits for a run learns how it ended.
 func TestListedOutcomes(t *testing.T) {
-	sig := func(sig syscall.Signal) func(*corral.Cmd) { return func(c *corral.Cmd) { c.Signal(sig) } }
+	sig := func(sig syscall.Signal) func(*corral.Cmd, *registry.Found) {
+		return func(c *corral.Cmd, _ *registry.Found) { c.Signal(sig) }
+	}
 	for name, c := range map[string]struct {
 		text string
 		set  func(*corral.Cmd)
-		end  func(*corral.Cmd) // what ends it, if not the end of its input
+		end  func(*corral.Cmd, *registry.Found) // what ends it, if not the end of its input
 		want registry.Outcome
 	}{
 		"success": {want: registry.Outcome{Ending: "exited"}},
@@ -204,7 +238,12 @@ func TestListedOutcomes(t *testing.T) {
 		"signal":  {end: sig(syscall.SIGINT), want: registry.Outcome{Ending: "exited", ExitCode: -1, Signal: "SIGINT"}},
 		"leftovers": {text: "sleep 60 >/dev/null &", set: func(c *corral.Cmd) { c.Leftovers = corral.FailOnLeftovers },
 			want: registry.Outcome{Ending: "exited", Failed: registry.FailedLeftovers}},
-		"timeout": {set: func(c *corral.Cmd) { c.Timeout = time.Second }, end: func(*corral.Cmd) {},
+		"timeout": {set: func(c *corral.Cmd) { // of which it does not end before somebody waits
+			c.Timeout, c.StopPlan = time.Second, corral.StopPlan{{Signal: syscall.SIGURG, Wait: time.Minute}}
+		}, end: func(c *corral.Cmd, f *registry.Found) {
+			awaitStopping(t, f)
+			c.Signal(syscall.SIGTERM)
+		},
 			want: registry.Outcome{Ending: "timed_out", ExitCode: -1, Signal: "SIGTERM"}},
 		"held output": {text: "sleep 60 >/dev/null &", set: func(c *corral.Cmd) {
 			c.Leftovers, c.Stderr, c.WaitDelay = corral.KeepLeftovers, new(bytes.Buffer), 10*time.Millisecond
@@ -231,8 +270,9 @@ func TestListedOutcomes(t *testing.T) {
 				cmd.Wait()
 				close(ended)
 			}()
+			awaitWait(t)
 			if c.end != nil {
-				c.end(cmd)
+				c.end(cmd, f)
 			} else {
 				stdin.Close()
 			}
@@ -271,8 +311,17 @@ func stopKept(t *testing.T, cmd *corral.Cmd) {
 // ended.
 func cleared(t *testing.T, path string) {
 	t.Helper()
+	d, err := registry.OpenDir(path, os.Geteuid(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		if c := registered(t, path); len(c.Kept) == 0 {
+		c, err := d.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Kept) == 0 {
 			break
 		} else if time.Since(began) > time.Minute {
 			t.Fatalf("%+v", c)
@@ -304,8 +353,7 @@ func TestListedRedacted(t *testing.T) {
 		told <- b
 	}()
 	awaitWaiter(t, f)
-	stdin.Close()
-	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "swordfish") {
+	if err := endInput(t, cmd, stdin); err == nil || !strings.Contains(err.Error(), "swordfish") {
 		t.Errorf("%v", err)
 	}
 	if b := <-told; bytes.Contains(b, []byte("swordfish")) || !bytes.Contains(b, []byte(`"failed":"other"`)) {
@@ -347,18 +395,16 @@ func TestUnlisted(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
+	log := newListener()
 	cmd = corral.Command("true")
-	cmd.Name, cmd.Logger = "x", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cmd.Name, cmd.Logger = "x", slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if err := cmd.Run(); err != nil {
 		t.Error(err)
 	}
 	if id, err := cmd.RunID(); id == "" || err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("%q, %v", id, err)
 	}
-	if !strings.Contains(log.String(), "the run is not registered") {
-		t.Errorf("the log: %s", &log)
-	}
+	log.awaitLog(t, "the run is not registered")
 }
 
 // TestListedWrong: what a run cannot be registered with starts nothing.
@@ -388,11 +434,17 @@ func TestListedUnclaimed(t *testing.T) {
 	path := ownRegistry(t)
 	_, stdin := waiting(t, corral.Auto, "", nil)
 	f := the(t, path)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		reply, err := ask(t, f, registry.Request{Do: "wait"})
+		if err != nil || reply.Outcome == nil || reply.Outcome.Failed != registry.NotWaited {
+			t.Errorf("%+v, %v", reply.Outcome, err)
+		}
+	}()
+	awaitWaiter(t, f) // before it ends: it may be off the registry when a slow test asks
 	stdin.Close()
-	reply, err := ask(t, f, registry.Request{Do: "wait"})
-	if err == nil && (reply.Outcome == nil || reply.Outcome.Failed != registry.NotWaited) || err != nil && !errors.Is(err, registry.ErrNoAnswer) {
-		t.Errorf("%+v, %v", reply.Outcome, err)
-	}
+	<-ended
 	nothingIn(t, path)
 }
 
@@ -401,8 +453,7 @@ func TestListedUnclaimed(t *testing.T) {
 func TestListedKept(t *testing.T) {
 	path := ownRegistry(t)
 	cmd, stdin := waiting(t, corral.Auto, "sleep 60 >/dev/null 2>&1 &", func(c *corral.Cmd) { c.Leftovers = corral.KeepLeftovers })
-	stdin.Close()
-	cmd.Wait()
+	endInput(t, cmd, stdin)
 	c := registered(t, path)
 	kept := cmd.Report().Leftovers
 	stopKept(t, cmd)
@@ -421,8 +472,7 @@ func TestListedScope(t *testing.T) {
 			need(t, cont)
 			var s corral.Scope
 			cmd, stdin := waiting(t, cont, "sleep 60 >/dev/null &", func(c *corral.Cmd) { c.Scope, c.Leftovers = &s, corral.HoldLeftovers })
-			stdin.Close()
-			cmd.Wait()
+			endInput(t, cmd, stdin)
 			f := the(t, path)
 			reply, err := ask(t, f, registry.Request{Do: "look"})
 			if err != nil || reply.Phase != "ending" || len(reply.Members) != 1 {

@@ -3,8 +3,10 @@
 package gate
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -45,7 +47,8 @@ type Client struct {
 	leave func() // gives its place to another one
 
 	since time.Time // when its turn began
-	waits bool      // it has no place, and all the time that there is
+	due   bool      // it is told farewell, and has all the time that there is
+	waits bool      // it is due, and has no place
 }
 
 // Address is where the socket is.
@@ -92,7 +95,7 @@ func (g *Gate) press(on bool) {
 	defer g.mu.Unlock()
 	g.pressed = on
 	for c := range g.clients {
-		if on && !c.waits {
+		if on && !c.due {
 			c.SetDeadline(c.since.Add(g.bounds.Pressed))
 		}
 	}
@@ -123,8 +126,36 @@ func (g *Gate) dismiss(c *Client) {
 	shut(c)
 }
 
+// Read also reads what had come when the client's time was over.
+func (c *Client) Read(b []byte) (int, error) { return ReadLate(c.UnixConn, b) }
+
+// ReadLate reads, and also what has come before a deadline that is over: this process
+// may not have run since.
+func ReadLate(conn *net.UnixConn, b []byte) (n int, err error) {
+	n, err = conn.Read(b)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || len(b) == 0 {
+		return n, err
+	}
+	raw, rerr := conn.SyscallConn()
+	if rerr != nil {
+		return 0, err
+	}
+	late := err
+	rerr = raw.Control(func(fd uintptr) { // which has no deadline, and does not wait
+		for n, err = unix.Read(int(fd), b); err == unix.EINTR; n, err = unix.Read(int(fd), b) {
+		}
+	})
+	switch {
+	case rerr != nil, err != nil: // most likely there is nothing
+		return 0, late
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
 // Turn says that it is the client's turn from now on: to say something, or to read what
-// is said. It is when it has come.
+// is said. It is when it has come. It is not due any more.
 func (c *Client) Turn() {
 	c.gate.mu.Lock()
 	defer c.gate.mu.Unlock()
@@ -132,6 +163,7 @@ func (c *Client) Turn() {
 }
 
 func (c *Client) turn() {
+	c.due = false
 	patience := c.gate.bounds.Patience
 	if c.gate.pressed {
 		patience = c.gate.bounds.Pressed
@@ -140,15 +172,28 @@ func (c *Client) turn() {
 	c.SetDeadline(c.since.Add(patience))
 }
 
+// Due says that the client is told farewell from now on. It is for one that is about to
+// wait for what it may itself bring about: the gate may be closed before it is in Wait.
+func (c *Client) Due() {
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	c.becomeDue()
+}
+
+func (c *Client) becomeDue() {
+	c.due = true
+	c.SetDeadline(time.Time{})
+}
+
 // Wait gives the client's place to another one, and returns when the client has gone, or
-// the gate is closed.
+// the gate is closed. The client is due.
 func (c *Client) Wait() {
 	c.gate.mu.Lock()
 	c.waits = true
-	c.SetDeadline(time.Time{})
+	c.becomeDue()
 	c.gate.mu.Unlock()
 	c.leave()
-	io.Copy(io.Discard, c)
+	io.Copy(io.Discard, c.UnixConn)
 }
 
 // Waiting counts those in Wait.
@@ -170,7 +215,7 @@ func (g *Gate) Clients() int {
 	return len(g.clients)
 }
 
-// Close lets nobody in any more, and sends all away: those in Wait after farewell, which
+// Close lets nobody in any more, and sends all away: those that are due after farewell, which
 // may be nil. What they wait for is to be known before. It returns a channel that is
 // closed when none is served any more.
 func (g *Gate) Close(farewell func(*Client)) (gone <-chan struct{}) {
@@ -179,7 +224,7 @@ func (g *Gate) Close(farewell func(*Client)) (gone <-chan struct{}) {
 	shut(g.socket)
 	idle := len(g.clients) == 0
 	for c := range g.clients {
-		if c.waits && farewell != nil {
+		if c.due && farewell != nil {
 			farewell(c)
 		}
 		shut(c)

@@ -4,6 +4,7 @@ package gate
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // open returns a gate, with a function by which a client comes.
@@ -74,6 +77,10 @@ func TestPressed(t *testing.T) {
 	}
 	talk(come())
 	talk(first)
+	// At another gate: those who have talked may not have given back their places yet, and
+	// would be the ones that the others wait for.
+	g, come = open(t, Bounds{Most: 2, Patience: time.Hour, Pressed: 10 * time.Millisecond})
+	g.Serve(echo)
 	silent := []io.Reader{come(), come()}
 	talk(come())
 	for _, conn := range silent {
@@ -144,6 +151,40 @@ func TestClosesForAll(t *testing.T) {
 	if got := says(t, member); got != "" {
 		t.Errorf("%q", got)
 	}
+}
+
+// TestReadLate: what has come before the time was over is read, however late, and the
+// end; who has said nothing has no more time.
+func TestReadLate(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "")
+		conn, err := net.FileConn(f) // another descriptor
+		if f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conns[i] = conn.(*net.UnixConn)
+	}
+	ours, theirs := conns[0], conns[1]
+	ours.SetDeadline(time.Unix(1, 0))
+	read := func(want string, wantErr error) {
+		t.Helper()
+		b := make([]byte, 16)
+		if n, err := ReadLate(ours, b); string(b[:n]) != want || !errors.Is(err, wantErr) {
+			t.Errorf("%q, %v; want %q, %v", b[:n], err, want, wantErr)
+		}
+	}
+	read("", os.ErrDeadlineExceeded)
+	io.WriteString(theirs, "hello")
+	read("hello", nil)
+	read("", os.ErrDeadlineExceeded)
+	theirs.Close()
+	read("", io.EOF)
 }
 
 // TestPeer: the kernel says who has come.

@@ -52,7 +52,7 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 		conn.SetReadDeadline(time.Time{})
 		defer f.endWith(conn)()
 	}
-	line, err := bufio.NewReader(io.LimitReader(conn, mostReply)).ReadBytes('\n')
+	line, err := bufio.NewReader(io.LimitReader(late{conn}, mostReply)).ReadBytes('\n')
 	if err != nil {
 		return Reply{}, unanswered(ctx, cmp.Or(werr, err))
 	}
@@ -65,6 +65,11 @@ func (f *Found) Ask(ctx context.Context, r Request) (Reply, error) {
 	}
 	return reply, nil
 }
+
+// late reads what has been said, also if it comes to it late.
+type late struct{ *net.UnixConn }
+
+func (l late) Read(b []byte) (int, error) { return gate.ReadLate(l.UnixConn, b) }
 
 // endWith has the wait for an answer end soon after the owner: a process that the
 // owner has forked may hold its end of the connection. An owner that cannot be seen from

@@ -31,15 +31,19 @@ const (
 	mostClients = 64
 	// mostWaiters bounds how many wait for the outcome. Who stops the run always may.
 	mostWaiters = 1000
+	mostRequest = 4 << 10
+	// mostReply bounds what an owner says, and what a client reads.
+	mostReply = 16 << 20
+)
+
+// Tests have more of both.
+var (
 	// patience bounds how long a client may take to say what it wants, and to read the
 	// answer.
 	patience = 10 * time.Second
 	// pressedPatience is the same while others wait: those that say nothing keep them
 	// from the socket for no longer.
 	pressedPatience = time.Second
-	mostRequest     = 4 << 10
-	// mostReply bounds what an owner says, and what a client reads.
-	mostReply = 16 << 20
 )
 
 // mostPath is how long the path of a socket may be: unix(7), and 104 bytes on BSD.
@@ -121,6 +125,9 @@ func (s *server) attend(conn *gate.Client) {
 			answer(conn, Reply{Error: why})
 			return
 		}
+	}
+	if r.Do == "stop" {
+		conn.Due() // the run may be over before this goroutine goes on
 	}
 	reply, wait := s.do(r)
 	if wait {
