@@ -70,9 +70,13 @@ async function stubborn(t, file, ...args) {
     line.destroy(); // by which cat ends, whatever else went wrong
     owner.kill('SIGKILL');
     await ended;
+    // If no cat has come, the open is still waiting, and node would wait for that.
+    fs.closeSync(fs.openSync(fifo, fs.constants.O_RDWR));
     fs.rmSync(dir, { recursive: true });
   });
-  await once(line, 'open');
+  const early = ended.then((how) => { throw new Error(`it has ended: ${how}`); });
+  await Promise.race([once(line, 'open'), early]);
+  early.catch(() => {}); // later it is no fault
   // A tree that says what it is told is alive.
   line.write('alive\n');
   assert.equal(String((await once(owner.stdout, 'data'))[0]), 'alive\n');
