@@ -2,15 +2,17 @@
 // script leaves a process behind, and the same under corral. Nothing in it is made up.
 // It runs the commands and draws what they print.
 //
-//	unshare --pid --fork --kill-child --mount --mount-proc -- go run ./.ci/demo
+//	unshare --pid --fork --kill-child --mount --mount-proc -- sh -c 'go run ./.ci/demo; exit $?'
 //
 // The name spaces (as root; others add --user --map-root-user) are there so that pgrep
-// finds the picture's processes and no others. PIDs differ from one time to the next.
+// finds the picture's processes and no others. The shell is PID 1, and reaps orphans. PIDs
+// differ from one time to the next.
 package main
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"html"
@@ -19,12 +21,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/corral-run/corral"
 )
 
 const script = `setsid sleep 300 &   # a server, a browser, a database
-sleep 1; echo "12 tests passed"
+./tests
+`
+
+// The tests need the server, and wait until it is there. Before that it is another
+// program's process, which the picture would show if the machine is slow.
+const tests = `#!/bin/sh
+until pgrep -x -f 'sleep 300' >/dev/null; do sleep 0.1; done
+echo "12 tests passed"
 `
 
 // A pane is one terminal.
@@ -67,6 +77,9 @@ func draw() ([]byte, error) {
 	if err := os.WriteFile(filepath.Join(dir, "test.sh"), []byte(script), 0o644); err != nil {
 		return nil, err
 	}
+	if err := os.WriteFile(filepath.Join(dir, "tests"), []byte(tests), 0o755); err != nil {
+		return nil, err
+	}
 	var rows []string
 	for _, p := range panes {
 		shown, err := p.run(dir)
@@ -88,10 +101,14 @@ func (p pane) run(dir string) (shown []string, err error) {
 		}
 	}()
 	for _, line := range p.lines {
+		if err := reaped(); err != nil {
+			return nil, err
+		}
 		shown = append(shown, "$ "+line)
 		cmd := scope.Command("sh", "-c", line)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		// What is asked to end on a slow machine may take its time.
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "CORRAL_GRACE=30s")
 		output := &corral.Tail{Limit: 1 << 16}
 		cmd.Stdout, cmd.Stderr = output, output
 		if err := cmd.Run(); err != nil && !strings.HasPrefix(line, "pgrep") { // which found nobody
@@ -102,6 +119,18 @@ func (p pane) run(dir string) (shown []string, err error) {
 		}
 	}
 	return append(shown, "$"), nil
+}
+
+// reaped waits until PID 1 has reaped those that have ended. Before that pgrep would
+// still find them.
+func reaped() error {
+	for deadline := time.Now().Add(30 * time.Second); exec.Command("pgrep", "-r", "Z", "sleep").Run() == nil; {
+		if time.Now().After(deadline) {
+			return errors.New("PID 1 does not reap orphans (see the top of this file)")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil
 }
 
 // Sizes of the picture, in its units.

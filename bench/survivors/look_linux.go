@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,18 +9,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
 )
 
 // How long a trial waits for members to go. If there is nobody left in the namespaces
-// but members, nobody is left to stop them either; then only a signal that has been
-// sent already is waited for.
-const (
-	patience = 8 * time.Second
-	echo     = 500 * time.Millisecond
-)
+// but members, nobody is left to stop them either, unless one of them has a signal to
+// come or is ending.
+var patience = 8 * time.Second
+
+const echo = 500 * time.Millisecond
 
 // left waits until no member is left, and kills and returns those that stay: their
 // roles.
@@ -38,7 +38,9 @@ func (s *subject) left() ([]string, error) {
 		switch now := time.Now(); {
 		case gone && len(seen.members) == 0:
 			return nil, nil
-		case seen.others > 0:
+		// Without a member, what holds the pipe is a process that is ending, or the news
+		// that none does has not been read yet.
+		case seen.others > 0, len(seen.members) == 0, slices.ContainsFunc(seen.members, isEnding):
 			alone = time.Time{}
 		case alone.IsZero():
 			alone = now
@@ -94,24 +96,51 @@ func roleOf(row proctree.Process, known map[proctree.ID]string) string {
 	return ""
 }
 
-// innerPIDs returns the PIDs of a process in all namespaces that it is in
-// (proc_pid_status(5), NSpid). One that has ended has none.
+// innerPIDs returns the PIDs of a process in all namespaces that it is in. One that has
+// ended has none.
 func innerPIDs(pid int) (pids []int) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if name, value, _ := strings.Cut(lines.Text(), ":"); name == "NSpid" {
-			for _, field := range strings.Fields(value) {
-				if n, err := strconv.Atoi(field); err == nil {
-					pids = append(pids, n)
-				}
-			}
+	for _, field := range strings.Fields(statusOf(pid)["NSpid"]) {
+		if n, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, n)
 		}
 	}
 	return pids
+}
+
+// statusOf returns what /proc says of a process that has not ended
+// (proc_pid_status(5)).
+func statusOf(pid int) map[string]string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil
+	}
+	status := make(map[string]string)
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		status[name] = strings.TrimSpace(value)
+	}
+	return status
+}
+
+// isEnding says that a signal is on its way to a process, or that the process is in
+// exit(2). On a busy machine it may be seconds before it runs.
+func isEnding(p proctree.Process) bool {
+	status := statusOf(p.PID)
+	signals := func(name string) uint64 {
+		set, _ := strconv.ParseUint(status[name], 16, 64)
+		return set
+	}
+	if (signals("SigPnd")|signals("ShdPnd"))&^(signals("SigBlk")|signals("SigIgn")) != 0 {
+		return true
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH)
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from the state on
+	const exiting = 0x4                                                 // PF_EXITING
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&exiting != 0
 }
 
 // end kills the members that are left and returns their roles. The Probe knows only

@@ -4,13 +4,19 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/corral-run/corral/internal/escape"
+	"github.com/corral-run/corral/internal/proctree"
 )
 
 func TestMain(m *testing.M) {
 	escape.Main()
+	// The table's are for peers that leave something. Here nothing does that somebody
+	// could still stop, so that these only keep a slow machine from telling otherwise.
+	patience, mercy = 30*time.Second, 30*time.Second
 	if len(os.Args) == 3 && os.Args[1] == trialRole {
 		inCage(os.Args[2])
 	}
@@ -71,5 +77,34 @@ func TestNoTree(t *testing.T) {
 	left, err := b.try(trial{Peer: "Python subprocess", Child: "plain", Scenario: ends})
 	if err == nil {
 		t.Errorf("left: %q, and no error", left)
+	}
+}
+
+// TestIsEnding: a process that has a signal to come is not counted yet.
+func TestIsEnding(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	look := func() proctree.Process {
+		row, err := proctree.Lookup(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return row
+	}
+	if isEnding(look()) {
+		t.Error("it is said to be ending, and nobody has told it to")
+	}
+	// Stopped, it does not get to it.
+	cmd.Process.Signal(syscall.SIGSTOP)
+	for look().State != proctree.Stopped {
+		time.Sleep(time.Millisecond)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if !isEnding(look()) {
+		t.Error("it has SIGTERM to come, and is not said to be ending")
 	}
 }

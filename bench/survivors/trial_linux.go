@@ -25,6 +25,9 @@ const (
 	sigkill = "sigkill" // the peer gets SIGKILL
 )
 
+// mercy is how long a peer may take to end by SIGTERM.
+var mercy = 5 * time.Second
+
 var scenarios = []string{ends, stop, sigkill}
 
 // trial is one child under one peer.
@@ -59,12 +62,12 @@ func (b *bench) try(t trial) (left []string, err error) {
 	}
 	// The shell is PID 1, and reaps orphans as an init would.
 	args = append(args, "--", "sh", "-c", `"$@"; exit $?`, "sh", self, trialRole, string(spec))
-	ctx, cancel := context.WithTimeout(context.Background(), escape.Lifetime)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*escape.Lifetime)
 	defer cancel()
 	cage := exec.CommandContext(ctx, "unshare", args...)
 	var stdout, stderr bytes.Buffer
 	cage.Stdout, cage.Stderr = &stdout, &stderr
-	cage.WaitDelay = time.Second
+	cage.WaitDelay = 30 * time.Second // to read what has been said
 	// --kill-child is a parent-death signal, so the whole cage ends with unshare.
 	if err := cage.Run(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
@@ -251,7 +254,7 @@ func (s *subject) act(scenario string) error {
 		if err := s.process.Signal(syscall.SIGTERM); err != nil {
 			return err
 		}
-		if !s.wait(5 * time.Second) {
+		if !s.wait(mercy) {
 			s.kill()
 		}
 	case sigkill:

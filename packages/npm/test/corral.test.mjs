@@ -50,9 +50,10 @@ test('the program takes all options', () => {
 });
 
 test('time runs out, and what is stubborn is killed', () => {
-  const { status, stderr } = spawnSync(...command('sh', ['-c', 'trap "" TERM; sleep 50 & wait; wait'], { timeout: 300, grace: 100 }));
+  // The time is long, as the shell is to have its trap by then.
+  const { status, stderr } = spawnSync(...command('sh', ['-c', 'trap "" TERM; sleep 59 & wait; wait'], { timeout: 10000, grace: 100 }));
   assert.equal(status, 137, String(stderr));
-  assert.match(String(stderr), /^corral: timed out after 300ms and had to be killed/);
+  assert.match(String(stderr), /^corral: timed out after 10s and had to be killed/);
 });
 
 // stubborn returns a command that says "up" and waits for a grandchild: that one is in
@@ -69,9 +70,13 @@ async function stubborn(t, file, ...args) {
     line.destroy(); // by which cat ends, whatever else went wrong
     owner.kill('SIGKILL');
     await ended;
+    // If no cat has come, the open is still waiting, and node would wait for that.
+    fs.closeSync(fs.openSync(fifo, fs.constants.O_RDWR));
     fs.rmSync(dir, { recursive: true });
   });
-  await once(line, 'open');
+  const early = ended.then((how) => { throw new Error(`it has ended: ${how}`); });
+  await Promise.race([once(line, 'open'), early]);
+  early.catch(() => {}); // later it is no fault
   // A tree that says what it is told is alive.
   line.write('alive\n');
   assert.equal(String((await once(owner.stdout, 'data'))[0]), 'alive\n');
