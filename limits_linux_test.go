@@ -262,7 +262,7 @@ func killLimitedHost(t *testing.T, how ...string) {
 
 // keptOfLimited: what is kept leaves the run's control group, and with it the limits.
 func keptOfLimited(t *testing.T) {
-	cmd := limited(corral.Cgroup, corral.Limits{PIDs: 20}, "sh", "-c", "exec sleep 60 >/dev/null 2>&1 & echo $!")
+	cmd := limited(corral.Cgroup, corral.Limits{PIDs: 20}, "sh", "-c", "{ sleep 60 & } >/dev/null 2>&1; echo $!") // which never has the output
 	cmd.Leftovers = corral.KeepLeftovers
 	out, err := cmd.Output()
 	pid, aerr := strconv.Atoi(strings.TrimSpace(string(out)))
