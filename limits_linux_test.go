@@ -60,6 +60,11 @@ func limited(cont corral.Containment, l corral.Limits, name string, arg ...strin
 // TestLimits: what the members may use together is limited, and only for a run that
 // asks for it.
 func TestLimits(t *testing.T) {
+	t.Cleanup(func() {
+		if t.Skipped() {
+			escape.Excuse("burner", "limited-host")
+		}
+	})
 	delegated.Here(t)
 	t.Run("files", limitFiles)
 	t.Run("memory", outOfMemory)
