@@ -17,9 +17,8 @@ import (
 	"github.com/corral-run/corral/internal/diff"
 )
 
-// TestDocs: README.md and docs keep to the rules for words in CONTRIBUTING.md. In all
-// pages, links lead somewhere, and a test that is named exists. Nobody writes what the
-// first readers could not read.
+// TestDocs: pages keep to the rules for words in CONTRIBUTING.md. Links lead somewhere,
+// and a test that is named exists. Nobody writes what the first readers could not read.
 func TestDocs(t *testing.T) {
 	tree := os.DirFS(".")
 	if _, err := fs.Stat(tree, "cmd/corral/go.mod"); err != nil {
@@ -33,8 +32,6 @@ func TestDocs(t *testing.T) {
 			problems = append(problems, brokenLinks(tree, path, text)...)
 			if path != "CHANGELOG.md" { // it speaks of what was
 				problems = append(problems, missingTests(tests, text)...)
-			}
-			if path == "README.md" || strings.HasPrefix(path, "docs/") {
 				problems = append(problems, longSentences(text)...)
 			}
 		}
@@ -82,6 +79,38 @@ func TestReadmeSurvivors(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeAnswers: what README.md says to paste is near the beginning of the page, or
+// of the section, that it names for more.
+func TestReadmeAnswers(t *testing.T) {
+	for _, row := range tableBelow(t, "README.md", "| your problem | paste this | more |")[1:] {
+		paste := inlineCode.FindString(strings.Split(row, " | ")[1])
+		link := mdLink.FindStringSubmatch(row)
+		if paste == "" || link == nil {
+			t.Errorf("README.md: no line to paste, or no page: %s", row)
+			continue
+		}
+		path, anchor, _ := strings.Cut(link[2], "#")
+		page, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.SplitAfter(string(page), "\n")
+		if i := slices.IndexFunc(lines, func(l string) bool {
+			return anchor != "" && strings.HasPrefix(l, "#") && slices.Contains(anchors(l), anchor)
+		}); i >= 0 {
+			lines = lines[i:]
+		}
+		begin := withoutSpace(strings.Join(lines[:min(40, len(lines))], ""))
+		for piece := range strings.SplitSeq(strings.Trim(paste, "`"), "…") { // a part is left out
+			if !strings.Contains(begin, withoutSpace(strings.TrimRight(piece, " ]"))) {
+				t.Errorf("%s does not begin with what README.md says to paste: %s", link[2], paste)
+			}
+		}
+	}
+}
+
+func withoutSpace(text string) string { return strings.Join(strings.Fields(text), "") }
 
 // tableBelow returns the rows of the table whose heading ends so.
 func tableBelow(t *testing.T, path, heading string) (rows []string) {
@@ -188,7 +217,8 @@ func isWordy(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 var hard = []string{
 	"what of it", "who holds a pipe for longer", "is waited for as long as", "what it hangs on", "not to be had",
 	"without a wish", "gets both kinds all the same", "members that corral had looked at", "that are none",
-	"where nothing of a system is", "that goes for", "input is typed on",
+	"where nothing of a system is", "that goes for", "input is typed on", "what is to run it", "a name that is none",
+	"not to be seen", "whosever", "in the place of", "known to those only", "what of a run", "| so is that |", "| likewise", ". likewise |",
 }
 
 // hardPhrases finds them also where a comment goes on in the next line.
