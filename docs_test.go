@@ -55,7 +55,8 @@ func TestDocsRules(t *testing.T) {
 		"in a list":           {longSentences("- " + thirty + "\n- " + thirty + "\n  more\n"), []string{"31 words: word word word word word word …"}},
 		"code is a word":      {longSentences("The `flag that has words` " + strings.TrimPrefix(thirty, "word word ") + "."), nil},
 		"links count by text": {longSentences("[" + thirty + "](a/b c.md)."), nil},
-		"code, tables, html":  {longSentences("```\n" + thirty + " more\n```\n\n    " + thirty + " more\n\n| " + thirty + " more |\n\n<!-- " + thirty + " more -->\n"), nil},
+		"code, html":          {longSentences("```\n" + thirty + " more\n```\n\n    " + thirty + " more\n\n<!-- " + thirty + " more -->\n"), nil},
+		"tables":              {longSentences("| " + thirty + " | " + thirty + ": more |\n|" + thirty + " more |\n"), []string{"31 words: word word word word word word …"}},
 		"heading":             {longSentences("# " + thirty + "\n\nmore"), nil},
 		"phrases": {hardPhrases("// It is stopped with what it\n//\thangs on, Without a\n// wish."),
 			[]string{`hard to read: "what it hangs on"`, `hard to read: "without a wish"`}},
@@ -169,18 +170,17 @@ var (
 	mdLink     = regexp.MustCompile(`!?\[([^\]]*)\]\(([^)]*)\)`)
 	startsItem = regexp.MustCompile(`^\s*([-*]|\d+\.) `)
 	sentence   = regexp.MustCompile(`[.!?]["')*_]*(\s|$)`)
+	cellPart   = regexp.MustCompile(`[.!?:;]["')*_]*(\s|$)`)
 )
 
 // longSentences returns a line for each sentence of a page that is too long. Code in a
-// sentence is one word.
+// sentence is one word. In a cell of a table a colon or a semicolon ends a sentence, too.
 func longSentences(page string) []string {
 	page = htmlNote.ReplaceAllString(fenced.ReplaceAllString(page, ""), "")
 	page = mdLink.ReplaceAllString(inlineCode.ReplaceAllString(page, "`code`"), "$1")
 	var problems []string
 	var paragraph []string
-	end := func() {
-		text := strings.Join(paragraph, " ")
-		paragraph = nil
+	look := func(text string, sentence *regexp.Regexp) {
 		for _, s := range sentence.Split(text, -1) {
 			words := strings.FieldsFunc(s, unicode.IsSpace)
 			words = slices.DeleteFunc(words, func(w string) bool { return !strings.ContainsFunc(w, isWordy) })
@@ -189,6 +189,10 @@ func longSentences(page string) []string {
 			}
 		}
 	}
+	end := func() {
+		look(strings.Join(paragraph, " "), sentence)
+		paragraph = nil
+	}
 	inList := false
 	for line := range strings.Lines(page) {
 		text := strings.TrimSpace(line)
@@ -196,6 +200,9 @@ func longSentences(page string) []string {
 		switch {
 		case text == "", strings.HasPrefix(text, "#"), strings.HasPrefix(text, "|"):
 			end()
+			for _, cell := range strings.Split(text, "|")[1:] {
+				look(cell, cellPart)
+			}
 			inList = inList && text == ""
 			continue
 		case item:

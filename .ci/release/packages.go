@@ -42,7 +42,7 @@ func (r *Release) distribution(s System, format string) error {
 		MTime:       r.time,
 		Overridables: nfpm.Overridables{
 			Contents: contents,
-			RPM:      nfpm.RPM{BuildHost: "localhost", Summary: "Run a command and leave nothing of it behind"},
+			RPM:      nfpm.RPM{BuildHost: "localhost", Summary: "Run a command and leave none of its processes behind"},
 		},
 	})
 	if err := nfpm.PrepareForPackager(info, format); err != nil {
