@@ -1,5 +1,5 @@
-// Package corral runs commands and leaves nothing of them behind. It replaces
-// os/exec by changing one word:
+// Package corral runs commands and leaves none of their processes behind. It
+// replaces os/exec by changing one word:
 //
 //	cmd := corral.CommandContext(ctx, "npm", "test") // was: exec.CommandContext
 //	err := cmd.Run()

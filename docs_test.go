@@ -17,9 +17,8 @@ import (
 	"github.com/corral-run/corral/internal/diff"
 )
 
-// TestDocs: README.md and docs keep to the rules for words in CONTRIBUTING.md. In all
-// pages, links lead somewhere, and a test that is named exists. Nobody writes what the
-// first readers could not read.
+// TestDocs: pages keep to the rules for words in CONTRIBUTING.md. Links lead somewhere,
+// and a test that is named exists. Nobody writes what the first readers could not read.
 func TestDocs(t *testing.T) {
 	tree := os.DirFS(".")
 	if _, err := fs.Stat(tree, "cmd/corral/go.mod"); err != nil {
@@ -33,8 +32,6 @@ func TestDocs(t *testing.T) {
 			problems = append(problems, brokenLinks(tree, path, text)...)
 			if path != "CHANGELOG.md" { // it speaks of what was
 				problems = append(problems, missingTests(tests, text)...)
-			}
-			if path == "README.md" || strings.HasPrefix(path, "docs/") {
 				problems = append(problems, longSentences(text)...)
 			}
 		}
@@ -58,7 +55,8 @@ func TestDocsRules(t *testing.T) {
 		"in a list":           {longSentences("- " + thirty + "\n- " + thirty + "\n  more\n"), []string{"31 words: word word word word word word …"}},
 		"code is a word":      {longSentences("The `flag that has words` " + strings.TrimPrefix(thirty, "word word ") + "."), nil},
 		"links count by text": {longSentences("[" + thirty + "](a/b c.md)."), nil},
-		"code, tables, html":  {longSentences("```\n" + thirty + " more\n```\n\n    " + thirty + " more\n\n| " + thirty + " more |\n\n<!-- " + thirty + " more -->\n"), nil},
+		"code, html":          {longSentences("```\n" + thirty + " more\n```\n\n    " + thirty + " more\n\n<!-- " + thirty + " more -->\n"), nil},
+		"tables":              {longSentences("| " + thirty + " | " + thirty + ": more |\n|" + thirty + " more |\n"), []string{"31 words: word word word word word word …"}},
 		"heading":             {longSentences("# " + thirty + "\n\nmore"), nil},
 		"phrases": {hardPhrases("// It is stopped with what it\n//\thangs on, Without a\n// wish."),
 			[]string{`hard to read: "what it hangs on"`, `hard to read: "without a wish"`}},
@@ -82,6 +80,38 @@ func TestReadmeSurvivors(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeAnswers: what README.md says to paste is near the beginning of the page, or
+// of the section, that it names for more.
+func TestReadmeAnswers(t *testing.T) {
+	for _, row := range tableBelow(t, "README.md", "| your problem | paste this | more |")[1:] {
+		paste := inlineCode.FindString(strings.Split(row, " | ")[1])
+		link := mdLink.FindStringSubmatch(row)
+		if paste == "" || link == nil {
+			t.Errorf("README.md: no line to paste, or no page: %s", row)
+			continue
+		}
+		path, anchor, _ := strings.Cut(link[2], "#")
+		page, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.SplitAfter(string(page), "\n")
+		if i := slices.IndexFunc(lines, func(l string) bool {
+			return anchor != "" && strings.HasPrefix(l, "#") && slices.Contains(anchors(l), anchor)
+		}); i >= 0 {
+			lines = lines[i:]
+		}
+		begin := withoutSpace(strings.Join(lines[:min(40, len(lines))], ""))
+		for piece := range strings.SplitSeq(strings.Trim(paste, "`"), "…") { // a part is left out
+			if !strings.Contains(begin, withoutSpace(strings.TrimRight(piece, " ]"))) {
+				t.Errorf("%s does not begin with what README.md says to paste: %s", link[2], paste)
+			}
+		}
+	}
+}
+
+func withoutSpace(text string) string { return strings.Join(strings.Fields(text), "") }
 
 // tableBelow returns the rows of the table whose heading ends so.
 func tableBelow(t *testing.T, path, heading string) (rows []string) {
@@ -140,18 +170,17 @@ var (
 	mdLink     = regexp.MustCompile(`!?\[([^\]]*)\]\(([^)]*)\)`)
 	startsItem = regexp.MustCompile(`^\s*([-*]|\d+\.) `)
 	sentence   = regexp.MustCompile(`[.!?]["')*_]*(\s|$)`)
+	cellPart   = regexp.MustCompile(`[.!?:;]["')*_]*(\s|$)`)
 )
 
 // longSentences returns a line for each sentence of a page that is too long. Code in a
-// sentence is one word.
+// sentence is one word. In a cell of a table a colon or a semicolon ends a sentence, too.
 func longSentences(page string) []string {
 	page = htmlNote.ReplaceAllString(fenced.ReplaceAllString(page, ""), "")
 	page = mdLink.ReplaceAllString(inlineCode.ReplaceAllString(page, "`code`"), "$1")
 	var problems []string
 	var paragraph []string
-	end := func() {
-		text := strings.Join(paragraph, " ")
-		paragraph = nil
+	look := func(text string, sentence *regexp.Regexp) {
 		for _, s := range sentence.Split(text, -1) {
 			words := strings.FieldsFunc(s, unicode.IsSpace)
 			words = slices.DeleteFunc(words, func(w string) bool { return !strings.ContainsFunc(w, isWordy) })
@@ -160,6 +189,10 @@ func longSentences(page string) []string {
 			}
 		}
 	}
+	end := func() {
+		look(strings.Join(paragraph, " "), sentence)
+		paragraph = nil
+	}
 	inList := false
 	for line := range strings.Lines(page) {
 		text := strings.TrimSpace(line)
@@ -167,6 +200,9 @@ func longSentences(page string) []string {
 		switch {
 		case text == "", strings.HasPrefix(text, "#"), strings.HasPrefix(text, "|"):
 			end()
+			for _, cell := range strings.Split(text, "|")[1:] {
+				look(cell, cellPart)
+			}
 			inList = inList && text == ""
 			continue
 		case item:
@@ -188,7 +224,8 @@ func isWordy(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 var hard = []string{
 	"what of it", "who holds a pipe for longer", "is waited for as long as", "what it hangs on", "not to be had",
 	"without a wish", "gets both kinds all the same", "members that corral had looked at", "that are none",
-	"where nothing of a system is", "that goes for", "input is typed on",
+	"where nothing of a system is", "that goes for", "input is typed on", "what is to run it", "a name that is none",
+	"not to be seen", "whosever", "in the place of", "known to those only", "what of a run", "| so is that |", "| likewise", ". likewise |",
 }
 
 // hardPhrases finds them also where a comment goes on in the next line.

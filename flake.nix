@@ -3,7 +3,7 @@
 # UNCHECKED: this has been parsed and evaluated (.ci/release, TestFlake), but not built,
 # as nixpkgs was not to be had. vendorHash is not known: the first nix build prints it.
 {
-  description = "Run a command and leave nothing of it behind";
+  description = "Run a command and leave none of its processes behind";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
@@ -43,7 +43,7 @@
               --fish <($out/bin/corral completion fish)
           '';
           meta = {
-            description = "Run a command and leave nothing of it behind";
+            description = "Run a command and leave none of its processes behind";
             homepage = "https://github.com/corral-run/corral";
             license = pkgs.lib.licenses.mit;
             mainProgram = "corral";

@@ -159,7 +159,7 @@ func (r *Release) systemImage(l *layout, s System) (descriptor, error) {
 func (r *Release) annotations() map[string]string {
 	return map[string]string{
 		"org.opencontainers.image.title":       "corral",
-		"org.opencontainers.image.description": "run a command and leave nothing of it behind",
+		"org.opencontainers.image.description": "run a command and leave none of its processes behind",
 		"org.opencontainers.image.source":      "https://github.com/corral-run/corral",
 		"org.opencontainers.image.licenses":    "MIT",
 		"org.opencontainers.image.version":     r.number(),

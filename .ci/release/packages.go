@@ -38,11 +38,11 @@ func (r *Release) distribution(s System, format string) error {
 		Section: "utils", Priority: "optional", License: "MIT",
 		Maintainer: "The Corral authors", Vendor: "The Corral authors",
 		Homepage:    "https://github.com/corral-run/corral",
-		Description: "run a command and leave nothing of it behind\nWhat the command has started is stopped when it ends, times out or is cancelled.",
+		Description: "run a command and leave none of its processes behind\nWhat the command has started is stopped when it ends, times out or is cancelled.",
 		MTime:       r.time,
 		Overridables: nfpm.Overridables{
 			Contents: contents,
-			RPM:      nfpm.RPM{BuildHost: "localhost", Summary: "Run a command and leave nothing of it behind"},
+			RPM:      nfpm.RPM{BuildHost: "localhost", Summary: "Run a command and leave none of its processes behind"},
 		},
 	})
 	if err := nfpm.PrepareForPackager(info, format); err != nil {

@@ -74,7 +74,7 @@ func rootFor(args []string) *cobra.Command {
 // bareRoot returns the root without the commands below it.
 func bareRoot() *cobra.Command {
 	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]", nil)
-	root.Short = "Run a command and leave nothing of it behind"
+	root.Short = "Run a command and leave none of its processes behind"
 	root.CompletionOptions.DisableDefaultCmd = true // there is newCompletion
 	root.SetFlagErrorFunc(flagError)
 	defineVersion(root, versionLine)

@@ -28,9 +28,9 @@ func newDetach() *cobra.Command {
 		Use:   "detach [flags] [--] COMMAND [ARG...]",
 		Short: "Start a command that outlives the run it is started from",
 		Long: `Start COMMAND in the background, and return. It leaves the run that it is started
-from, with all that it starts, if that run has been started with --allow-detach,
-and then the runs around that one, up to one that does not allow it. So it is not
-stopped with them, whatever becomes of them.
+from, with all that it starts, if that run has been started with --allow-detach.
+Then it leaves the runs around that one, up to one that does not allow it. So it is
+not stopped with them.
 
 COMMAND is in a session of its own, without a terminal. Its input is empty, and
 its output is thrown away unless --output is given.

@@ -23,15 +23,19 @@ func newDoctor() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Say which containments work here, and why others do not",
-		Long: `Try every containment of this system on a harmless command, corral --version,
-and say for each whether it works, what of a run can escape from it, and what
-would happen to the run if its owner, the program that asked for it, got SIGKILL;
-or the reason why it does not work; then what decides about that on this host, which
-limits a run can have (--memory and the others), and where it is registered for
-'corral ps'; then what to change for better.
+		Long: `Try every containment of this system on a harmless command, corral --version.
+A containment is what holds a run: a run is a command with all that it starts.
+
+For one that works, the table says which processes can escape from it, and what
+happens to the run if its owner, the program that asked for it, gets SIGKILL. For
+one that does not work, it says why.
+
+Then come the facts of this host that decide about it, the limits that a run can
+have (--memory and the others), and where runs are registered for 'corral ps'. The
+last part says what to change for better.
 
 (auto) marks the one that a run gets if none is asked for: the strongest that
-works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
+works, except pidns. CORRAL_AUTO in the environment lowers it.`,
 		Example: `  corral doctor
   corral doctor --json`,
 		Annotations: map[string]string{exitStatuses: `0	what a run gets if none is asked for outlasts the SIGKILL of its owner

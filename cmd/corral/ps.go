@@ -23,9 +23,9 @@ func newPS() *cobra.Command {
 		Long: `List the runs of this user that go on, the oldest first: those of corral, and those
 of programs that have named them by Cmd.Name.
 
-STATE is running; unseen, if the owner of the run is in another PID namespace and
-may live; and, with --all, ended, with the exit status, or lost, if the owner was
-killed: the run was stopped then, and its status is not known. Only runs in the
+STATE is running, or unseen: the owner of the run is in another PID namespace, and
+may live. With --all it is also ended, with the exit status, or lost: the owner was
+killed. Then the run was stopped, and its status is not known. Only runs in the
 background are known when they have ended.
 
 With --kept it lists the processes that runs have left alone on purpose (--keep,

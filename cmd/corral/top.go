@@ -60,8 +60,8 @@ line of a run has the sums. In a narrow terminal some columns are left out.
 // liveKeys is what the help of both commands says of the keys.
 const liveKeys = `Without a terminal it shows that once, and ends.
 
-Arrows, j and k select a line, s stops the run and x the process of that line, with all
-that is below it, when you have said yes; q quits.`
+Arrows, j and k select a line. s stops the run of that line, and x its process with
+all that is below it, when you have said yes. q quits.`
 
 const pauseName = "interval"
 

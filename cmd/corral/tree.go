@@ -35,8 +35,8 @@ func newTree() *cobra.Command {
 		Long: `Show every process, or each PID and its descendants, below its parent.
 
 GROUP and SESSION are process group and session. STATE is the letter that ps
-prints (R running, S sleeping, D uninterruptible, T stopped, Z zombie, I idle),
-followed by s if the process leads its session, or by g if it leads its process
+prints: R running, S sleeping, D uninterruptible, T stopped, Z zombie, I idle. An s
+behind it means that the process leads its session, a g that it leads its process
 group only. AGE is the time since its start, MEMORY what it has resident.
 
 With --watch it goes on showing the tree, with CPU%, what each process takes of

@@ -23,8 +23,8 @@ and exit with the status that corral has for it: that of its command, 124 if it 
 out of time, and so on.
 
 A run in the background can be waited for when it is over, until 'corral prune'
-removes its record. How another run has ended is known to those only who waited for
-it.`,
+removes its record. Another run has no record: its status is known only to those who
+have waited for its end.`,
 		Example: `  corral run --detach --name build make
   corral wait build`,
 		Annotations: map[string]string{exitStatuses: `125	bad arguments, there is no such run, or its status is not known

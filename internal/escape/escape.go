@@ -51,7 +51,7 @@ type Child struct {
 	args       []string     // the leader's
 	mainThread []string     // the roles that need the main thread
 
-	program func(testing.TB, string) string // what to run in the place of the test binary, if it is not nil
+	program func(testing.TB, string) string // what to run instead of the test binary, if it is not nil
 }
 
 // Unavailable returns why this machine or user cannot have c: it lacks what the
