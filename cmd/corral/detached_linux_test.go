@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -30,6 +31,31 @@ func TestFullDisk(t *testing.T) {
 	}
 	if _, status := ended(cmd); status != 7 || out.Len() > 0 {
 		t.Errorf("status %d, said %s", status, &out)
+	}
+}
+
+// TestDetachedDescriptors: a command in the background has the descriptors that corral
+// was given.
+func TestDetachedDescriptors(t *testing.T) {
+	const command = `sh -c 'echo three >&3; echo four >&4; cat; : >&5' 3>three 4>four 5>>end`
+	for how, script := range map[string]string{
+		"run":    `corral run --detach --name d -- ` + command + ` >/dev/null && corral wait d && corral logs d`,
+		"detach": `corral --quiet --allow-detach -- corral detach -- ` + command,
+	} {
+		dir := t.TempDir()
+		f := newFleet(t)
+		// The end of the command is that of the FIFO.
+		cmd := exec.Command("sh", "-c", "mkfifo end; { cat <end; } & "+script+"; status=$?; wait; exit $status")
+		cmd.Env, cmd.Dir = f.env, dir
+		out, err := cmd.CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("%s: %v: %s", how, err, out)
+		}
+		for _, name := range []string{"three", "four"} {
+			if b, err := os.ReadFile(filepath.Join(dir, name)); string(b) != name+"\n" || err != nil {
+				t.Errorf("%s: descriptor %s: %q, %v", how, name, b, err)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +25,8 @@ const defaultUTF8 = true
 // adoptOrphans: only Linux can.
 const adoptOrphans = false
 
-func ownSession(*exec.Cmd) {} // there are no runs to leave
-func closeOnExec(*os.File) {}
+func ownSession(*exec.Cmd)         {} // there are no runs to leave
+func takeStdin() (*os.File, error) { return nil, errors.ErrUnsupported }
 
 // There are no real-time signals here.
 const rtMin, rtMax = 0, 0
