@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestFullDisk: the status of a run in the background is recorded, also if the disk has
@@ -56,6 +59,33 @@ func TestDetachedDescriptors(t *testing.T) {
 				t.Errorf("%s: descriptor %s: %q, %v", how, name, b, err)
 			}
 		}
+	}
+}
+
+// TestLogsUnread: who follows the log of a run that writes nothing ends when nobody
+// reads that any more, as by a write.
+func TestLogsUnread(t *testing.T) {
+	f := newFleet(t)
+	if said, err := f.corral("run", "--detach", "--name", "quiet", "--", "sh", "-c", "echo up; exec sleep 20"); err != nil {
+		t.Fatal(err, said)
+	}
+	cmd := exec.Command("corral", "logs", "--follow", "quiet")
+	cmd.Env = f.env
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "up\n" || err != nil {
+		t.Errorf("%q, %v", line, err)
+	}
+	out.Close()
+	began := time.Now()
+	cmd.Wait()
+	if took := time.Since(began); exitStatus(cmd.ProcessState) != statusSignal+int(syscall.SIGPIPE) || took > 15*time.Second {
+		t.Errorf("%v, after %v", cmd.ProcessState, took)
 	}
 }
 

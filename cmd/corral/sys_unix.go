@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/files"
 	"golang.org/x/sys/unix"
 )
@@ -86,3 +87,12 @@ func exitStatus(p *os.ProcessState) int {
 
 // readerGone reports whether nobody reads a pipe any more, or a terminal is gone.
 func readerGone(f *os.File) bool { return files.WriteError(f) != nil }
+
+// endUnread ends corral as a write does to a pipe that nobody reads any more: by
+// SIGPIPE, or with an error if that is ignored.
+func endUnread(f *os.File) error {
+	if !disposition.Ignored(syscall.SIGPIPE) {
+		disposition.EndLike(syscall.WaitStatus(syscall.SIGPIPE))
+	}
+	return &os.PathError{Op: "write", Path: f.Name(), Err: syscall.EPIPE}
+}
