@@ -1,6 +1,7 @@
 package corral
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,9 +15,9 @@ import (
 
 // RunID returns the identifier under which a run that has a Name is registered, from
 // Start until all of it is over: the command corral finds it by that. It is empty for
-// a run without a Name. The error says why a run could not be registered, which is no
-// failure of the run. On Windows none can be; that error is an
-// errors.ErrUnsupported.
+// a run without a Name. The error says why a run could not be registered, or in the end
+// why those that it has kept are not, which is no failure of the run. On Windows none
+// can be; that error is an errors.ErrUnsupported.
 func (c *Cmd) RunID() (string, error) {
 	if c.run == nil || c.run.listing == nil {
 		return "", nil
@@ -24,7 +25,7 @@ func (c *Cmd) RunID() (string, error) {
 	l := c.run.listing
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.id, l.err
+	return l.id, cmp.Or(l.err, l.keptErr)
 }
 
 // checkListing checks what a run is to be registered with.
@@ -56,6 +57,8 @@ type listing struct {
 	err  error             // why it is not
 	late *time.Timer       // until nobody is going to call Wait any more
 	over bool
+
+	keptErr error // why those that it has kept are not registered
 }
 
 // list registers the run, before its command is started: who hears of that finds it.
@@ -100,7 +103,7 @@ func (r *run) listStarted() {
 	}
 	if r.cmd.Leftovers == DetachLeftovers { // it goes on if the owner is killed
 		leader.Command = registry.Shown(r.argv(), r.cmd.Redact)
-		r.keepListed(l.is, []registry.Process{leader})
+		r.keepListed([]registry.Process{leader})
 	}
 }
 
@@ -119,11 +122,15 @@ func (r *run) listKept() {
 	r.mu.Lock()
 	kept := r.listed(r.spared)
 	r.mu.Unlock()
-	r.keepListed(l.is, kept)
+	r.keepListed(kept)
 }
 
-func (r *run) keepListed(l *registry.Listing, kept []registry.Process) {
-	if err := l.Keep(kept); err != nil {
+// keepListed registers whom the run has kept. It is called with the listing's mu held.
+func (r *run) keepListed(kept []registry.Process) {
+	l := r.listing
+	err := l.is.Keep(kept)
+	if l.keptErr = nil; err != nil && len(kept) > 0 {
+		l.keptErr = fmt.Errorf("corral: what the run has kept is not registered: %w", err)
 		r.log.Warn("corral: what is kept is not registered", "error", err)
 	}
 }
@@ -189,7 +196,7 @@ func (r *run) unlist(rep *Report, err error, why registry.Failure) {
 		return
 	}
 	if rep != nil {
-		r.keepListed(l.is, r.listed(rep.Leftovers))
+		r.keepListed(r.listed(rep.Leftovers))
 	}
 	l.is.Close(r.outcome(rep, err, why))
 }

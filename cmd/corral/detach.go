@@ -17,9 +17,9 @@ import (
 	"github.com/corral-run/corral/internal/detach"
 )
 
-// readyFile is the descriptor on which the corral that stays with the command says
-// whether it has started it. The flag for it is not for people.
-const readyFile, readyFlag = 3, "stay"
+// readyFlag is for the corral that stays with the command, which says by its standard
+// input whether it has started it: the other descriptors are for the command.
+const readyFlag = "stay" // not for people
 
 func newDetach() *cobra.Command {
 	var output string
@@ -91,7 +91,7 @@ func detachCommand(output string, args []string) error {
 		return &exitError{statusOwn, err}
 	}
 	defer r.Close()
-	cmd.ExtraFiles = []*os.File{w}
+	cmd.Stdin = w
 	ownSession(cmd)
 	err = cmd.Start()
 	w.Close()
@@ -114,8 +114,10 @@ func detachCommand(output string, args []string) error {
 
 // stayWith leaves the run, starts the command, says so, and stays with it.
 func stayWith(args []string) error {
-	ready := os.NewFile(readyFile, "ready")
-	closeOnExec(ready)
+	ready, err := takeStdin()
+	if err != nil {
+		return &exitError{statusOwn, err}
+	}
 	build := func(words []string) *exec.Cmd {
 		cmd := exec.Command(words[0], words[1:]...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -132,8 +132,8 @@ func startStaying(id string, log *os.File) (said ready, err error) {
 	}
 	defer r.Close()
 	cmd := exec.Command(program, append([]string{"--" + detachedFlag + "=" + id}, os.Args[1:]...)...)
-	cmd.Args[0] = "corral" // whatever the file is called
-	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{w}
+	cmd.Args[0] = "corral"                          // whatever the file is called
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = w, log, log // see readyFlag
 	ownSession(cmd)
 	err = cmd.Start()
 	w.Close()
@@ -176,10 +176,12 @@ func (o *runFlags) stayWith(args []string) error {
 	if !registry.IsID(o.register.detached) {
 		return fmt.Errorf("--%s is not for people: use --%s", detachedFlag, detachFlag)
 	}
-	b := &background{id: o.register.detached, ready: os.NewFile(readyFile, "ready")}
-	err := b.open()
-	if err == nil {
-		closeOnExec(b.ready)
+	from, err := takeStdin()
+	if err != nil {
+		return &exitError{statusOwn, err}
+	}
+	b := &background{id: o.register.detached, ready: from}
+	if err = b.open(); err == nil {
 		err = o.run(b.log, args, b)
 	}
 	if b.ready == nil { // it has been told

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestFullDisk: the status of a run in the background is recorded, also if the disk has
@@ -30,6 +34,58 @@ func TestFullDisk(t *testing.T) {
 	}
 	if _, status := ended(cmd); status != 7 || out.Len() > 0 {
 		t.Errorf("status %d, said %s", status, &out)
+	}
+}
+
+// TestDetachedDescriptors: a command in the background has the descriptors that corral
+// was given.
+func TestDetachedDescriptors(t *testing.T) {
+	const command = `sh -c 'echo three >&3; echo four >&4; cat; : >&5' 3>three 4>four 5>>end`
+	for how, script := range map[string]string{
+		"run":    `corral run --detach --name d -- ` + command + ` >/dev/null && corral wait d && corral logs d`,
+		"detach": `corral --quiet --allow-detach -- corral detach -- ` + command,
+	} {
+		dir := t.TempDir()
+		f := newFleet(t)
+		// The end of the command is that of the FIFO.
+		cmd := exec.Command("sh", "-c", "mkfifo end; { cat <end; } & "+script+"; status=$?; wait; exit $status")
+		cmd.Env, cmd.Dir = f.env, dir
+		out, err := cmd.CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("%s: %v: %s", how, err, out)
+		}
+		for _, name := range []string{"three", "four"} {
+			if b, err := os.ReadFile(filepath.Join(dir, name)); string(b) != name+"\n" || err != nil {
+				t.Errorf("%s: descriptor %s: %q, %v", how, name, b, err)
+			}
+		}
+	}
+}
+
+// TestLogsUnread: who follows the log of a run that writes nothing ends when nobody
+// reads that any more, as by a write.
+func TestLogsUnread(t *testing.T) {
+	f := newFleet(t)
+	if said, err := f.corral("run", "--detach", "--name", "quiet", "--", "sh", "-c", "echo up; exec sleep 20"); err != nil {
+		t.Fatal(err, said)
+	}
+	cmd := exec.Command("corral", "logs", "--follow", "quiet")
+	cmd.Env = f.env
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "up\n" || err != nil {
+		t.Errorf("%q, %v", line, err)
+	}
+	out.Close()
+	began := time.Now()
+	cmd.Wait()
+	if took := time.Since(began); exitStatus(cmd.ProcessState) != statusSignal+int(syscall.SIGPIPE) || took > 15*time.Second {
+		t.Errorf("%v, after %v", cmd.ProcessState, took)
 	}
 }
 

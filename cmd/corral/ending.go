@@ -30,6 +30,7 @@ func (j *job) end(err error, signals *inbox) error {
 	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || len(r.Survivors()) > 0) {
 		say(j.stderr, "%s%s", line, j.keepHint(j.cmd.Report()))
 	}
+	j.sayKeptUnregistered()
 	status := j.status(r, err, outputErr)
 	if j.report != nil {
 		if err := writeReport(j.report, r); err != nil {

@@ -30,6 +30,8 @@ type job struct {
 	restore func()
 	back    *background // nil unless the run is in the background
 
+	unregistered bool // the run is not in the registry
+
 	scopeless error // why there is no scope of the user's systemd, if there should be one
 }
 

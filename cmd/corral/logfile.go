@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/corral-run/corral/internal/registry"
@@ -57,14 +56,9 @@ func (l *logFile) Write(b []byte) (int, error) {
 	if l.size > 0 && l.size+int64(len(b)) > l.most {
 		l.rotate()
 	}
-	if l.lost > 0 {
-		n, err := fmt.Fprintf(l.f, "\ncorral: %d bytes of the output are missing here: %v\n", l.lost, l.why)
-		l.size += int64(n)
-		if err != nil {
-			l.lost += int64(len(b))
-			return len(b), nil
-		}
-		l.lost = 0
+	if !l.tellLost() {
+		l.lost += int64(len(b))
+		return len(b), nil
 	}
 	n, err := l.f.Write(b)
 	l.size += int64(n)
@@ -74,11 +68,24 @@ func (l *logFile) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// tellLost writes how much is missing, and reports whether that could be written, or
+// nothing is.
+func (l *logFile) tellLost() bool {
+	if l.lost == 0 {
+		return true
+	}
+	n, err := fmt.Fprintf(l.f, "\ncorral: %d bytes of the output are missing here: %v\n", l.lost, l.why)
+	l.size += int64(n)
+	if err == nil {
+		l.lost = 0
+	}
+	return err == nil
+}
+
 // rotate begins a new log. If it cannot, the old one goes on: output is worth more
 // than the bound.
 func (l *logFile) rotate() {
-	path := filepath.Join(l.dir.Path(), l.name)
-	if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have been, before no new one could be made
+	if err := l.dir.Rename(l.name, l.name+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have been, before no new one could be made
 		return
 	}
 	old := l.f
@@ -94,6 +101,7 @@ func (l *logFile) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.f != nil {
+		l.tellLost() // there may be room by now, and nothing else to write
 		l.f.Close()
 		l.f = nil
 	}

@@ -112,6 +112,34 @@ func TestLogFull(t *testing.T) {
 	}
 }
 
+// TestLogFullAtTheEnd: what is missing at the end is counted, too, if there is room by
+// then.
+func TestLogFullAtTheEnd(t *testing.T) {
+	l, path := newLog(t, 1<<20)
+	l.Write([]byte("all\n"))
+	l.lost, l.why = 8, unix.ENOSPC
+	l.close()
+	const want = "all\n\ncorral: 8 bytes of the output are missing here: no space left on device\n"
+	if got := read(t, path); got != want {
+		t.Errorf("%q; want %q", got, want)
+	}
+}
+
+// TestLogMoved: a log is bounded also if its directory is renamed meanwhile.
+func TestLogMoved(t *testing.T) {
+	l, path := newLog(t, 10)
+	moved := filepath.Dir(path) + ".moved"
+	if err := os.Rename(filepath.Dir(path), moved); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"the first\n", "the other\n", "the third\n"} {
+		l.Write([]byte(s))
+	}
+	if older, newer := read(t, moved+"/x.log.1"), read(t, moved+"/x.log"); older != "the other\n" || newer != "the third\n" {
+		t.Errorf("%q, %q", older, newer)
+	}
+}
+
 // TestLogFollowed: who follows a log gets all that is written, over the points where a
 // new one is begun, each byte once.
 func TestLogFollowed(t *testing.T) {

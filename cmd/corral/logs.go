@@ -110,6 +110,9 @@ func writeLog(ctx context.Context, w io.Writer, r *knownRun, lines int, follow b
 		case !errors.Is(err, context.DeadlineExceeded):
 			return err
 		}
+		if f := fileOf(w); f != nil && readerGone(f) { // there may be nothing to write for long
+			return endUnread(f)
+		}
 	}
 }
 

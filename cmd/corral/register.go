@@ -120,7 +120,16 @@ func (o *registerFlags) check(r *runFlags) error {
 
 // sayUnregistered says why a run is not registered, which is no failure.
 func (j *job) sayUnregistered() {
-	if _, err := j.cmd.RunID(); err != nil && !j.quiet {
+	_, err := j.cmd.RunID()
+	if j.unregistered = err != nil; err != nil && !j.quiet {
 		say(j.stderr, "the run is not registered, so 'corral ps' does not show it: %v", err)
+	}
+}
+
+// sayKeptUnregistered says in the end why those that the run has kept are not
+// registered, unless it was not itself, which has been said.
+func (j *job) sayKeptUnregistered() {
+	if _, err := j.cmd.RunID(); err != nil && !j.unregistered && !j.quiet {
+		say(j.stderr, "%s, so 'corral ps --kept' does not show it", strings.TrimPrefix(err.Error(), "corral: "))
 	}
 }

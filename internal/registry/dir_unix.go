@@ -289,6 +289,15 @@ func (d *Dir) overwrite(name string, e *Entry) error {
 	return err
 }
 
+// Rename gives a file another name, in place of one that has it.
+func (d *Dir) Rename(from, to string) error {
+	err := unix.Renameat(d.fd(), from, d.fd(), to)
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: filepath.Join(d.Path(), from), New: filepath.Join(d.Path(), to), Err: err}
+	}
+	return nil
+}
+
 // Delete removes a file. That it is not there is no error.
 func (d *Dir) Delete(name string) error {
 	err := unix.Unlinkat(d.fd(), name, 0)

@@ -39,6 +39,7 @@ func (*Dir) Read(string) (*Entry, error)      { return nil, Supported() }
 func (*Dir) Write(string, *Entry) error       { return Supported() }
 func (*Dir) WriteRoomy(string, *Entry) error  { return Supported() }
 func (*Dir) Complete(string, *Entry) error    { return Supported() }
+func (*Dir) Rename(string, string) error      { return Supported() }
 func (*Dir) Delete(string) error              { return Supported() }
 func (*Dir) DeleteEntry(string) error         { return Supported() }
 func (*Dir) InUse(string) bool                { return false }
