@@ -614,6 +614,8 @@ func TestStartErrors(t *testing.T) {
 		{name: "unknown requirement", cmd: &corral.Cmd{Path: "/bin/true", Require: "box"}, text: `unknown containment "box"`},
 		{name: "unknown policy", cmd: &corral.Cmd{Path: "/bin/true", Leftovers: 7}, text: "unknown LeftoverPolicy 7"},
 		{name: "negative timeout", cmd: &corral.Cmd{Path: "/bin/true", Timeout: -1}, text: "negative Timeout"},
+		{name: "step with no such signal", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Signal: syscall.Signal(999)}}}, text: "step 1 of the stop plan has signal 999, which is no signal of this system"},
+		{name: "step with a negative signal", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Signal: syscall.SIGTERM}, {Signal: syscall.Signal(-4)}}}, text: "step 2 of the stop plan has signal -4"},
 		{name: "step without signal", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Wait: 1}}}, text: "step 1 of the stop plan has no signal"},
 		{name: "negative wait", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Signal: os.Interrupt, Wait: -1}}}, text: "negative wait"},
 		{name: "another group", cmd: &corral.Cmd{Path: "/bin/true", Containment: corral.Group, SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pgid: 4711}}, text: "Pgid"},
