@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,11 +16,15 @@ import (
 // build builds the programs. All that may change what comes out is said here, and
 // not left to the environment.
 func (r *Release) build() error {
-	// The library is that of the checkout, also before the command's go.mod requires
-	// its release. The other modules of go.work would lift the versions of all.
-	work := fmt.Sprintf("go 1.25.0\nuse %q\nuse %q\nreplace github.com/corral-run/corral v0.0.0 => %q\n",
-		r.root, filepath.Join(r.root, "cmd", "corral"), r.root)
+	work, err := workspace(r.root)
+	if err != nil {
+		return err
+	}
 	if err := os.WriteFile(filepath.Join(r.tmp, "go.work"), []byte(work), 0o666); err != nil {
+		return err
+	}
+	env, err := buildEnvironment(os.Environ())
+	if err != nil {
 		return err
 	}
 	wanted := slices.Clone(r.systems)
@@ -31,14 +36,56 @@ func (r *Release) build() error {
 		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path,
 			"-ldflags", fmt.Sprintf("-s -w -X main.linkedVersion=%s -X 'main.linkedCommit=%s'", r.version, r.commit), ".")
 		cmd.Dir = filepath.Join(r.root, "cmd", "corral")
-		cmd.Env = append(os.Environ(), "GOOS="+s.OS, "GOARCH="+s.Arch, "CGO_ENABLED=0", "GOWORK="+filepath.Join(r.tmp, "go.work"),
-			"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GODEBUG=", "GOAMD64=v1", "GOARM64=v8.0")
+		cmd.Env = append(slices.Clip(env), "GOOS="+s.OS, "GOARCH="+s.Arch, "GOWORK="+filepath.Join(r.tmp, "go.work"))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build for %v: %v\n%s", s, err, out)
 		}
 		r.progs[s] = path
 	}
 	return nil
+}
+
+var replaced = regexp.MustCompile(`(?m)^replace github\.com/corral-run/corral (v\S+) => \./$`)
+
+// workspace is the go.work of the builds. The library is that of the checkout, in the
+// version that the command's go.mod requires of it, which go.work replaces. The other
+// modules of go.work would lift the versions of all.
+func workspace(root string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(root, "go.work"))
+	if err != nil {
+		return "", err
+	}
+	version := replaced.FindSubmatch(text)
+	if version == nil {
+		return "", fmt.Errorf("go.work has no line as %v", replaced)
+	}
+	return fmt.Sprintf("go 1.25.0\nuse %q\nuse %q\nreplace github.com/corral-run/corral %s => %q\n",
+		root, filepath.Join(root, "cmd", "corral"), version[1], root), nil
+}
+
+// buildEnvironment is the environment of the builds. An empty variable does not count
+// more than what go env -w has written, so that is not read at all, but for where
+// modules come from and are kept.
+func buildEnvironment(environ []string) ([]string, error) {
+	sources := []string{"GOAUTH", "GOCACHE", "GOINSECURE", "GOMODCACHE", "GONOPROXY", "GONOSUMDB", "GOPRIVATE", "GOPROXY", "GOSUMDB", "GOTOOLCHAIN", "GOVCS"}
+	cmd := exec.Command("go", append([]string{"env"}, sources...)...)
+	cmd.Env = environ
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	env := append(slices.Clip(environ), "GOENV=off", "CGO_ENABLED=0",
+		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GODEBUG=", "GOAMD64=v1", "GOARM64=v8.0")
+	values := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	if len(values) != len(sources) {
+		return nil, fmt.Errorf("go env: %q is not the value of each of %q", values, sources)
+	}
+	for i, value := range values {
+		if value != "" {
+			env = append(env, sources[i]+"="+value)
+		}
+	}
+	return env, nil
 }
 
 // collect has the program write its man pages and completions.

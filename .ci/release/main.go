@@ -152,7 +152,7 @@ var versions = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(
 // ask asks git what is released.
 func (r *Release) ask() error {
 	git := func(args ...string) (string, error) {
-		out, err := exec.Command("git", append([]string{"-C", r.root, "-c", "safe.directory=*"}, args...)...).Output()
+		out, err := exec.Command("git", append([]string{"-C", r.root, "-c", "safe.directory=*", "-c", "log.showSignature=false"}, args...)...).Output()
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 			return "", fmt.Errorf("git %s: %v: %s", strings.Join(args, " "), err, exit.Stderr)
 		}
@@ -168,7 +168,7 @@ func (r *Release) ask() error {
 		return fmt.Errorf("the time of commit %s: %v", commit, err)
 	}
 	r.commit, r.time = commit, time.Unix(seconds, 0).UTC()
-	changes, err := git("status", "--porcelain")
+	changes, err := git("status", "--porcelain", "--untracked-files=normal")
 	if err != nil {
 		return err
 	}

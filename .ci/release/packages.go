@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/goreleaser/nfpm/v2"
 	_ "github.com/goreleaser/nfpm/v2/apk"
@@ -52,7 +53,9 @@ func (r *Release) distribution(s System, format string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Create(filepath.Join(r.out, packager.ConventionalFileName(info)))
+	// GitHub would make a dot of the ~ itself, and checksums.txt would name no file.
+	name := strings.ReplaceAll(packager.ConventionalFileName(info), "~", ".")
+	file, err := os.Create(filepath.Join(r.out, name))
 	if err != nil {
 		return err
 	}

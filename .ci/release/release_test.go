@@ -111,6 +111,85 @@ func line(name string, info os.FileInfo, text []byte) string {
 	return fmt.Sprintf("%s %o %s", name, info.Mode().Perm(), text)
 }
 
+// TestReleasedLibrary: when the modules require a release of the library, go.work is
+// the only other file that says which.
+func TestReleasedLibrary(t *testing.T) {
+	root, dir := "../..", t.TempDir()
+	tree := exec.Command("sh", "-euc", `git -c safe.directory='*' ls-files -co --exclude-standard -z |
+		tar -c --null -T - | tar -x -C "$1"; cd "$1"
+		find . -name go.mod -o -name go.work | xargs sed -i.bak 's/\(corral-run\/corral\) v0\.0\.0\>/\1 v1.999.0/'
+		find . -name '*.bak' | xargs rm`, "sh", dir)
+	tree.Dir = root
+	if out, err := tree.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, args := range [][]string{
+		{".ci/outside", ".ci/release", "go", "list", "."},
+		{".ci/outside", "integrations/mcp", "go", "list", "./..."},
+		{".ci/tidy", "-diff"},
+	} {
+		cmd := exec.Command(filepath.Join(dir, args[0]), args[1:]...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOWORK=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+	}
+	work, err := workspace(dir)
+	if want := fmt.Sprintf("\nreplace github.com/corral-run/corral v1.999.0 => %q\n", dir); err != nil || !strings.HasSuffix(work, want) {
+		t.Errorf("%q, %v; want %q at its end", work, err, want)
+	}
+}
+
+// TestPackageNames: GitHub keeps the names of the files, also those of a version that
+// other packages come after.
+func TestPackageNames(t *testing.T) {
+	s := System{"linux", "amd64"}
+	r := &Release{out: t.TempDir(), tmp: t.TempDir(), version: "v1.2.3-rc1", time: at, systems: []System{s},
+		texts: []File{{Name: "LICENSE", Text: []byte("MIT")}, {Name: "man/corral.1", Text: []byte("page")}}}
+	r.progs = map[System]string{s: filepath.Join(r.tmp, "corral")}
+	if err := os.WriteFile(r.progs[s], []byte("program"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.packages(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(r.out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	want := []string{"corral-1.2.3.rc1-1.x86_64.rpm", "corral_1.2.3.rc1-1_amd64.deb", "corral_1.2.3_rc1-r1_x86_64.apk"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant\n%q", got, want)
+	}
+}
+
+// TestBuildEnvironment: what somebody has set for himself is not in a release. Where he
+// has his modules is.
+func TestBuildEnvironment(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(file, []byte("GOFLAGS=-tags=x\nGOEXPERIMENT=arenas\nGOAMD64=v3\nGOPROXY=https://proxy.example\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	clean := slices.DeleteFunc(os.Environ(), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return slices.Contains([]string{"GOFLAGS", "GOEXPERIMENT", "GOAMD64", "GOPROXY", "GOENV"}, name)
+	})
+	env, err := buildEnvironment(append(clean, "GOENV="+file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "env", "GOFLAGS", "GOEXPERIMENT", "GOAMD64", "GOPROXY")
+	cmd.Env = env
+	out, err := cmd.Output()
+	if want := "\n\nv1\nhttps://proxy.example\n"; err != nil || string(out) != want {
+		t.Errorf("%q, %v; want %q", out, err, want)
+	}
+}
+
 // TestFormula: each system has its own archive and sum, and it is Ruby.
 func TestFormula(t *testing.T) {
 	r := &Release{out: t.TempDir(), version: "v1.2.3"}

@@ -63,6 +63,10 @@ func excluded(flags *pflag.FlagSet, name, value string) bool {
 	case name == "keep" && flags.Changed("leftovers") && keepsAll(flags.Lookup("leftovers").Value.String()),
 		name == "leftovers" && flags.Changed("keep") && keepsAll(value):
 		return true
+	case name == "lifeline" && flags.Changed(detachFlag):
+		return slices.ContainsFunc(strings.Split(value, ","), lostAtOnce)
+	case name == "events" && flags.Changed(detachFlag):
+		return ofDescriptor(value)
 	}
 	return slices.ContainsFunc(rivals[name], flags.Changed)
 }

@@ -5,8 +5,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"testing"
 
@@ -20,13 +22,18 @@ func TestInstall(t *testing.T) {
 		t.Skip("builds the command")
 	}
 	proxy := release.NewProxy(t)
-	proxy.Publish(t, "../..", "github.com/corral-run/corral")
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	required := regexp.MustCompile(`github\.com/corral-run/corral (v\S+)`).FindSubmatch(mod)
+	proxy.PublishAs(t, "../..", "github.com/corral-run/corral", string(required[1]))
 	proxy.Publish(t, ".", "github.com/corral-run/corral/cmd/corral")
 	dir := t.TempDir()
 	proxy.Setenv("GOBIN", dir)
 	proxy.Go(t, dir, "install", "github.com/corral-run/corral/cmd/corral@"+release.Version)
 	installed := filepath.Join(dir, "corral")
-	err := exec.Command(installed, "--", "sh", "-c", "exit 3").Run()
+	err = exec.Command(installed, "--", "sh", "-c", "exit 3").Run()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("what was installed: %v; want exit status 3", err)

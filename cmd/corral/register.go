@@ -107,16 +107,26 @@ func (o *registerFlags) check(r *runFlags) error {
 		return errors.New("--detach and --pty contradict each other: nobody is at that terminal")
 	case r.outputLimit > 0:
 		return errors.New("--detach and --output-limit contradict each other: the log of the run is bounded anyway")
-	case strings.HasPrefix(string(r.events), "fd:"):
+	case ofDescriptor(string(r.events)):
 		return fmt.Errorf("--detach and --events %s contradict each other: the run outlives whoever has that descriptor; name a file", r.events)
 	}
 	for _, line := range r.lifelines {
-		if !strings.HasPrefix(line, "pid:") {
+		if lostAtOnce(line) {
 			return fmt.Errorf("--detach and --lifeline %s contradict each other: it is lost at once", line)
 		}
 	}
 	return nil
 }
+
+// lostAtOnce reports whether a run in the background would lose this lifeline with the
+// corral that has started it.
+func lostAtOnce(lifeline string) bool {
+	lifeline = strings.TrimSpace(lifeline)
+	return isLifeline(lifeline) && !strings.HasPrefix(lifeline, "pid:")
+}
+
+// ofDescriptor reports whether events go to a descriptor that others have open.
+func ofDescriptor(events string) bool { return strings.HasPrefix(events, "fd:") }
 
 // sayUnregistered says why a run is not registered, which is no failure.
 func (j *job) sayUnregistered() {

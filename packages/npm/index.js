@@ -88,7 +88,7 @@ function flags(options) {
       if (value !== true) throw new TypeError(`corral-run: the option ${option} is true or false, not ${JSON.stringify(value)}`);
       list.push(switches[option]);
     } else if (Object.hasOwn(values, option)) {
-      for (const one of Array.isArray(value) ? value : [value]) list.push(values[option], text(option, one));
+      for (const one of Array.isArray(value) ? value : [value]) list.push(...flag(values[option], text(option, one)));
     } else {
       const known = [...Object.keys(values), ...Object.keys(switches)].join(', ');
       throw new TypeError(`corral-run: there is no option ${option}, only ${known}`);
@@ -97,11 +97,17 @@ function flags(options) {
   return list;
 }
 
+// flag returns a flag with its value. A value that looks like a flag is one word with it.
+function flag(name, value) {
+  return value.startsWith('-') ? [`${name}=${value}`] : [name, value];
+}
+
 // text returns a value as corral reads it. A number is one of milliseconds where a
 // duration is wanted, as everywhere in node.
 function text(option, value) {
   if (typeof value === 'string') return value;
-  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) {
+  // corral reads no exponents, which numbers from 1e21 have.
+  if (typeof value !== 'number' || !/^[\d.]+$/.test(value)) {
     throw new TypeError(`corral-run: the option ${option} is to be a string or a number, not ${JSON.stringify(value)}`);
   }
   return ['timeout', 'idleTimeout', 'grace'].includes(option) ? `${value}ms` : String(value);

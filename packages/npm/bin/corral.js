@@ -6,19 +6,27 @@
 
 const { spawn } = require('child_process');
 const { constants } = require('os');
+const tty = require('tty');
 const { binary } = require('../index.js');
 
 function run() {
-  // The variable is a flag of runs, and of no other command of corral's. The program
-  // takes it out of the environment of what it runs.
-  const env = process.pid === 1 ? process.env : { CORRAL_LIFELINE: 'parent', ...process.env };
-  const child = spawn(binary(), process.argv.slice(2), { stdio: 'inherit', env });
+  const args = process.argv.slice(2);
+  // The variable is a flag of runs: the program takes it out of the environment of what
+  // it runs. These two would hand it on. They have variables of their own.
+  const free = process.pid === 1 || args[0] === 'timeout' || args[0] === 'init';
+  const env = free ? process.env : { CORRAL_LIFELINE: 'parent', ...process.env };
+  const child = spawn(binary(), args, { stdio: 'inherit', env });
   child.on('error', (error) => fail(error.message));
+  // On Windows a signal is an event of the console, which the program has had as well,
+  // and child.kill would end it at once.
+  const windows = process.platform === 'win32';
   // What a key of the terminal sends has reached the program as well: a second one
   // would be the second Ctrl-C. It is only not to end this one. The rest is passed on.
-  const typed = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
-  for (const signal of ['SIGINT', 'SIGQUIT']) listen(signal, () => typed || child.kill(signal));
-  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR2']) listen(signal, () => child.kill(signal));
+  // Who asks process.stdin and its like has node open them, and a pipe, which is the
+  // command's too, does not block from then on.
+  const typed = [0, 1, 2].some((fd) => tty.isatty(fd));
+  for (const signal of ['SIGINT', 'SIGQUIT']) listen(signal, () => typed || windows || child.kill(signal));
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGBREAK']) listen(signal, () => windows || child.kill(signal));
   child.on('exit', (code, signal) => {
     if (signal) {
       process.removeAllListeners(signal);

@@ -1,5 +1,5 @@
-// What has been installed does what its README says. Nothing here waits for time to
-// pass: a FIFO has no reader, or a pipe no writer, when nobody is left.
+// What has been installed does what its README says. Nothing here judges by time that
+// has passed: a FIFO has no reader, or a pipe no writer, when nobody is left.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -32,10 +32,12 @@ test('options are flags', () => {
   assert.equal(flags({ lifeline: ['stdin', 'parent'] }), '--lifeline stdin --lifeline parent');
   assert.equal(flags({ lifeline: undefined, name: undefined }), '--lifeline parent');
   assert.equal(flags({ memory: '1G', pids: 10, cpus: 1.5, lifeline: null }), '--memory 1G --pids 10 --cpus 1.5 --lifeline parent');
+  assert.equal(flags({ name: '-n', report: '-', lifeline: false }), '--name=-n --report=-');
   assert.equal(flags({ quiet: false, label: ['a=b', 'c'] }), '--label a=b --label c --lifeline parent');
   for (const bad of [
     () => command(''), () => command(['npm', 'test']), () => command('npm', 'test', {}), () => command('npm', [], { timout: 5 }),
-    () => command('npm', [], { timeout: NaN }), () => command('npm', [], { timeout: {} }), () => command('npm', [], { quiet: 'yes' }),
+    () => command('npm', [], { timeout: NaN }), () => command('npm', [], { timeout: {} }),
+    () => command('npm', [], { timeout: 1e21 }), () => command('npm', [], { timeout: -1 }), () => command('npm', [], { timeout: Infinity }), () => command('npm', [], { quiet: 'yes' }),
     () => command('npm', 'test'), () => command('npm', [], { toString: '1' }),
   ]) assert.throws(bad, TypeError, bad.toString());
 });
@@ -125,6 +127,77 @@ test('the command of the package', () => {
   const missing = spawnSync(shim, ['--', 'true'], { encoding: 'utf8', env: { ...process.env, CORRAL_PROGRAM: '/does/not/exist' } });
   assert.equal(missing.status, 125);
   assert.match(missing.stderr, /^corral: .*\/does\/not\/exist.*\n$/);
+});
+
+// A flag of the shim's is not to be in the way of what runs are not for, and nobody but
+// the program gets it.
+test('the commands of the program, by way of the package', () => {
+  const state = fs.mkdtempSync(path.join(os.tmpdir(), 'corral'));
+  const env = { ...process.env, XDG_STATE_HOME: state };
+  const run = (...args) => spawnSync(shim, args, { encoding: 'utf8', env });
+  try {
+    for (const how of [['timeout', '59'], ['init', '--'], ['--'], ['run', '--'], ['-c']]) {
+      const line = 'echo "<$CORRAL_LIFELINE>"';
+      const { status, stdout, stderr } = run(...how, ...(how[0] === '-c' ? [] : ['sh', '-c']), line);
+      assert.equal(stdout, '<>\n', `${how}: ${status}, ${stderr}`);
+    }
+    const { status, stdout: id, stderr } = run('run', '--detach', '--', 'sh', '-c', 'exit 5');
+    assert.equal(status, 0, stderr);
+    assert.equal(run('wait', id.trim()).status, 5);
+  } finally {
+    fs.rmSync(state, { recursive: true });
+  }
+});
+
+test('a command that cannot be started', () => {
+  for (const [file, status] of [['no-such-command', 127], [os.tmpdir(), 126]]) {
+    const said = spawnSync(...command(file), { encoding: 'utf8' });
+    assert.equal(said.error, undefined);
+    assert.equal(said.status, status, said.stderr);
+    assert.match(said.stderr, /^corral: .*\n$/);
+  }
+});
+
+// The command has the pipes of the shim. They are to block, as it expects.
+test('the pipes of the command of the package', async (t) => {
+  const child = spawn(shim, ['--', 'sh', '-c', 'echo up; cat; cat /dev/zero | head -c 1000000'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  const ended = once(child, 'close');
+  await once(child.stdout, 'readable'); // cat has nothing to read yet, or soon has not
+  assert.equal(String(child.stdout.read()), 'up\n');
+  assert.equal(await Promise.race([ended, new Promise((r) => setTimeout(r, 300, 'waits'))]), 'waits');
+  child.stdin.end('late\n');
+  await new Promise((r) => setTimeout(r, 300)); // the output is full by then
+  let size = 0;
+  child.stdout.on('data', (data) => { size += data.length; });
+  assert.deepEqual(await ended, [0, null]);
+  assert.equal(size, 'late\n'.length + 1000000);
+});
+
+// up starts the shim with a command that answers a signal, and returns it when it does.
+async function up(t, signal, env) {
+  const line = `trap "exit 6" ${signal}; echo up; read line; exit 7`;
+  const child = spawn(shim, ['--', 'sh', '-c', line], { stdio: 'pipe', env: { ...process.env, ...env } });
+  t.after(() => child.kill('SIGKILL'));
+  assert.equal(String((await once(child.stdout, 'data'))[0]), 'up\n');
+  return child;
+}
+
+for (const signal of ['SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
+  test(`the command of the package passes ${signal} on`, async (t) => {
+    const child = await up(t, signal.slice(3));
+    child.kill(signal);
+    assert.deepEqual(await once(child, 'exit'), [6, null]);
+  });
+}
+
+test('on Windows, the command of the package leaves the signals to the console', async (t) => {
+  const preload = path.resolve('windows.cjs');
+  const child = await up(t, 'INT', { NODE_OPTIONS: `--require ${preload}`, CORRAL_PROGRAM: binary() });
+  child.kill('SIGINT');
+  assert.equal(String((await once(child.stderr, 'data'))[0]), 'SIGINT\n');
+  child.stdin.end('\n');
+  assert.deepEqual(await once(child, 'exit'), [7, null]);
 });
 
 test('no program for this system', () => {
