@@ -5,7 +5,8 @@
 #   install.sh VERSION DIR
 #
 # In a workflow, the directory is put on the PATH of the steps that follow.
-# CORRAL_RELEASES is where the releases are.
+# CORRAL_RELEASES is where the releases are. A download that gets nothing for CORRAL_STALLED
+# seconds (30 by default) is begun again, three times at most.
 set -euo pipefail
 
 stop() { printf 'corral: %s\n' "$*" >&2; exit 125; }
@@ -25,15 +26,16 @@ x86_64 | amd64) arch=amd64 ;;
 aarch64 | arm64) arch=arm64 ;;
 *) stop "there is no release for $(uname -m)" ;;
 esac
-suffix=tar.gz
-[ "$os" != windows ] || suffix=zip
+suffix=tar.gz program=corral
+[ "$os" != windows ] || suffix=zip program=corral.exe
 name=corral_${version#v}_${os}_$arch.$suffix
 from=${CORRAL_RELEASES:-https://github.com/corral-run/corral/releases/download}/$version
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 for file in checksums.txt "$name"; do
-	curl -fsSL --retry 3 -o "$tmp/$file" "$from/$file" || stop "cannot download $from/$file"
+	curl -fsSL --proto-redir =https --connect-timeout 30 --speed-limit 1 --speed-time "${CORRAL_STALLED:-30}" --max-time 600 --retry 3 \
+		-o "$tmp/$file" "$from/$file" || stop "cannot download $from/$file"
 done
 want=$(awk -v name="$name" '$2 == name { print $1 }' "$tmp/checksums.txt")
 [ -n "$want" ] || stop "checksums.txt of $version has no $name"
@@ -41,6 +43,6 @@ if command -v sha256sum >/dev/null; then sum=$(sha256sum "$tmp/$name"); else sum
 [ "${sum%% *}" = "$want" ] || stop "$name is not what checksums.txt says: ${sum%% *}, want $want"
 mkdir -p "$dir"
 if [ "$suffix" = zip ]; then unzip -qo "$tmp/$name" -d "$dir"; else tar -xzf "$tmp/$name" -C "$dir"; fi
-"$dir/corral" version
+"$dir/$program" version
 [ -z "${GITHUB_PATH:-}" ] || printf '%s\n' "$dir" >>"$GITHUB_PATH"
-[ -z "${GITHUB_OUTPUT:-}" ] || printf 'path=%s\n' "$dir/corral" >>"$GITHUB_OUTPUT"
+[ -z "${GITHUB_OUTPUT:-}" ] || printf 'path=%s\n' "$dir/$program" >>"$GITHUB_OUTPUT"
