@@ -281,14 +281,7 @@ func (k *containment) Ended() (*os.ProcessState, error) {
 	status, usage := k.end.Status, k.end.Rusage
 	k.mu.Unlock()
 	osproc.MarkDone(k.leader)
-	state := osproc.NewState(k.id.PID, status, &usage, nil)
-	switch {
-	case state == nil: // os.ProcessState has other fields than it is known to have
-		return nil, syscall.EINVAL
-	case !state.Success():
-		return state, &exec.ExitError{ProcessState: state}
-	}
-	return state, nil
+	return osproc.Ended(k.id.PID, status, &usage)
 }
 
 // Reap returns the same when it is called again, as it is after Ended.
