@@ -229,9 +229,10 @@ func scopeIsClosed(t *testing.T, cont corral.Containment, child escape.Child) {
 	gone(t, probe, nil)
 }
 
-func scopeOwnerIsKilled(t *testing.T, cont corral.Containment, child escape.Child) {
-	t.Parallel()
-	escape.StartBystander(t)
+// startScopeOwner starts the owner of a Scope, whose command is the child, and
+// returns what it prints.
+func startScopeOwner(t *testing.T, cont corral.Containment, child escape.Child) (*escape.Probe, *exec.Cmd, *bufio.Reader) {
+	t.Helper()
 	probe := escape.NewProbe(t, child)
 	path, args, files := probe.Command()
 	self, ownerArgs := escape.Command("scope-owner", append([]string{string(cont), path}, args...)...)
@@ -248,7 +249,14 @@ func scopeOwnerIsKilled(t *testing.T, cont corral.Containment, child escape.Chil
 	probe.Started()
 	probe.Ready(t.Context())
 	probe.Release()
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "held 1 <nil>\n" {
+	return probe, cmd, bufio.NewReader(out)
+}
+
+func scopeOwnerIsKilled(t *testing.T, cont corral.Containment, child escape.Child) {
+	t.Parallel()
+	escape.StartBystander(t)
+	probe, cmd, out := startScopeOwner(t, cont, child)
+	if line, err := out.ReadString('\n'); line != "held 1 <nil>\n" {
 		t.Errorf("the owner says %q, %v", line, err)
 	}
 	cmd.Process.Kill()
@@ -261,23 +269,8 @@ func scopeOwnerIsKilled(t *testing.T, cont corral.Containment, child escape.Chil
 func TestScopeGuard(t *testing.T) {
 	need(t, corral.Cgroup)
 	child := escape.All()[slices.IndexFunc(escape.All(), func(c escape.Child) bool { return c.Name == "plain" })]
-	probe := escape.NewProbe(t, child)
-	path, args, files := probe.Command()
-	self, ownerArgs := escape.Command("scope-owner", append([]string{"cgroup", path}, args...)...)
-	cmd := exec.Command(self, ownerArgs...)
-	cmd.Stderr = os.Stderr
-	escape.Attach(cmd, files)
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	probe.Started()
-	probe.Ready(t.Context())
-	probe.Release()
-	bufio.NewReader(out).ReadString('\n')
+	probe, cmd, out := startScopeOwner(t, corral.Cgroup, child)
+	out.ReadString('\n')
 	guards := func() []proctree.ID {
 		pids, err := proctree.ChildPIDs(cmd.Process.Pid)
 		if err != nil {

@@ -3,11 +3,10 @@
 package corraltest
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"syscall"
-
-	"context"
 
 	"github.com/corral-run/corral"
 )

@@ -15,16 +15,15 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/leavetest"
 )
 
 func TestMain(m *testing.M) {
@@ -63,19 +62,11 @@ func role() string {
 // serve is a server that leaves a process behind. A stubborn one stays when its
 // input has ended, and when it is asked to end.
 func serve() {
-	held, err := os.OpenFile(os.Getenv("MCP_HELD"), os.O_WRONLY, 0)
-	if err != nil {
-		panic(err)
-	}
-	sleep := exec.Command("sleep", "60")
-	sleep.Stdout, sleep.SysProcAttr = held, &syscall.SysProcAttr{Setsid: true}
-	if err := sleep.Start(); err != nil {
-		panic(err)
-	}
-	fmt.Fprintln(held, sleep.Process.Pid)
+	held := leavetest.Leave()
 	stubborn := role() == "stubborn server"
 	if stubborn {
 		signal.Ignore(syscall.SIGTERM)
+		defer held.Close() // and not before: the finalizer would close it
 	} else {
 		held.Close()
 	}
@@ -83,7 +74,7 @@ func serve() {
 	mcp.AddTool(server, &mcp.Tool{Name: "nothing"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
 		return &mcp.CallToolResult{}, nil, nil
 	})
-	err = server.Run(context.Background(), &mcp.StdioTransport{})
+	err := server.Run(context.Background(), &mcp.StdioTransport{})
 	if stubborn {
 		time.Sleep(time.Minute)
 	}
@@ -140,61 +131,6 @@ func connect(ctx context.Context, role, how string) (*mcp.ClientSession, error) 
 	return session, session.Ping(ctx, nil)
 }
 
-// left is what the server leaves behind, as the test sees it.
-type left struct {
-	*testing.T
-	fifo *os.File
-}
-
-func watch(t *testing.T) left {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "held")
-	if err := unix.Mkfifo(name, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	t.Setenv("MCP_HELD", name)
-	return left{t, f}
-}
-
-// comesTo fails the test if the process is gone and should be left, or the other
-// way round. It ends one that is left: by a pidfd, so that it is no other, if it was
-// a process in that state.
-func (l left) comesTo(isLeft bool) {
-	l.Helper()
-	l.fifo.SetReadDeadline(time.Now().Add(30 * time.Second))
-	in := bufio.NewReader(l.fifo)
-	line, err := in.ReadString('\n')
-	if err != nil {
-		l.Fatal(err)
-	}
-	if isLeft {
-		pid, err := strconv.Atoi(strings.TrimSpace(line))
-		if err != nil || pid <= 1 {
-			l.Fatal(pid, err)
-		}
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			l.Fatalf("the control does not leave anything: %v", err)
-		}
-		defer unix.Close(fd)
-		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err != nil || string(name) != "sleep\n" {
-			l.Fatalf("the control does not leave anything: %q, %v", name, err)
-		}
-		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
-			l.Fatal(err)
-		}
-		l.Logf("without corral, process %d was left: sleep", pid)
-	}
-	if _, err := in.ReadByte(); err != io.EOF {
-		l.Errorf("something is left: %v", err)
-	}
-}
-
 // How a server is started.
 const (
 	control   = "control" // without corral
@@ -212,7 +148,7 @@ func forEach(t *testing.T, test func(t *testing.T, how string)) {
 // TestClosed: the client closes the session, and the server ends by itself.
 func TestClosed(t *testing.T) {
 	forEach(t, func(t *testing.T, how string) {
-		l := watch(t)
+		l := leavetest.Watch(t)
 		session, err := connect(t.Context(), "server", how)
 		if err != nil {
 			t.Fatal(err)
@@ -220,7 +156,7 @@ func TestClosed(t *testing.T) {
 		if err := session.Close(); err != nil {
 			t.Error(err)
 		}
-		l.comesTo(how == control)
+		l.ComesTo(how == control)
 	})
 }
 
@@ -228,7 +164,7 @@ func TestClosed(t *testing.T) {
 // client kills it. The command corral gets SIGTERM, and then SIGKILL, too.
 func TestKilled(t *testing.T) {
 	forEach(t, func(t *testing.T, how string) {
-		l := watch(t)
+		l := leavetest.Watch(t)
 		session, err := connect(t.Context(), "stubborn server", how)
 		if err != nil {
 			t.Fatal(err)
@@ -236,14 +172,14 @@ func TestKilled(t *testing.T) {
 		if err := session.Close(); err == nil || err.Error() != "signal: killed" {
 			t.Errorf("Close: %v", err)
 		}
-		l.comesTo(how == control)
+		l.ComesTo(how == control)
 	})
 }
 
 // TestHostKilled: the client gets SIGKILL.
 func TestHostKilled(t *testing.T) {
 	forEach(t, func(t *testing.T, how string) {
-		l := watch(t)
+		l := leavetest.Watch(t)
 		exe, err := os.Executable()
 		if err != nil {
 			t.Fatal(err)
@@ -264,13 +200,13 @@ func TestHostKilled(t *testing.T) {
 		if err != nil || line != "connected\n" {
 			t.Fatalf("%q, %v", line, err)
 		}
-		l.comesTo(how == control)
+		l.ComesTo(how == control)
 	})
 }
 
 // TestHost: the example of a host lists the server's tools, and leaves nothing.
 func TestHost(t *testing.T) {
-	l := watch(t)
+	l := leavetest.Watch(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -280,5 +216,5 @@ func TestHost(t *testing.T) {
 	if out, err := host.Output(); err != nil || string(out) != "nothing\n" {
 		t.Errorf("%q, %v", out, err)
 	}
-	l.comesTo(false)
+	l.ComesTo(false)
 }

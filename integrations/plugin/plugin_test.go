@@ -8,28 +8,24 @@ package plugin
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"net/rpc"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
-	"golang.org/x/sys/unix"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/leavetest"
 )
 
 func TestMain(m *testing.M) {
 	switch role() {
 	case "plugin", "stubborn plugin":
-		leave()
+		leavetest.Leave().Close()
 		plugin.Serve(&plugin.ServeConfig{HandshakeConfig: handshake, Plugins: plugins})
 		if role() == "stubborn plugin" {
 			time.Sleep(time.Minute)
@@ -65,21 +61,6 @@ type greeter struct{}
 func (greeter) Greet(name string, reply *string) error {
 	*reply = "hello " + name
 	return nil
-}
-
-// leave starts what the plugin leaves behind.
-func leave() {
-	held, err := os.OpenFile(os.Getenv("PLUGIN_HELD"), os.O_WRONLY, 0)
-	if err != nil {
-		panic(err)
-	}
-	defer held.Close()
-	sleep := exec.Command("sleep", "60")
-	sleep.Stdout, sleep.SysProcAttr = held, &syscall.SysProcAttr{Setsid: true}
-	if err := sleep.Start(); err != nil {
-		panic(err)
-	}
-	fmt.Fprintln(held, sleep.Process.Pid)
 }
 
 // host is a host that is killed.
@@ -122,61 +103,6 @@ func connect(role string, contain bool) (*plugin.Client, error) {
 	return client, nil
 }
 
-// left is what the plugin leaves behind, as the test sees it.
-type left struct {
-	*testing.T
-	fifo *os.File
-}
-
-func watch(t *testing.T) left {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "held")
-	if err := unix.Mkfifo(name, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	t.Setenv("PLUGIN_HELD", name)
-	return left{t, f}
-}
-
-// comesTo fails the test if the process is gone and should be left, or the other
-// way round. It ends one that is left: by a pidfd, so that it is no other, if it was
-// a process in that state.
-func (l left) comesTo(isLeft bool) {
-	l.Helper()
-	l.fifo.SetReadDeadline(time.Now().Add(30 * time.Second))
-	in := bufio.NewReader(l.fifo)
-	line, err := in.ReadString('\n')
-	if err != nil {
-		l.Fatal(err)
-	}
-	if isLeft {
-		pid, err := strconv.Atoi(strings.TrimSpace(line))
-		if err != nil || pid <= 1 {
-			l.Fatal(pid, err)
-		}
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			l.Fatalf("the control does not leave anything: %v", err)
-		}
-		defer unix.Close(fd)
-		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err != nil || string(name) != "sleep\n" {
-			l.Fatalf("the control does not leave anything: %q, %v", name, err)
-		}
-		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
-			l.Fatal(err)
-		}
-		l.Logf("without corral, process %d was left: sleep", pid)
-	}
-	if _, err := in.ReadByte(); err != io.EOF {
-		l.Errorf("something is left: %v", err)
-	}
-}
-
 // both runs a test with corral.Contain, and the control.
 func both(t *testing.T, test func(t *testing.T, contain bool)) {
 	for name, contain := range map[string]bool{"contained": true, "control": false} {
@@ -187,7 +113,7 @@ func both(t *testing.T, test func(t *testing.T, contain bool)) {
 // TestClosed: the host ends the plugin, which does as it is asked.
 func TestClosed(t *testing.T) {
 	both(t, func(t *testing.T, contain bool) {
-		l := watch(t)
+		l := leavetest.Watch(t)
 		client, err := connect("plugin", contain)
 		if err != nil {
 			t.Fatal(err)
@@ -196,7 +122,7 @@ func TestClosed(t *testing.T) {
 		if !client.Exited() {
 			t.Error("the plugin has not ended")
 		}
-		l.comesTo(!contain)
+		l.ComesTo(!contain)
 	})
 }
 
@@ -204,20 +130,20 @@ func TestClosed(t *testing.T) {
 // seconds.
 func TestKilled(t *testing.T) {
 	both(t, func(t *testing.T, contain bool) {
-		l := watch(t)
+		l := leavetest.Watch(t)
 		client, err := connect("stubborn plugin", contain)
 		if err != nil {
 			t.Fatal(err)
 		}
 		client.Kill()
-		l.comesTo(!contain)
+		l.ComesTo(!contain)
 	})
 }
 
 // TestHostKilled: the host gets SIGKILL.
 func TestHostKilled(t *testing.T) {
 	both(t, func(t *testing.T, contain bool) {
-		l := watch(t)
+		l := leavetest.Watch(t)
 		exe, err := os.Executable()
 		if err != nil {
 			t.Fatal(err)
@@ -238,6 +164,6 @@ func TestHostKilled(t *testing.T) {
 		if err != nil || line != "connected\n" {
 			t.Fatalf("%q, %v", line, err)
 		}
-		l.comesTo(!contain)
+		l.ComesTo(!contain)
 	})
 }

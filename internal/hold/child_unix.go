@@ -78,12 +78,5 @@ func (c *Child) reapReleased() (*os.ProcessState, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("wait", err)
 	}
-	state := osproc.NewState(c.pid, status, &rusage, nil)
-	switch {
-	case state == nil: // os.ProcessState has other fields than it is known to have
-		return nil, syscall.EINVAL
-	case !state.Success():
-		return state, &exec.ExitError{ProcessState: state}
-	}
-	return state, nil
+	return osproc.Ended(c.pid, status, &rusage)
 }

@@ -4,6 +4,7 @@ package osproc
 
 import (
 	"os"
+	"os/exec"
 	"reflect"
 	"runtime"
 	"sync"
@@ -119,6 +120,18 @@ func NewState(pid int, status syscall.WaitStatus, rusage *syscall.Rusage, instea
 	*stateStatus(unsafe.Pointer(s)) = status
 	*stateRusage(unsafe.Pointer(s)) = rusage
 	return s
+}
+
+// Ended is what os/exec's Wait would have returned of a process that has ended so.
+func Ended(pid int, status syscall.WaitStatus, rusage *syscall.Rusage) (*os.ProcessState, error) {
+	state := NewState(pid, status, rusage, nil)
+	switch {
+	case state == nil: // os.ProcessState has other fields than it is known to have
+		return nil, syscall.EINVAL
+	case !state.Success():
+		return state, &exec.ExitError{ProcessState: state}
+	}
+	return state, nil
 }
 
 // Released reports whether Release has been called.

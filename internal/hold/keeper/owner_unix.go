@@ -278,16 +278,10 @@ func (k *containment) Ended() (*os.ProcessState, error) {
 		k.mu.Unlock()
 		return k.Reap()
 	}
+	status, usage := k.end.Status, k.end.Rusage
 	k.mu.Unlock()
 	osproc.MarkDone(k.leader)
-	state := k.Peek()
-	switch {
-	case state == nil: // os.ProcessState has other fields than it is known to have
-		return nil, syscall.EINVAL
-	case !state.Success():
-		return state, &exec.ExitError{ProcessState: state}
-	}
-	return state, nil
+	return osproc.Ended(k.id.PID, status, &usage)
 }
 
 // Peek says what the keeper has told so far.
