@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 
 	"github.com/corral-run/corral/internal/escape"
@@ -27,7 +28,7 @@ func main() {
 func run() error {
 	peers := flag.String("peers", "", "only the peers whose name matches this `regexp`")
 	names := flag.String("children", "", "only the children whose name matches this `regexp`")
-	modules := flag.String("node-modules", "", "the `directory` node_modules in which npm has installed execa and tree-kill")
+	modules := flag.String("node-modules", "", "the `directory` node_modules in which npm has installed execa, tree-kill, bun and deno")
 	atOnce := flag.Int("j", 4, "`trials` at the same time")
 	flag.Parse()
 	wantedPeers, err1 := regexp.Compile(*peers)
@@ -40,6 +41,12 @@ func run() error {
 	}
 	if *atOnce < 1 {
 		return fmt.Errorf("-j %d: at least one trial has to go on at a time", *atOnce)
+	}
+	if *modules != "" { // node would look for a relative one among its packages
+		var err error
+		if *modules, err = filepath.Abs(*modules); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "corral-survivors-")
 	if err != nil {

@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/bench/internal/peer"
@@ -79,9 +81,11 @@ func (b *bench) peers() []peerOf {
 	}
 	all = append(all, b.parallel(), b.supervisord(), systemdRun(), b.python(),
 		b.node("child_process", "detached, kill(-pid) on a stop", ""),
-		b.node("execa", "cleanup, forceKillAfterDelay", "execa"),
+		b.node("execa", "cleanup, forceKillAfterDelay, and killDescendants, which it has from version 10 on", "execa"),
 		b.node("tree-kill", "SIGTERM, then SIGKILL", "tree-kill"),
-		b.java())
+		b.likeNode("Bun", []string{"bun"}, "@oven/bun-linux-x64/bin/bun", "@oven/bun-linux-x64-baseline/bin/bun", "@oven/bun-linux-aarch64/bin/bun"),
+		b.likeNode("Deno", []string{"deno", "run", "-A"}, "@deno/linux-x64-glibc/deno", "@deno/linux-arm64-glibc/deno"),
+		b.java(), untried("s6"), untried("processkit-go"))
 	all = append(all, b.corralCommand())
 	for _, c := range []corral.Containment{corral.Auto, corral.PIDNS, corral.Cgroup, corral.Keeper, corral.Group} {
 		all = append(all, corralLibrary(c))
@@ -189,6 +193,46 @@ func (b *bench) node(name, how, pkg string) peerOf {
 		return fmt.Sprintf("%s %s, node %s", pkg, v, t.Version())
 	}
 	return p
+}
+
+// likeNode runs the owner of node's child_process. Its program is on the PATH, or in the
+// package for this system: the files are where npm has which.
+func (b *bench) likeNode(name string, argv []string, files ...string) peerOf {
+	find := sync.OnceValues(func() (string, error) {
+		program, err := exec.LookPath(argv[0])
+		for _, file := range files {
+			file = filepath.Join(b.modules, file)
+			// That of another system, or of a newer processor, does not run.
+			if err != nil && b.modules != "" && exec.Command(file, "--version").Run() == nil {
+				program, err = file, nil
+			}
+		}
+		if err != nil {
+			err = fmt.Errorf("%s is neither on the PATH nor in -node-modules %q: npm install %s", argv[0], b.modules, argv[0])
+		}
+		return program, err
+	})
+	return peerOf{
+		name: name + " child_process", how: sentence("node:child_process, detached, kill(-pid) on a stop"),
+		missing: func() error {
+			_, err := find()
+			return err
+		},
+		version: func() string {
+			program, _ := find()
+			t := peer.Tool{Argv: []string{program}}
+			return name + " " + strings.TrimPrefix(t.Version(), argv[0]+" ")
+		},
+		argv: func(path string, args []string) ([]string, error) {
+			program, err := find()
+			return slices.Concat([]string{program}, argv[1:], []string{b.owner("child_process.mjs"), path}, args), err
+		},
+	}
+}
+
+// untried is a peer that the table is to have, and that nobody has made an owner for.
+func untried(name string) peerOf {
+	return peerOf{name: name, missing: func() error { return errors.New("it is not tried yet") }}
 }
 
 func (b *bench) java() peerOf {

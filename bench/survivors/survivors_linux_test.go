@@ -3,7 +3,10 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -77,6 +80,23 @@ func TestNoTree(t *testing.T) {
 	left, err := b.try(trial{Peer: "Python subprocess", Child: "plain", Scenario: ends})
 	if err == nil {
 		t.Errorf("left: %q, and no error", left)
+	}
+}
+
+// TestNamed: a peer that cannot be had here is said by its name, and why. So is one that
+// nobody has tried.
+func TestNamed(t *testing.T) {
+	b := &bench{dir: t.TempDir(), modules: filepath.Join(t.TempDir(), "none")}
+	t.Setenv("PATH", "/none")
+	wanted := regexp.MustCompile("^(tini|bwrap|execa|tree-kill|Bun|Deno|Java|s6|processkit-go)")
+	var out strings.Builder
+	if err := table(&out, b, wanted, regexp.MustCompile("^plain$"), 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"tini", "bwrap", "execa", "tree-kill", "Bun child_process", "Deno child_process", "Java ProcessHandle", "s6", "processkit-go"} {
+		if _, skipped, _ := strings.Cut(out.String(), "Skipped:\n"); !strings.Contains(skipped, "\n- "+name+": ") {
+			t.Errorf("%s is not said to be skipped:\n%s", name, &out)
+		}
 	}
 }
 

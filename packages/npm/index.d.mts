@@ -9,7 +9,7 @@ export interface CommandOptions {
   /** The steps of a stop, such as `"stdin:2s,TERM:5s"`. Not together with `grace`. */
   stop?: string;
   /** What happens to what the command leaves: `"kill"` by default. */
-  leftovers?: 'kill' | 'keep' | 'fail';
+  leftovers?: 'kill' | 'keep' | 'fail' | 'wait' | 'detach';
   /** Daemons that may stay: globs of file names, or `"daemons"`. */
   keep?: string | string[];
   /**
