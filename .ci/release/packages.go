@@ -34,12 +34,19 @@ func (r *Release) distribution(s System, format string) error {
 	if err != nil {
 		return err
 	}
+	const summary, more = "run a command and leave none of its processes behind",
+		"What the command has started is stopped when it ends, times out or is cancelled."
+	// .PKGINFO of Alpine's packages has a line for each value.
+	description := summary
+	if format != "apk" {
+		description += "\n" + more
+	}
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "corral", Arch: s.Arch, Platform: "linux", Version: r.version, Release: "1",
 		Section: "utils", Priority: "optional", License: "MIT",
 		Maintainer: "The Corral authors", Vendor: "The Corral authors",
 		Homepage:    "https://github.com/corral-run/corral",
-		Description: "run a command and leave none of its processes behind\nWhat the command has started is stopped when it ends, times out or is cancelled.",
+		Description: description,
 		MTime:       r.time,
 		Overridables: nfpm.Overridables{
 			Contents: contents,
