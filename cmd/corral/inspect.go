@@ -36,13 +36,9 @@ has left; or stopping.`,
 		Args:                  needRun,
 		ValidArgsFunction:     completeRuns,
 		RunE: func(c *cobra.Command, args []string) error {
-			runs, err := s.runs(c)
+			r, err := s.run(c, args[0], statusStuck)
 			if err != nil {
 				return err
-			}
-			r, err := pick(runs, args[0])
-			if err != nil {
-				return &exitError{statusStuck, err}
 			}
 			return inspect(c, r, asJSON)
 		},

@@ -41,16 +41,12 @@ A log has the newest output, 8 to 16 MiB. What came before is not there any more
 				return errors.New("--tail takes a number of lines, which is not negative")
 			}
 			var s selection
-			runs, err := s.runs(c)
+			r, err := s.run(c, args[0], statusStuck)
 			if err != nil {
 				return err
 			}
-			r, err := pick(runs, args[0])
-			if err == nil && r.log == "" {
-				err = fmt.Errorf("%s has no log: it was not started by --detach", r.title())
-			}
-			if err != nil {
-				return &exitError{statusStuck, err}
+			if r.log == "" {
+				return &exitError{statusStuck, fmt.Errorf("%s has no log: it was not started by --detach", r.title())}
 			}
 			err = writeLog(c.Context(), c.OutOrStdout(), r, lines, follow)
 			switch {

@@ -196,6 +196,19 @@ func recordState(e *registry.Entry) runState {
 	return map[registry.State]runState{registry.Live: stateRunning, registry.Stale: stateLost, registry.Unseen: stateUnseen}[e.Owner.Look()]
 }
 
+// run finds the run that word means. If there is none, the error has this exit status.
+func (s *selection) run(c *cobra.Command, word string, status int) (*knownRun, error) {
+	runs, err := s.runs(c)
+	if err != nil {
+		return nil, err
+	}
+	r, err := pick(runs, word)
+	if err != nil {
+		return nil, &exitError{status, err}
+	}
+	return r, nil
+}
+
 // leastPrefix is how much of an ID stands for it.
 const leastPrefix = 3
 

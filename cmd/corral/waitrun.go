@@ -34,13 +34,9 @@ other	the exit status of the run
 		Args:                  needRun,
 		ValidArgsFunction:     completeRuns,
 		RunE: func(c *cobra.Command, args []string) error {
-			runs, err := s.runs(c)
+			r, err := s.run(c, args[0], statusOwn)
 			if err != nil {
 				return err
-			}
-			r, err := pick(runs, args[0])
-			if err != nil {
-				return &exitError{statusOwn, err}
 			}
 			defer r.watchSuspended(c.Context(), func() {
 				say(c.ErrOrStderr(), "the owner of %s is suspended: %s", r.title(), r.resume())
