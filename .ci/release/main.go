@@ -181,9 +181,31 @@ func (r *Release) ask() error {
 	}
 	if r.version == "" {
 		r.version = "v0.0.0-git" + r.time.Format("20060102150405")
+		return nil
 	}
 	if !versions.MatchString(r.version) {
 		return fmt.Errorf("version %q; want vX.Y.Z, or that with -alphaN, -betaN or -rcN", r.version)
+	}
+	tags, err := git("tag", "--points-at", "HEAD")
+	if err != nil {
+		return err
+	}
+	if want := "cmd/corral/" + r.version; !slices.Contains(strings.Fields(tags), want) {
+		return fmt.Errorf("commit %s does not have the tag %s", r.commit, want)
+	}
+	return r.titled()
+}
+
+// titled checks that the first section of the changelog is this version's.
+func (r *Release) titled() error {
+	text, err := os.ReadFile(filepath.Join(r.root, "CHANGELOG.md"))
+	if err != nil {
+		return err
+	}
+	_, rest, _ := strings.Cut(string(text), "\n## ")
+	title, _, _ := strings.Cut(rest, "\n")
+	if title != r.number() {
+		return fmt.Errorf("the first section of CHANGELOG.md is %q; want %q", title, r.number())
 	}
 	return nil
 }

@@ -268,3 +268,38 @@ func TestBadCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// TestAsk: a release has the tag of its version, and a section in the changelog. A
+// snapshot needs neither.
+func TestAsk(t *testing.T) {
+	dir := t.TempDir()
+	do := func(line string) {
+		t.Helper()
+		cmd := exec.Command("sh", "-euc", line)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	commit := "git add . && git -c user.name=a -c user.email=a@example.com commit -qm a"
+	want := func(version, want string) {
+		t.Helper()
+		err := (&Release{root: dir, version: version}).ask()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("version %q: %v; want %q", version, err, want)
+		}
+	}
+	do("git init -q && printf '# Changelog\n\n## Unreleased\n- a\n\n## 1.2.2\n' >CHANGELOG.md && " + commit)
+	want("", "")
+	want("1.2.3", "want vX.Y.Z")
+	want("v1.2.3", "does not have the tag cmd/corral/v1.2.3")
+	do("git tag v1.2.3 && git tag cmd/corral/v1.2.30")
+	want("v1.2.3", "does not have the tag cmd/corral/v1.2.3")
+	do("git tag cmd/corral/v1.2.3")
+	want("v1.2.3", `CHANGELOG.md is "Unreleased"; want "1.2.3"`)
+	do("sed -i.bak s/Unreleased/1.2.3/ CHANGELOG.md && rm CHANGELOG.md.bak && " + commit + " && git tag -f cmd/corral/v1.2.3")
+	want("v1.2.3", "")
+	do("echo >>CHANGELOG.md")
+	want("v1.2.3", "these files are in none")
+	want("", "")
+}
