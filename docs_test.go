@@ -20,10 +20,7 @@ import (
 // TestDocs: pages keep to the rules for words in CONTRIBUTING.md. Links lead somewhere,
 // and a test that is named exists. Nobody writes what the first readers could not read.
 func TestDocs(t *testing.T) {
-	tree := os.DirFS(".")
-	if _, err := fs.Stat(tree, "cmd/corral/go.mod"); err != nil {
-		t.Skip("SKIPPED: needs all modules of the repository: ", err)
-	}
+	tree := repository(t)
 	files := textFiles(t, tree)
 	tests := testNames(files)
 	for path, text := range files {
@@ -39,6 +36,17 @@ func TestDocs(t *testing.T) {
 			t.Errorf("%s: %s", path, p)
 		}
 	}
+}
+
+// repository is what this module is a part of. Who imports the module does not have the
+// rest, nor has the virtual machine of .ci/microvm.
+func repository(t *testing.T) fs.FS {
+	t.Helper()
+	tree := os.DirFS(".")
+	if _, err := fs.Stat(tree, "cmd/corral/go.mod"); err != nil {
+		t.Skip("SKIPPED: needs all modules of the repository: ", err)
+	}
+	return tree
 }
 
 // TestDocsRules: what TestDocs looks for, it finds, and nothing else.
@@ -84,6 +92,7 @@ func TestReadmeSurvivors(t *testing.T) {
 // TestReadmeAnswers: what README.md says to paste is near the beginning of the page, or
 // of the section, that it names for more.
 func TestReadmeAnswers(t *testing.T) {
+	tree := repository(t)
 	for _, row := range tableBelow(t, "README.md", "| your problem | paste this | more |")[1:] {
 		paste := inlineCode.FindString(strings.Split(row, " | ")[1])
 		link := mdLink.FindStringSubmatch(row)
@@ -92,7 +101,7 @@ func TestReadmeAnswers(t *testing.T) {
 			continue
 		}
 		path, anchor, _ := strings.Cut(link[2], "#")
-		page, err := os.ReadFile(path)
+		page, err := fs.ReadFile(tree, path)
 		if err != nil {
 			t.Fatal(err)
 		}
