@@ -25,7 +25,8 @@ func (c *Cmd) spares() bool { return c.Keep != nil || c.AllowDetach }
 // programs that go into the background on purpose; docs/keep.md lists them. (A
 // program of that name is [d]aemons.)
 //
-// A script has the path of its interpreter. A process whose executable may not be
+// A script has the path of its interpreter, and a command of busybox that of busybox.
+// A process whose executable may not be
 // read is not kept. A pattern without a slash is met by any file of that name,
 // whoever has made it.
 func KeepPrograms(patterns ...string) (func(Process) bool, error) {
