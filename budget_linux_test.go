@@ -141,7 +141,7 @@ func countAllocations(path string, args ...string) (int, error) {
 var ofRuntime = map[uint64]bool{
 	unix.SYS_FUTEX: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true, unix.SYS_EPOLL_PWAIT: true,
 	unix.SYS_GETPID: true, unix.SYS_GETTID: true, unix.SYS_TGKILL: true, unix.SYS_RT_SIGRETURN: true,
-	unix.SYS_MMAP: true, unix.SYS_MUNMAP: true, unix.SYS_MADVISE: true, unix.SYS_CLONE: true,
+	sysMmap: true, unix.SYS_MUNMAP: true, unix.SYS_MADVISE: true, unix.SYS_CLONE: true,
 	unix.SYS_RT_SIGPROCMASK: true, unix.SYS_SIGALTSTACK: true, unix.SYS_RESTART_SYSCALL: true,
 	unix.SYS_SCHED_GETAFFINITY: true,
 }

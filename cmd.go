@@ -16,6 +16,7 @@ import (
 
 	"github.com/corral-run/corral/internal/headtail"
 	"github.com/corral-run/corral/internal/observer"
+	"github.com/corral-run/corral/internal/registry"
 )
 
 // These are os/exec's own, so that a file that imported os/exec needs no
@@ -121,15 +122,16 @@ type Cmd struct {
 
 	// IdleTimeout, if not zero, is how long the command may write nothing to Stdout
 	// and Stderr before the stop plan runs. Wait's error then holds an *IdleError,
-	// which is a context.DeadlineExceeded too. The time begins anew with Start, with
-	// all that is read, when a writer that took its time has taken it, and when the
-	// owner itself was stopped meanwhile (Ctrl-Z).
+	// which is a context.DeadlineExceeded too. The time begins anew with Start and
+	// with all that is read. It also does when a slow writer has taken what it was
+	// given, and when the owner itself was stopped meanwhile (Ctrl-Z).
 	//
-	// Only what Corral copies can be seen. Start returns an error if Stdout or
-	// Stderr is an *os.File, which the command has itself, unless there is an
-	// OutputLimit, for which that is copied too; if it is a pipe of StdoutPipe or
-	// StderrPipe, or the caller reads the PTY; or if both are nil. If one of them is
-	// nil, what goes there does not count.
+	// Only what Corral copies can be seen. So Start returns an error
+	//   - if Stdout or Stderr is an *os.File, unless there is an OutputLimit, for which
+	//     that is copied too;
+	//   - if one of them is a pipe of StdoutPipe or StderrPipe, or the caller reads the
+	//     PTY;
+	//   - if both are nil. If one of them is nil, what goes there does not count.
 	IdleTimeout time.Duration
 
 	// StopPlan is how the run is stopped. Nil means DefaultStopPlan(): SIGTERM, and
@@ -150,19 +152,19 @@ type Cmd struct {
 	// Keep, if not nil, says which members may go on living when the rest is
 	// stopped. It is asked once for each one but the leader: when the leader has
 	// ended, or before the stop plan runs. A process for which it returns true is
-	// kept, with all that is below it or in a session that it leads, for which it is
-	// not asked, and all that it starts later, also when the owner ends, however it ends. The Report lists
-	// them.
+	// kept, also when the owner ends, however it ends. So is all that is below it or
+	// in a session that it leads, for which Keep is not asked, and all that it starts
+	// later. The Report lists them.
 	//
-	// Who is asked about is told by what the kernel knows: see Process.Executable.
-	// KeepPrograms makes a function of file names. What a kept process does later,
-	// as to execute another program, is its own affair: so Keep is not for commands
-	// that are not trusted.
+	// Decide by what the kernel knows of a process: see Process.Executable.
+	// KeepPrograms makes a function of file names. A kept process may execute
+	// another program later, so Keep is not for commands that are not trusted.
 	//
 	// Under cgroup containment all members are frozen meanwhile. Keep is called in
 	// a goroutine of its own, and has five seconds in all, by which a stop may take
-	// longer. Who has not been asked about by then is not kept. Nor is anybody asked
-	// about when the owner dies, after Cmd.Signal(os.Kill), or once WaitDelay is over.
+	// longer. Processes that it has not been asked about by then are not kept. It is
+	// not asked when the owner dies, after Cmd.Signal(os.Kill), or once WaitDelay is
+	// over.
 	//
 	// It takes cgroup or keeper containment, on Linux. Elsewhere Start returns a
 	// *ContainmentError. KeepLeftovers and DetachLeftovers keep everything, so with
@@ -171,12 +173,27 @@ type Cmd struct {
 
 	// AllowDetach lets members leave the run by themselves, as the command "corral
 	// detach" does: see docs/keep.md. The environment of the command then has a
-	// CORRAL_DETACH; that of a run around this one is taken out of it otherwise.
-	// Who has left is in the Report. AllowDetach takes the containments that Keep takes.
+	// CORRAL_DETACH. Without AllowDetach, that of a run around this one is taken out
+	// of it. The Report lists those that have left. AllowDetach works where Keep works.
 	AllowDetach bool
 
 	// Scope, if not nil, is what the command is in: see Scope.
 	Scope *Scope
+
+	// Name, if not empty, registers the run until its end. The command corral of the
+	// same user, or of root, can then list, inspect, signal and stop it: see
+	// docs/runs.md, and RunID. A name has at most 64 letters, digits, and . _ - after
+	// the first one, and need not be unique. A run that cannot be registered goes on
+	// without, as on Windows.
+	Name string
+
+	// Labels describe a run with a Name, for the command corral, as "team": "a".
+	Labels map[string]string
+
+	// Redact keeps the arguments of the command, and those of its members, out of what
+	// is registered and told of a run with a Name: also to Logger, but not out of the
+	// Report. The environment is never in it.
+	Redact bool
 
 	// Containment is the containment wanted. If it is not available here, Start
 	// takes the next weaker one, and the Report says so. The default, Auto, is the
@@ -221,8 +238,22 @@ type Cmd struct {
 	// caller limits.
 	OutputLimit int64
 
+	// Limits bound what the run may use.
+	Limits Limits
+
+	// Accounting asks for Report.Usage: what the run has used, as far as that is known.
+	// Limits ask for it, too. It costs a control group of the run's own.
+	Accounting bool
+
 	// Logger is told what Corral does with the run (level Debug), and what went
-	// wrong without ending it (level Warn). Nil is silent.
+	// wrong without ending it (level Warn). Nil is silent. What docs/events.md calls
+	// an event is one record, with the names that it has there as attributes.
+	//
+	// A goroutine of its own calls it, which is there only while there is something to
+	// tell. A handler that takes long, panics or never returns holds up only Wait, and
+	// Start if it fails, by a second at most. What has not been logged by then may be
+	// logged later. If there is too much to log, "dropped" counts the records that are
+	// missing before one.
 	Logger *slog.Logger
 
 	ctx         context.Context
@@ -316,6 +347,7 @@ func (c *Cmd) start(inline bool) (err error) {
 		c.run = newRun(c)
 		c.stdio.idle = c.run.idle
 		if err = c.run.prepare(); err == nil {
+			c.run.list()
 			err = c.run.start(inline)
 		}
 	}
@@ -323,12 +355,15 @@ func (c *Cmd) start(inline bool) (err error) {
 	if err != nil {
 		c.stdio.closeParent()
 		if c.run != nil {
+			c.run.unlist(nil, nil, registry.NotStarted)
 			c.run.close()
+			c.run.events.flush()
 		}
 		return err
 	}
 	c.stdio.copy()
 	c.run.watch(c.ctx)
+	c.run.listStarted()
 	if !inline {
 		c.run.watchRelease()
 	}
@@ -360,6 +395,9 @@ func (c *Cmd) check() error {
 	case c.Keep != nil && c.Leftovers.keeps():
 		return errors.New("corral: Keep says which leftovers are kept, but by Leftovers all are: set one of the two")
 	}
+	if err := c.Limits.check(); err != nil {
+		return err
+	}
 	if c.SysProcAttr == nil && c.Dir != "" {
 		// os.StartProcess does this if there are no attributes; Corral adds some.
 		if _, err := os.Stat(c.Dir); err != nil {
@@ -372,6 +410,9 @@ func (c *Cmd) check() error {
 		}
 	}
 	if err := c.checkScope(); err != nil {
+		return err
+	}
+	if err := c.checkListing(); err != nil {
 		return err
 	}
 	return c.StopPlan.check()
@@ -398,11 +439,11 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // what is left has been kept or given up; and until output has been copied. Then it
 // fills ProcessState and the Report.
 //
-// The error is exactly that of exec.Cmd.Wait, of the same type, unless one of four
-// fields is set that have errors of their own: Timeout, IdleTimeout, Lifelines or
-// FailOnLeftovers. One more thing differs: with a WaitDelay of zero, what is left
-// to be copied gets one second, so Wait may return ErrWaitDelay where exec.Cmd.Wait
-// would wait. The error is the first of these:
+// The error is exactly that of exec.Cmd.Wait, of the same type, unless a field is set
+// that has an error of its own: Timeout, IdleTimeout, Lifelines, FailOnLeftovers, or
+// Limits.Memory when the run was out of memory. One more thing differs: with a
+// WaitDelay of zero, what is left to be copied gets one second. So Wait may return
+// ErrWaitDelay where exec.Cmd.Wait would wait. The error is the first of these:
 //   - an *ExitError, as itself, if the command did not exit with status 0;
 //   - if the context was done, the context's error, as itself, if Cancel returned
 //     nil, or an error that wraps Cancel's if that is not os.ErrProcessDone;
@@ -413,17 +454,17 @@ func (c *Cmd) setState(s *os.ProcessState) {
 // The Report has all of it, whatever the error is: the Ending and its Cause,
 // Survivors, Unknown, KeeperLost.
 //
-// With one of the four fields, the error may hold several: use errors.As and
-// errors.Is. They are *ExitError; the context's error and cause if the context
-// ended the run; context.DeadlineExceeded if Timeout did; *IdleError;
-// *LifelineError; *SurvivorError; ErrKeeperLost; *LeftoverError; or, if there is none of those, the
-// error of copying. An error that comes alone still comes as itself. If the command
-// itself cannot be made to end, where exec.Cmd.Wait would wait, the error also
-// holds all.
+// With one of these fields, the error may hold several: use errors.As and errors.Is.
+// They are *ExitError; the context's error and cause if the context ended the run;
+// context.DeadlineExceeded if Timeout did; *IdleError; *LifelineError;
+// ErrOutOfMemory; *SurvivorError; ErrKeeperLost; *LeftoverError; or, if there is none
+// of those, the error of copying. An error that comes alone still comes as itself. If
+// the command itself cannot be made to end, where exec.Cmd.Wait would wait, the error
+// also holds all.
 //
 // A command that ended before the context was done has not been cancelled, whenever
-// Wait is called. exec.Cmd means it so, too, but it kills a command that is a
-// zombie by then, and says that it did.
+// Wait is called. exec.Cmd intends the same, but it kills a command that is a zombie
+// by then, and says that it did.
 //
 // Only a nil error says that the output is complete. With KeepLeftovers, too,
 // output that somebody still holds when WaitDelay has passed is an ErrWaitDelay.
@@ -436,7 +477,10 @@ func (c *Cmd) Wait() error {
 	}
 	c.run.observer.Waiting()
 	defer c.run.observer.Ended()
-	return c.run.wait()
+	defer c.run.events.flush()
+	err := c.run.wait()
+	c.run.unlistWaited(err)
+	return err
 }
 
 // Output runs the command and returns its standard output. If Stderr was nil,

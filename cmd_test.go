@@ -614,6 +614,8 @@ func TestStartErrors(t *testing.T) {
 		{name: "unknown requirement", cmd: &corral.Cmd{Path: "/bin/true", Require: "box"}, text: `unknown containment "box"`},
 		{name: "unknown policy", cmd: &corral.Cmd{Path: "/bin/true", Leftovers: 7}, text: "unknown LeftoverPolicy 7"},
 		{name: "negative timeout", cmd: &corral.Cmd{Path: "/bin/true", Timeout: -1}, text: "negative Timeout"},
+		{name: "step with no such signal", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Signal: syscall.Signal(999)}}}, text: "step 1 of the stop plan has signal 999, which is no signal of this system"},
+		{name: "step with a negative signal", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Signal: syscall.SIGTERM}, {Signal: syscall.Signal(-4)}}}, text: "step 2 of the stop plan has signal -4"},
 		{name: "step without signal", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Wait: 1}}}, text: "step 1 of the stop plan has no signal"},
 		{name: "negative wait", cmd: &corral.Cmd{Path: "/bin/true", StopPlan: corral.StopPlan{{Signal: os.Interrupt, Wait: -1}}}, text: "negative wait"},
 		{name: "another group", cmd: &corral.Cmd{Path: "/bin/true", Containment: corral.Group, SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pgid: 4711}}, text: "Pgid"},
@@ -708,6 +710,7 @@ func TestWrapStarted(t *testing.T) {
 
 // TestReportJSON pins the field names, which programs rely on.
 func TestReportJSON(t *testing.T) {
+	oddTime := 255945 * time.Microsecond // times a billion, it is less than a whole number
 	rep := corral.Report{
 		Command: []string{"npm", "test"}, Leader: corral.Process{PID: 10, Start: 11, Command: []string{"npm", "test"}},
 		Ending: corral.TimedOut, ExitCode: -1, Signal: "SIGTERM", Forced: true, Containment: corral.Group,
@@ -718,13 +721,19 @@ func TestReportJSON(t *testing.T) {
 		},
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC), Elapsed: 1500 * time.Millisecond,
 		UserTime: time.Millisecond, SystemTime: time.Second, PeakMemory: 4096,
+		Usage: &corral.Usage{
+			Run:    corral.Amounts{UserTime: new(time.Duration), PeakPIDs: new(int64)},
+			Leader: corral.Amounts{SystemTime: &oddTime, PeakMemory: new(int64), Read: new(int64), Written: new(int64)},
+		},
 	}
 	const want = `{"command":["npm","test"],"leader":{"pid":10,"start":11,"command":["npm","test"]},` +
 		`"ending":"timed_out","exit_code":-1,"signal":"SIGTERM","forced":true,"containment":"group",` +
 		`"declined":[{"containment":"keeper","reason":"why"}],"best_effort":"the quick",` +
 		`"leftovers":[{"pid":12,"start":13,"command":["node"],"fate":"signalled","signal":"SIGTERM"},` +
 		`{"pid":14,"start":15,"command":["x"],"fate":"survived","reason":"not permitted"}],` +
-		`"started":"2026-01-02T03:04:05.0000006Z","elapsed_seconds":1.5,"user_seconds":0.001,"system_seconds":1,` +
+		`"started":"2026-01-02T03:04:05.0000006Z",` +
+		`"usage":{"run":{"user_seconds":0,"peak_pids":0},` +
+		`"leader":{"system_seconds":0.255945,"peak_memory_bytes":0,"read_bytes":0,"written_bytes":0}},"elapsed_seconds":1.5,"user_seconds":0.001,"system_seconds":1,` +
 		`"peak_memory_bytes":4096}`
 	got, err := json.Marshal(rep)
 	if err != nil || string(got) != want {

@@ -21,10 +21,15 @@ type ContainOptions struct {
 }
 
 // Contain is for functions of other packages that want an *exec.Cmd, start it and
-// kill it themselves. It rewrites cmd, which must not have been started, so that a
-// small program is started in the command's place: the runner, which starts the
-// command inside a containment, and ends as the command has ended. The runner is the
-// running program once more, in a role that it takes before main, or HelperPath.
+// kill it themselves. Call it first, and nothing of the command is left:
+//
+//	cmd := exec.Command("npx", "server")
+//	err := corral.Contain(cmd, corral.ContainOptions{})
+//
+// It rewrites cmd, which must not have been started. A small program is then started
+// in the command's place: the runner. It starts the command inside a containment, and
+// ends as the command has ended. The runner is the running program once more, in a
+// role that it takes before main, or HelperPath.
 //
 // For the caller, the runner is the command. It has the command's standard streams
 // and other descriptors, environment and directory; Wait returns how the command has
@@ -45,12 +50,12 @@ type ContainOptions struct {
 //
 // If Contain returns nil, the command is contained or does not run at all. An error
 // that can be foreseen comes from Contain, in the words of exec.Cmd.Start: a Path
-// that is not there, attributes that cannot be had. It leaves cmd as it was. One that
-// cannot be foreseen, such as Require or a file that is not a program, comes after
-// Start has returned nil: the runner says what it is on the command's standard error,
-// and ends with status 125, or 126 if the command could not be executed, 127 if it
-// was not there any more. It also ends with 125 instead of 0 if it could not stop
-// all that was left.
+// that is not there, attributes that do not work here. It leaves cmd as it was. Other
+// errors, such as Require or a file that is not a program, come after Start has
+// returned nil. The runner says on the command's standard error what is wrong, and
+// ends with status 125, or 126 if the command could not be executed, 127 if it was
+// not there any more. It also ends with 125 instead of 0 if it could not stop all
+// that was left.
 //
 // Later changes of cmd count, but for three: Path must stay as it is, Args may only
 // grow, and in SysProcAttr, what a process has for itself (Chroot, Credential,
@@ -75,8 +80,8 @@ type ContainOptions struct {
 //     times of ProcessState are the command's and the runner's.
 //   - There is no Report. A program that wants one uses Wrap.
 //
-// On Windows the runner has the only handle of the run's job. So whoever kills it kills
-// all, at once, and so does its own end, however it comes about. Ctrl-C and Ctrl-Break, the
+// On Windows the runner has the only handle of the run's job. So all is killed at once
+// when the runner is killed, or ends in any other way. Ctrl-C and Ctrl-Break, the
 // only signals there besides Kill, reach the command as CTRL_BREAK. Token, ParentProcess and
 // NoInheritHandles in SysProcAttr, and DEBUG_PROCESS in CreationFlags, are errors.
 //

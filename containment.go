@@ -41,25 +41,26 @@ const (
 )
 
 // HelperPath, if not empty, is the program that is started where a keeper or guard
-// cannot be a fork of the owner. On Linux (amd64, arm64) that is where the owner has
-// more than 16 MiB of its own in memory, under pidns, when a guard clears what an
-// owner has left, and for Contain; so a wrong one may be noticed late. It must import this package, of
-// the same version. Set it before the first run. PATH is not searched for it. If it
-// is not there, Start returns an error, also where it would not be needed.
+// cannot be a fork of the owner. It must import this package, of the same version. Set
+// it before the first run. PATH is not searched for it. If it is not there, Start
+// returns an error, also where it would not be needed.
 //
-// The default is the running program. That is right unless that is not a Go program,
+// On Linux (amd64, arm64) it is needed where the owner has more than 16 MiB of its own
+// in memory, under pidns, when a guard clears what an owner has left, for Contain, and
+// for Limits that each process has for itself. So a wrong one may be noticed late.
+//
+// The default is the running program. That is right unless it is not a Go program,
 // such as one that has loaded this package as a shared library.
 //
 // With the default, package init functions of the running program may run again:
-// once for every run under a keeper, though not on Linux (amd64, arm64), where a
-// keeper begins before them, once for the guard of all runs under cgroup, and once
-// for each command of Contain.
-// They are those that run before this package's: of packages that do not import
-// this one, and that Go initialises before it, by the order of import paths. Each
-// such run takes as much longer as they take, and what they do is done again: a
-// file is written once more. The functions of package main do not run, nor do those
-// of any other package that imports this one. Where that matters, name the command
-// corral of the same version, which has next to nothing to initialise:
+// once for the guard of all runs under cgroup, once for each command of Contain, and
+// once for every run under a keeper. On Linux (amd64, arm64) a keeper begins before
+// them. They are those that run before this package's: of packages that do not import
+// this one, and that Go initialises before it, by the order of import paths. The
+// functions of package main do not run, nor do those of any other package that imports
+// this one. Each such run takes as much longer as they take, and what they do is done
+// again: a file is written once more. Where that matters, name the command corral of
+// the same version, which has next to nothing to initialise:
 //
 //	corral.HelperPath = "/usr/local/bin/corral"
 var HelperPath string
@@ -80,12 +81,13 @@ type choice struct {
 	hold.Containment
 	name     Containment
 	declined []Declined
-	lacking  string // what it has to do without, for Report.BestEffort
+	lacking  string       // what it has to do without, for Report.BestEffort
+	limiter  hold.Limiter // nil if it has no limits
 }
 
 // choose takes the first rung that works, from the wanted one down to the weakest
 // that will do. It returns the reasons why those above it did not work.
-func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
+func choose(wanted, weakest Containment, req hold.Request, limits Limits) (*choice, error) {
 	from, err := strength(wanted)
 	if err != nil {
 		return nil, err
@@ -120,10 +122,14 @@ func choose(wanted, weakest Containment, req hold.Request) (*choice, error) {
 		var cont hold.Containment
 		err := here
 		if err == nil {
+			err = limits.unfit(m.name)
+		}
+		if err == nil {
 			cont, err = m.open(req)
 		}
 		if err == nil {
-			return &choice{Containment: cont, name: m.name, declined: declined}, nil
+			limiter, _ := cont.(hold.Limiter)
+			return &choice{Containment: cont, name: m.name, declined: declined, limiter: limiter}, nil
 		}
 		if missing := (*helper.PathError)(nil); errors.As(err, &missing) {
 			return nil, missing

@@ -6,6 +6,7 @@ import (
 	"github.com/corral-run/corral/internal/hold/group"
 	"github.com/corral-run/corral/internal/hold/keeper"
 	_ "github.com/corral-run/corral/internal/roles/keeper"
+	_ "github.com/corral-run/corral/internal/roles/limiter"
 )
 
 var ladder = []mechanism{{Keeper, keeper.Open}, {Group, group.Open}}

@@ -98,13 +98,16 @@ func (e *ContainmentError) Error() string {
 		fmt.Fprintf(b, ": %s", e.Declined[0].Reason)
 		return b.String()
 	}
-	for i, d := range e.Declined {
-		sep := "; "
-		if i == 0 {
-			sep = ": "
+	sep := ": "
+	for i := 0; i < len(e.Declined); i++ {
+		d := e.Declined[i]
+		b.WriteString(sep + string(d.Containment))
+		for i+1 < len(e.Declined) && e.Declined[i+1].Reason == d.Reason { // they share it
+			i++
+			b.WriteString(", " + string(e.Declined[i].Containment))
 		}
-		reason := strings.TrimPrefix(d.Reason, string(d.Containment)+": ")
-		fmt.Fprintf(b, "%s%s: %s", sep, d.Containment, reason)
+		b.WriteString(": " + strings.TrimPrefix(d.Reason, string(d.Containment)+": "))
+		sep = "; "
 	}
 	return b.String()
 }
@@ -131,7 +134,7 @@ func (r *run) waitError(exitErr, ioErr error, rep *Report) error {
 	if r.unknown != nil && r.held == nil { // the Scope holds also what cannot be seen
 		left = append(left, survivorError(nil, r.unknown))
 	}
-	if r.stuck || r.cmd.joinsErrors() {
+	if r.stuck || r.cmd.joinsErrors() || r.memoryError(rep) != nil {
 		return r.joinedError(exitErr, ioErr, left, rep)
 	}
 	std := []error{status, r.ctxErr}
@@ -150,7 +153,7 @@ func (c *Cmd) joinsErrors() bool {
 // out if there is any other: if the command failed or was stopped, so may the
 // copying have been.
 func (r *run) joinedError(exitErr, ioErr error, left []error, rep *Report) error {
-	errs := []error{r.endErr, exitErr}
+	errs := []error{r.endErr, r.memoryError(rep), exitErr}
 	if exitErr == nil && !errors.Is(r.endErr, r.ctxErr) {
 		errs = append(errs, r.ctxErr)
 	}

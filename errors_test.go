@@ -454,3 +454,13 @@ func TestKill(t *testing.T) {
 		})
 	}
 }
+
+// TestContainmentErrorReasons: neighbours that have the same reason share it.
+func TestContainmentErrorReasons(t *testing.T) {
+	err := &corral.ContainmentError{Declined: []corral.Declined{
+		{Containment: corral.Cgroup, Reason: "cgroup: one"}, {Containment: corral.Keeper, Reason: "two"}, {Containment: corral.Group, Reason: "two"},
+	}}
+	if got, want := err.Error(), "corral: no suitable containment: cgroup: one; keeper, group: two"; got != want {
+		t.Errorf("%q; want %q", got, want)
+	}
+}

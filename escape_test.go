@@ -138,7 +138,7 @@ func TestExpectedAsPromised(t *testing.T) {
 	}
 }
 
-// need skips the test where cont is not to be had.
+// need skips the test where cont does not work.
 func need(t *testing.T, cont corral.Containment) {
 	t.Helper()
 	cmd := corral.Command(succeed[0], succeed[1:]...)

@@ -1,5 +1,3 @@
-//go:build linux || windows
-
 package corral_test
 
 import (

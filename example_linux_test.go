@@ -3,6 +3,7 @@ package corral_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 
 	"github.com/corral-run/corral"
@@ -43,18 +44,39 @@ func ExampleScope() {
 	// stopped: 1 <nil>
 }
 
-// Of what a command leaves, two programs are kept, and the rest is stopped.
+// Of what a command leaves, one program is kept, and the rest is stopped. Here cat is
+// a server, which answers what it is asked.
 func ExampleKeepPrograms() {
-	keep, err := corral.KeepPrograms("gpg-agent", "/opt/tools/bin/server")
+	keep, err := corral.KeepPrograms("cat", "/opt/tools/bin/*")
 	if err != nil {
 		panic(err)
 	}
-	cmd := corral.Command("make", "release")
+	in, requests, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	answers, out, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	cmd := corral.Command("sh", "-c", "cat <&3 >&4 & sleep 60 & read answer <&5; echo $answer")
 	cmd.Keep = keep
+	cmd.Stdout = os.Stdout
+	cmd.ExtraFiles = []*os.File{in, out, answers}
+	fmt.Fprintln(requests, "the server is up")
 	if err := cmd.Run(); err != nil {
 		panic(err)
 	}
 	for _, l := range cmd.Report().Leftovers {
-		fmt.Printf("%v: %s\n", l.Process, l.Fate) // 4711 (gpg-agent --daemon): kept
+		if l.Fate == corral.Kept {
+			fmt.Println(l.Command[0], "is", l.Fate)
+		}
 	}
+	requests.Close() // by which the server ends
+	for _, f := range cmd.ExtraFiles {
+		f.Close()
+	}
+	// Output:
+	// the server is up
+	// cat is kept
 }

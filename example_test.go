@@ -3,6 +3,7 @@
 package corral_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,72 @@ func ExampleCommandContext() {
 	// Output:
 	// signal: terminated
 	// cancelled because the user has gone
+}
+
+// A command that takes too long is stopped, with all that it has started.
+func ExampleCmd_timeout() {
+	cmd := corral.Command("sh", "-c", "sleep 60 & sleep 60")
+	cmd.Timeout = 100 * time.Millisecond
+	err := cmd.Run()
+	fmt.Println(errors.Is(err, context.DeadlineExceeded), cmd.Report().Ending)
+	// Output:
+	// true timed_out
+}
+
+// A command that writes nothing for too long is taken to hang.
+func ExampleIdleError() {
+	cmd := corral.Command("sh", "-c", "echo connecting; sleep 60")
+	cmd.Stdout = new(bytes.Buffer)
+	cmd.IdleTimeout = 100 * time.Millisecond
+	err := cmd.Run()
+	var idle *corral.IdleError
+	fmt.Println(errors.As(err, &idle), cmd.Report().Ending)
+	// Output:
+	// true idle
+}
+
+// The members of a run are the command and all that it has started.
+func ExampleCmd_Members() {
+	cmd := corral.Command("sh", "-c", "sleep 60 & sleep 60 & echo ready; wait")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		panic(err)
+	}
+	if err := cmd.Start(); err != nil {
+		panic(err)
+	}
+	io.ReadFull(stdout, make([]byte, len("ready\n")))
+	members, err := cmd.Members()
+	fmt.Println(len(members), err)
+	cmd.Kill()
+	fmt.Println(cmd.Wait())
+	// Output:
+	// 3 <nil>
+	// signal: killed
+}
+
+// Nothing is started if only a process group could hold the run.
+func ExampleContainmentError() {
+	cmd := corral.Command("true")
+	cmd.Require = corral.Keeper
+	err := cmd.Run()
+	var unavailable *corral.ContainmentError
+	if errors.As(err, &unavailable) {
+		for _, d := range unavailable.Declined {
+			fmt.Printf("%s does not work here: %s\n", d.Containment, d.Reason)
+		}
+	}
+}
+
+// Each process of this run may have 64 descriptors.
+func ExampleLimits() {
+	cmd := corral.Command("sh", "-c", "ulimit -n")
+	cmd.Limits = corral.Limits{OpenFiles: 64}
+	out, err := cmd.Output()
+	fmt.Printf("%s%v\n", out, err)
+	// Output:
+	// 64
+	// <nil>
 }
 
 // First what this server takes for a request to finish its work, then SIGTERM, then
@@ -163,7 +230,7 @@ func ExamplePTY() {
 	// <nil> <nil>
 }
 
-// A run ends with what it hangs on: here with another process.
+// A run ends when something outside it does: here another process.
 func ExampleLifeline() {
 	session := exec.Command("sleep", "60")
 	if err := session.Start(); err != nil {

@@ -30,6 +30,7 @@ var guides = []struct {
 	{"migrate", "# From other ways to stop a tree", 6, 10},
 	{"shell", "", 2, 4},
 	{"testing", "", 3, 4},
+	{"timeout", "", 0, 5},
 }
 
 // TestGuides tries them.
@@ -69,6 +70,42 @@ func TestGuides(t *testing.T) {
 		})
 	}
 }
+
+// TestReadmeCode: the Go code of README.md compiles.
+func TestReadmeCode(t *testing.T) {
+	g := newGuide(t, t.TempDir())
+	var body strings.Builder
+	for _, block := range goBlock.FindAllStringSubmatch(string(readFile(t, "README.md")), -1) {
+		fmt.Fprintf(&body, "{\n%s_ = cmd\n}\n", block[1])
+	}
+	if body.Len() == 0 {
+		t.Fatal("README.md has no Go code")
+	}
+	program := `package main
+
+import (
+	"context"
+	"log"
+	"os"
+	"time"
+
+	"github.com/corral-run/corral"
+)
+
+func main() {
+	ctx := context.Background()
+	var err error
+	` + strings.ReplaceAll(body.String(), "err := ", "err = ") + `
+	_, _, _, _ = log.Print, os.Stdout, time.Minute, err
+}
+`
+	writeFile(t, filepath.Join(g.dir, "main.go"), []byte(program))
+	if out, err := g.command(t.Context(), "go vet .").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s\n%s", err, out, program)
+	}
+}
+
+var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
 
 // guideBlock is a file, with its name on the line before, or what is typed on a
 // terminal.
@@ -117,7 +154,7 @@ func newGuide(t *testing.T, bin string) *guide {
 	mod += "\nrequire github.com/corral-run/corral v0.0.0\nreplace github.com/corral-run/corral => " + root + "\n"
 	writeFile(t, filepath.Join(dir, "go.mod"), []byte(mod))
 	writeFile(t, filepath.Join(dir, "go.sum"), readFile(t, "go.sum"))
-	path := strings.Join([]string{bin, filepath.Join(goroot(t), "bin"), os.Getenv("PATH")}, string(os.PathListSeparator))
+	path := strings.Join([]string{filepath.Join(dir, "bin"), bin, filepath.Join(goroot(t), "bin"), os.Getenv("PATH")}, string(os.PathListSeparator))
 	return &guide{dir: dir, files: make(map[string]string), env: append(os.Environ(), "PATH="+path, "GUIDE="+dir,
 		"GOWORK=off", "GOFLAGS=-mod=mod", "CORRAL_AUTO=", "MAKEFLAGS=", "npm_config_update_notifier=false")}
 }
@@ -153,7 +190,7 @@ var unborn = regexp.MustCompile(`process(es)?: ((\S+/)?sh (-c|server\.sh)|\[slee
 func stretched(text string, seconds int) string {
 	n := strconv.Itoa(seconds)
 	return strings.NewReplacer(", time.Second)", ", "+n+"*time.Second)", ", 1000)", ", "+n+"000)",
-		"timeout 1 ", "timeout "+n+" ", "sleep 1;", "sleep "+n+";", "sleep 4'", "sleep "+strconv.Itoa(4*seconds)+"'").Replace(text)
+		"timeout 1 ", "timeout "+n+" ", "timeout -v .2 ", "timeout -v "+n+" ", "sleep 1;", "sleep "+n+";", "sleep 4'", "sleep "+strconv.Itoa(4*seconds)+"'").Replace(text)
 }
 
 // withoutNumbers leaves out what is another number with each run, or has another path
@@ -165,7 +202,7 @@ func withoutNumbers(text string) string {
 		{`after \d+s`, "after N s"},
 		{`\d+(\.\d+)?s\b`, "N s"},
 		{`(/usr)?/bin/sh\b`, "/bin/sh"},
-		{`(?m)^Terminated$`, ""}, // some shells tell how a job has ended
+		{`(?m)^(Terminated|Killed)$`, ""}, // some shells tell how a job has ended
 		{`\n+`, "\n"},
 	} {
 		text = regexp.MustCompile(r.from).ReplaceAllString(text, r.to)
@@ -218,6 +255,10 @@ func cast(line string) []string {
 		return []string{"sleep 55"}
 	case strings.HasPrefix(line, "make "):
 		return []string{"sleep 56"}
+	case strings.HasPrefix(line, "timeout -v .2 "):
+		return []string{"sleep 300"}
+	case strings.HasPrefix(line, "timeout 10 "):
+		return []string{"sleep 301"}
 	case strings.Contains(line, "sleep 50"), strings.Contains(line, "--timeout 1 "):
 		return []string{"sleep 50"}
 	}
@@ -274,7 +315,7 @@ func (g *guide) end(t *testing.T) {
 	}
 }
 
-// needTreeKill skips the test where the package is not to be had.
+// needTreeKill skips the test where the package cannot be installed.
 func (g *guide) needTreeKill(t *testing.T) {
 	if exists(filepath.Join(g.dir, "node_modules", "tree-kill")) {
 		return
@@ -284,7 +325,7 @@ func (g *guide) needTreeKill(t *testing.T) {
 	install := g.command(ctx, "npm install --no-audit --no-fund --silent --fetch-retries=0 tree-kill@1.2.2")
 	install.WaitDelay = time.Second
 	if out, err := install.CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: tree-kill is not to be had: %v\n%s", err, out)
+		t.Skipf("SKIPPED: tree-kill cannot be installed: %v\n%s", err, out)
 	}
 }
 

@@ -40,6 +40,7 @@ func (r *run) recordHeld(left []proctree.Process, err error) {
 	for _, p := range describe(left) {
 		r.kept = append(r.kept, Leftover{Process: p, Fate: Held})
 	}
+	r.events.settle(r.kept)
 }
 
 // hold begins to hold what is left. It is called with mu held.
@@ -91,6 +92,7 @@ func (r *run) stopHeld(plan StopPlan) *stop.Stopper {
 	if h.stop == nil {
 		s := stop.New(r.cont, plan.internal(), 0, r.log) // the leader has ended, and its PID may be a member's
 		s.CloseInput = r.cmd.stdio.closeInput
+		r.events.watch(s, Stopped, nil)
 		h.stop = s
 		go func() {
 			s.Run()
@@ -143,9 +145,12 @@ func (h *held) settle() {
 	r.close()
 	known := r.cont.Facts()
 	r.mu.Lock()
-	r.report.Store(r.makeReport(known))
+	rep := r.makeReport(known)
+	r.report.Store(rep)
+	r.events.end(r, rep)
 	r.mu.Unlock()
 	h.err = errjoin.Join(h.err, ioErr)
+	r.unlist(r.report.Load(), nil, "")
 	r.cmd.Scope.leave(r)
 }
 

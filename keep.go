@@ -25,7 +25,8 @@ func (c *Cmd) spares() bool { return c.Keep != nil || c.AllowDetach }
 // programs that go into the background on purpose; docs/keep.md lists them. (A
 // program of that name is [d]aemons.)
 //
-// A script has the path of its interpreter. A process whose executable may not be
+// A script has the path of its interpreter, and a command of busybox that of busybox.
+// A process whose executable may not be
 // read is not kept. A pattern without a slash is met by any file of that name,
 // whoever has made it.
 func KeepPrograms(patterns ...string) (func(Process) bool, error) {
@@ -79,10 +80,11 @@ func (r *run) sort() {
 		asked[proctree.ID{PID: p.PID, Start: p.Start}] = p
 	}
 	for _, row := range spared {
-		p := asked[row.ID]
-		r.log.Debug("corral: kept", "process", p.String())
-		r.addSpared(Leftover{Process: p, Fate: Kept})
+		kept := Leftover{Process: asked[row.ID], Fate: Kept}
+		r.addSpared(kept)
+		r.events.settle([]Leftover{kept})
 	}
+	r.listKept()
 }
 
 // hasty is a containment in which looks end when ctx is done. What goes on of one then
@@ -168,6 +170,7 @@ func (r *run) nameSpared(leaver proctree.ID, started Process) {
 	for i, l := range r.spared {
 		if l.Fate == Detached && l.PID == leaver.PID && l.Start == leaver.Start {
 			r.spared[i].Process = started
+			r.events.settle(r.spared[i : i+1])
 		}
 	}
 }
@@ -208,6 +211,7 @@ func (r *run) serveDoor() {
 		Leave: r.leave,
 		Left: func(leaver, started proctree.Process) {
 			r.nameSpared(leaver.ID, soon([]proctree.Process{started}, known)[0])
+			r.listKept()
 		},
 	})
 }
@@ -218,6 +222,7 @@ func (r *run) leave(leaver proctree.ID) error {
 	row, err := r.openTo(leaver)
 	if err == nil {
 		r.addSpared(Leftover{Process: soon([]proctree.Process{row}, known)[0], Fate: Detached})
+		r.listKept()
 	}
 	return err
 }

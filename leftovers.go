@@ -85,6 +85,7 @@ func (r *run) applyPolicy() {
 			for _, p := range describe(left) {
 				r.kept = append(r.kept, Leftover{Process: p, Fate: Kept})
 			}
+			r.events.settle(r.kept)
 		default:
 			r.log.Debug("corral: the command has left processes behind", "count", len(left))
 			r.beginStop(Exited, nil, r.plan)

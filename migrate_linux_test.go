@@ -149,8 +149,8 @@ func TestIgnoresTerm(t *testing.T) {
 	}
 }
 
-// TestDefaultWaitDelay: output that a process outside of the run holds is waited
-// for as long as a second, unless WaitDelay says otherwise, and so is a late Stdin.
+// TestDefaultWaitDelay: Wait waits for a second at most for output that a process
+// outside of the run holds, unless WaitDelay says otherwise, and for a late Stdin.
 // Under os/exec it is for ever.
 func TestDefaultWaitDelay(t *testing.T) {
 	hold := make(chan struct{})

@@ -196,7 +196,7 @@ func (t *terminal) ended(err error) {
 // the time is up, which is ErrWaitDelay.
 func (t *terminal) finish(delay time.Duration) error {
 	if t.master.SetReadDeadline(time.Now().Add(delay)) != nil {
-		return nil // it has been closed, or deadlines are not to be had: what is in it is lost
+		return nil // it has been closed, or it has no deadlines: what is in it is lost
 	}
 	const most = 1 << 20 // as of readAvailable
 	buf := make([]byte, 4<<10)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/registry"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -188,8 +189,11 @@ func (r *run) closeReleased() {
 	r.close()
 	known := r.cont.Facts()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.report.Store(r.makeReport(known))
+	rep := r.makeReport(known)
+	r.report.Store(rep)
+	r.events.end(r, rep)
+	r.mu.Unlock()
+	r.unlist(rep, nil, registry.LetGo)
 }
 
 // keepThread keeps the thread for a leader that has been let go, as long as it
@@ -220,6 +224,7 @@ func (r *run) closeUnclaimed(pinned bool) {
 	if r.inline || r.stuck || r.waitCalled.Load() || r.heldBy() != nil {
 		return
 	}
+	r.unlistUnclaimed()
 	if !pinned && r.nothingLeft() {
 		r.close()
 		return
@@ -249,7 +254,10 @@ func lookUnclaimed(run weak.Pointer[run], pause time.Duration) {
 			known := r.cont.Facts()
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.report.CompareAndSwap(nil, r.makeReport(known))
+			rep := r.makeReport(known)
+			if r.report.CompareAndSwap(nil, rep) {
+				r.events.end(r, rep)
+			}
 		default:
 			lookUnclaimed(run, 2*pause)
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -158,6 +159,11 @@ type Report struct {
 	UserTime   time.Duration `json:"-"` // user_seconds
 	SystemTime time.Duration `json:"-"` // system_seconds
 	PeakMemory int64         `json:"peak_memory_bytes"`
+	// Usage is what the run has used, all members together where that is known. It is
+	// there if Cmd.Accounting or Cmd.Limits asks for it.
+	Usage *Usage `json:"usage,omitempty"`
+
+	overLimit bool // Limits.Memory was used up
 }
 
 // seconds is a duration as it is in JSON.
@@ -170,7 +176,7 @@ func (d *seconds) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	*d = seconds(s * float64(time.Second))
+	*d = seconds(math.Round(s * float64(time.Second))) // or it would be read as a nanosecond less, now and then
 	return nil
 }
 
@@ -254,6 +260,7 @@ func (r *run) makeReport(known hold.Facts) *Report {
 	r.reportEnding(rep)
 	r.reportLeftovers(rep)
 	r.reportFacts(rep, known)
+	r.reportUsage(rep, known)
 	return rep
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/corral-run/corral/internal/observer"
 	"github.com/corral-run/corral/internal/osproc"
 	"github.com/corral-run/corral/internal/proctree"
+	"github.com/corral-run/corral/internal/registry"
 	"github.com/corral-run/corral/internal/stop"
 )
 
@@ -39,6 +40,7 @@ type run struct {
 	started time.Time
 
 	observer observer.Observer // nobody, but for package corraltest
+	events   *events           // nil if nobody wants to be told
 
 	inline     bool        // Cmd.Run has been called
 	ownThread  bool        // the thread that started the leader is kept until it has ended
@@ -99,19 +101,32 @@ type run struct {
 	closeOnce sync.Once
 	garbage   runtime.Cleanup // closes the containment of a run whose Cmd nobody has any more
 
+	limiter *limiter // sets limits that each process has for itself; nil if there are none
+
 	held      *held // what a Scope holds of the run; guarded by mu
 	leftScope bool  // the Scope holds nothing of it; guarded by the Scope's mu
+
+	listing *listing // in the registry; nil without a Name
 
 	report atomic.Pointer[Report]
 }
 
 func newRun(c *Cmd) *run {
 	r := &run{
-		cmd: c, inner: c.inner(), plan: c.StopPlan, log: c.logger(),
-		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx),
+		cmd: c, inner: c.inner(), plan: c.StopPlan,
+		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx), events: newEvents(c),
 	}
+	r.log = r.events.logger()
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
+	}
+	if c.Name != "" {
+		r.listing = &listing{started: make(chan struct{}), ended: make(chan struct{})}
+		if r.events != nil { // the run has one ID
+			r.listing.id = r.events.run
+		} else {
+			r.listing.id = registry.IDOf(c.ctx)
+		}
 	}
 	if c.IdleTimeout > 0 {
 		r.idle = &idle{limit: c.IdleTimeout}
@@ -138,7 +153,8 @@ func (r *run) prepare() (err error) {
 		KeepLeftovers: c.Leftovers.keeps(), Detach: c.Leftovers == DetachLeftovers,
 		WaitForLeftovers: c.Leftovers == WaitForLeftovers || c.Leftovers == HoldLeftovers, Hold: c.Leftovers == HoldLeftovers,
 		Spares: c.spares(),
-	})
+		Limits: c.Limits.ofRun(), Account: c.Accounting,
+	}, c.Limits)
 	if err != nil {
 		return err
 	}
@@ -153,14 +169,12 @@ func (r *run) prepare() (err error) {
 	if err := c.stdio.connect(c, r.inner); err != nil {
 		return err
 	}
-	return r.cont.Prepare(r.inner)
-}
-
-func (c *Cmd) logger() *slog.Logger {
-	if c.Logger == nil {
-		return discard
+	if c.Limits.ofProcess() {
+		if r.limiter, err = newLimiter(c.Limits, r.inner); err != nil {
+			return err
+		}
 	}
-	return c.Logger
+	return r.cont.Prepare(r.inner)
 }
 
 var discard = slog.New(slog.DiscardHandler)
@@ -202,7 +216,7 @@ func (r *run) start(inline bool) error {
 // begin starts the leader inside its containment.
 func (r *run) begin() error {
 	r.started = time.Now()
-	leader, id, err := r.cont.Start(r.inner)
+	leader, id, err := r.startLimited()
 	if err != nil {
 		return err
 	}
@@ -212,7 +226,7 @@ func (r *run) begin() error {
 	if r.cont.lacking != "" {
 		r.log.Warn("corral: " + r.cont.lacking)
 	}
-	r.log.Debug("corral: started", "pid", id.PID, "containment", r.cont.name)
+	r.events.started(r)
 	return nil
 }
 
@@ -249,6 +263,7 @@ func (r *run) supervise() {
 			}
 			r.reapIfWaited()
 		}
+		r.tellLeaderEnded(pinned)
 	case r.giveUpCtx.Err() == nil:
 		r.log.Warn("corral: cannot wait for the command", "error", err)
 	default:
@@ -327,6 +342,7 @@ func (r *run) wait() error {
 	r.cmd.setState(r.state)
 	rep := r.makeReport(known)
 	r.report.Store(rep)
+	r.events.end(r, rep)
 	return r.waitError(exitErr, ioErr, rep)
 }
 
@@ -339,6 +355,9 @@ func (r *run) close() {
 		r.watching.Wait()
 		closeLifelines(r.lines)
 		r.door.Close()
+		if r.limiter != nil {
+			r.limiter.close()
+		}
 		r.closeContainment()
 		r.mu.Lock()
 		defer r.mu.Unlock()

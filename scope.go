@@ -14,19 +14,20 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
-// A Scope holds what several commands leave behind until it is closed, or its owner
-// dies. It is for a program that runs one command after another, of which some start
+// A Scope holds what several commands leave behind, until it is closed or its owner
+// dies. It is for a program that runs one command after another, some of which start
 // servers that the later ones need: the shell tool of a coding agent, a test suite.
 //
 // A command gets into a Scope by Scope.Command, or by Cmd.Scope. With HoldLeftovers,
 // Wait returns when the leader has ended. What it has left lives on, and nothing that
-// this starts gets away. What any process of the Scope has written by then has been
-// passed on, unless another command's Writer takes longer for that than WaitDelay. (Not
-// so on Windows, where the last of it may be late.) Output still goes to Cmd.Stdout and
-// Cmd.Stderr, so these must be safe for concurrent use, as a Tail is. If several commands
-// have the same one, what they write at about the same time may change places. The Cmd's
-// Members, Signal, Kill and Stop go on working. Its Timeout, IdleTimeout, context
-// and Lifelines have no effect any more.
+// this starts gets away. The Cmd's Members, Signal, Kill and Stop go on working. Its
+// Timeout, IdleTimeout, context and Lifelines have no effect any more.
+//
+// Output still goes to Cmd.Stdout and Cmd.Stderr after Wait, so these must be safe for
+// concurrent use, as a Tail is. When Wait returns, what any process of the Scope has
+// written by then has been passed on, unless another command's Writer takes longer for
+// that than WaitDelay. (On Windows the last of it may be late.) If several commands
+// have the same Writer, what they write at about the same time may change places.
 //
 // With another policy a command is in the Scope only as long as it runs: Close stops
 // it too.
@@ -83,13 +84,13 @@ func (c *Cmd) checkScope() error {
 	case c.Scope == nil:
 		return errors.New("corral: HoldLeftovers needs a Scope: set Cmd.Scope, or use Scope.Command")
 	case c.PTY != nil:
-		return errors.New("corral: HoldLeftovers and a PTY cannot be had together: the terminal is hung up when the command ends")
+		return errors.New("corral: HoldLeftovers and a PTY exclude each other: the terminal is hung up when the command ends")
 	case c.AdoptOrphans:
-		return errors.New("corral: HoldLeftovers and AdoptOrphans cannot be had together: orphans are adopted for one run at a time")
+		return errors.New("corral: HoldLeftovers and AdoptOrphans exclude each other: orphans are adopted for one run at a time")
 	case c.spares():
-		return errors.New("corral: HoldLeftovers and Keep or AllowDetach cannot be had together: the Scope holds all that is left")
+		return errors.New("corral: HoldLeftovers and Keep or AllowDetach exclude each other: the Scope holds all that is left")
 	case c.OutputLimit > 0:
-		return errors.New("corral: HoldLeftovers and OutputLimit cannot be had together: let a Tail limit the output")
+		return errors.New("corral: HoldLeftovers and OutputLimit exclude each other: let a Tail limit the output")
 	}
 	return nil
 }
@@ -239,6 +240,7 @@ func (s *Scope) Stop(ctx context.Context, p Process) error {
 	id := proctree.ID{PID: p.PID, Start: p.Start}
 	st := stop.New(&part{r: r, met: map[proctree.ID]bool{id: true}}, r.plan.internal(), 0, r.log)
 	st.CloseInput = func() error { return errors.New("standard input may be others' as well: Cmd.Stop closes it") }
+	r.events.watch(st, Stopped, &id)
 	go st.Run()
 	return awaitStop(ctx, st)
 }

@@ -475,7 +475,7 @@ func TestScopeCloseCopies(t *testing.T) {
 		for _, wait := range []bool{true, false} {
 			for _, pty := range []bool{true, false} {
 				if pty && policy == corral.HoldLeftovers {
-					continue // they cannot be had together
+					continue // they exclude each other
 				}
 				t.Run(fmt.Sprint(policy, wait, pty), func(t *testing.T) {
 					t.Parallel()
@@ -623,11 +623,11 @@ func TestScopeNotHeld(t *testing.T) {
 	}
 	for want, change := range map[string]func(*corral.Cmd){
 		"needs a Scope":            func(c *corral.Cmd) { c.Scope = nil },
-		"and a PTY cannot be":      func(c *corral.Cmd) { c.PTY = new(corral.PTY) },
-		"and AdoptOrphans cannot":  func(c *corral.Cmd) { c.AdoptOrphans = true },
-		"and OutputLimit cannot":   func(c *corral.Cmd) { c.OutputLimit = 1 },
+		"and a PTY exclude":        func(c *corral.Cmd) { c.PTY = new(corral.PTY) },
+		"and AdoptOrphans exclude": func(c *corral.Cmd) { c.AdoptOrphans = true },
+		"and OutputLimit exclude":  func(c *corral.Cmd) { c.OutputLimit = 1 },
 		"and Keep or AllowDetach":  func(c *corral.Cmd) { c.Keep = func(corral.Process) bool { return true } },
-		"Keep or AllowDetach cann": func(c *corral.Cmd) { c.AllowDetach = true },
+		"Keep or AllowDetach excl": func(c *corral.Cmd) { c.AllowDetach = true },
 	} {
 		cmd := scope.Command("true")
 		change(cmd)

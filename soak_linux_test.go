@@ -512,7 +512,7 @@ func (tr *trial) impoverish(t *testing.T) {
 	try.SysProcAttr = new(syscall.SysProcAttr)
 	if tr.machine.Attr(try.SysProcAttr); try.SysProcAttr.Cloneflags != 0 {
 		if err := try.Run(); errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSPC) {
-			t.Skip("SKIPPED: such a machine is not to be had here: ", err)
+			t.Skip("SKIPPED: there is no such machine here: ", err)
 		}
 	}
 	if tr.machine.Kind != poor.FewProcesses || os.Geteuid() != 0 {

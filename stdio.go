@@ -104,9 +104,9 @@ func (s *stdio) connectNull(inner *exec.Cmd) error {
 func (s *stdio) connectPTY(c *Cmd, inner *exec.Cmd) error {
 	switch {
 	case len(s.child) > 0:
-		return errors.New("corral: StdinPipe, StdoutPipe, StderrPipe and a PTY cannot be had together: read and write the PTY")
+		return errors.New("corral: StdinPipe, StdoutPipe and StderrPipe exclude a PTY: read and write the PTY")
 	case c.Stderr != nil && !same(c.Stderr, c.Stdout):
-		return errors.New("corral: Stderr and a PTY cannot be had together, unless it is the same as Stdout: a terminal has one stream of output")
+		return errors.New("corral: Stderr and a PTY exclude each other, unless it is the same as Stdout: a terminal has one stream of output")
 	}
 	attr, err := pty.SessionAttr(inner.SysProcAttr)
 	if err != nil {

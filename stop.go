@@ -24,7 +24,8 @@ type StopPlan []StopStep
 type StopStep struct {
 	// Signal is sent to every member once. Right after it goes what makes stopped
 	// members run again (SIGCONT), so that they can obey. A member with handlers
-	// for both may enter the second one first.
+	// for both may enter the second one first. One that the system does not have is an
+	// error before the start.
 	//
 	// Windows has no signals. There, syscall.SIGTERM stands for CTRL_BREAK.
 	// os.Interrupt stands for Ctrl-C if the run has a console of its own (by
@@ -93,6 +94,8 @@ func (p StopPlan) check() error {
 			return fmt.Errorf("corral: step %d of the stop plan has no signal", i+1)
 		case step.Signal != nil && step.CloseStdin:
 			return fmt.Errorf("corral: step %d of the stop plan closes standard input and has a signal: make it two", i+1)
+		case step.Signal != nil && !stop.Exists(step.Signal):
+			return fmt.Errorf("corral: step %d of the stop plan has %v, which is no signal of this system", i+1, step.Signal)
 		}
 		if step.Wait < 0 {
 			return fmt.Errorf("corral: step %d of the stop plan has a negative wait, %v", i+1, step.Wait)
@@ -195,12 +198,16 @@ func (r *run) beginStop(ending Ending, err error, plan StopPlan) *stop.Stopper {
 		r.log.Debug("corral: stopping the run", "because", ending)
 		s := stop.New(r.cont, plan.internal(), r.leader.PID, r.log)
 		s.CloseInput = r.cmd.stdio.closeInput
+		r.events.watch(s, ending, nil)
 		s.Looking = r.looking
 		r.stop = s
 		close(r.stopping)
 		go func() {
 			r.sortLeftovers()
 			s.Run()
+			if r.events != nil {
+				r.events.settle(leftoversOf(s.Leftovers))
+			}
 			switch {
 			case s.LeaderAlive:
 				r.giveUp()

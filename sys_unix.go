@@ -10,6 +10,9 @@ import (
 	"github.com/corral-run/corral/internal/stop"
 )
 
+// signalOf is the signal of a number.
+func signalOf(n int) os.Signal { return syscall.Signal(n) }
+
 // endedBy is the name of the signal that ended the process, or empty.
 func endedBy(state *os.ProcessState) string {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {

@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+func signalOf(n int) os.Signal { return syscall.Signal(n) }
+
 func endedBy(*os.ProcessState) string { return "" } // exit codes tell it all
 
 func openNull(int) (*os.File, error) { return nil, nil } // os/exec does it

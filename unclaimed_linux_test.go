@@ -2,7 +2,6 @@ package corral_test
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -210,17 +209,6 @@ func TestReleaseStrayLeader(t *testing.T) {
 	if rep := cmd.Report(); rep.Signal != "SIGTERM" || rep.Forced {
 		t.Errorf("%+v", rep)
 	}
-}
-
-// awaitWait waits until a goroutine is in Wait. No other test runs beside those that
-// use it, which could be in Wait.
-func awaitWait(t *testing.T) {
-	t.Helper()
-	eventually(t, "Wait is not called", func() bool {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		return bytes.Contains(stacks, []byte("corral.(*run).wait("))
-	})
 }
 
 // TestReleaseWhileWaiting: it does not disturb who waits, as under os/exec.

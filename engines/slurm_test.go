@@ -56,7 +56,7 @@ func startCluster(t *testing.T, track string, nodes int) *cluster {
 		need(t, name)
 	}
 	if track == "cgroup" && unix.Access(freezer, unix.W_OK) != nil {
-		t.Skipf("SKIPPED: %s is not to be had", freezer)
+		t.Skipf("SKIPPED: there is no %s", freezer)
 	}
 	// The name is short: a socket in it has twice the name of a node, and 107 bytes
 	// at most.

@@ -27,6 +27,14 @@ func subcommands() []subcommand {
 		{name: timeoutName, runs: true, make: func() *cobra.Command { return newTimeout(corral.Auto) }},
 		{name: "init", runs: true, make: newInit},
 		{name: "detach", runs: true, make: newDetach},
+		{name: "ps", make: newPS},
+		{name: "top", make: newTop},
+		{name: "inspect", make: newInspect},
+		{name: "stop", make: newStop},
+		{name: "signal", make: newSignal},
+		{name: "wait", make: newWait},
+		{name: "logs", make: newLogs},
+		{name: "prune", make: newPrune},
 		{name: "kill", make: newKill},
 		{name: "tree", make: newTree},
 		{name: "doctor", make: newDoctor},
@@ -66,7 +74,7 @@ func rootFor(args []string) *cobra.Command {
 // bareRoot returns the root without the commands below it.
 func bareRoot() *cobra.Command {
 	root := newRun("corral [run] [flags] [--] COMMAND [ARG...]", nil)
-	root.Short = "Run a command and leave nothing of it behind"
+	root.Short = "Run a command and leave none of its processes behind"
 	root.CompletionOptions.DisableDefaultCmd = true // there is newCompletion
 	root.SetFlagErrorFunc(flagError)
 	defineVersion(root, versionLine)

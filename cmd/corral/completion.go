@@ -57,15 +57,19 @@ line of corral. bash needs the package bash-completion for it.`,
 // complete tells the shells' completions the values of a flag, nil for none. They
 // are asked for when a shell wants them, and a run does not make them.
 func complete(c *cobra.Command, flag string, values func() []string) {
-	err := c.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		if values == nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+	offer := completeNothing // one for all flags: each run makes them
+	if values != nil {
+		offer = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return values(), cobra.ShellCompDirectiveNoFileComp
 		}
-		return values(), cobra.ShellCompDirectiveNoFileComp
-	})
-	if err != nil {
+	}
+	if err := c.RegisterFlagCompletionFunc(flag, offer); err != nil {
 		panic(err) // the flag has another name: a mistake in this package
 	}
+}
+
+func completeNothing(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
 func words(list ...string) func() []string { return func() []string { return list } }

@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -19,6 +21,18 @@ func completions(t *testing.T, words ...string) string {
 }
 
 func TestCompletions(t *testing.T) {
+	var stay []string
+	if runtime.GOOS == "windows" {
+		stay = []string{"-stay"}
+	}
+	other := exec.Command("child", stay...) // there may be no other process than this one
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		other.Process.Kill()
+		other.Wait()
+	}()
 	for _, tt := range []struct {
 		words     []string
 		want, not string
@@ -38,7 +52,8 @@ func TestCompletions(t *testing.T) {
 		{[]string{"kill", "--signal", ""}, "KILL", "HUP"},
 		{[]string{"timeout", "--signal", ""}, "HUP", "keep"},
 		{[]string{"timeout", "5", "ls", "--"}, "\n:0", "--signal"},
-		{[]string{"tree", "1", ""}, "\n:4", "\t"},
+		{[]string{"tree", "1", ""}, "\t", "\n:0"}, // it takes several
+		{[]string{"doctor", ""}, "\n:4", "\t"},
 		// After the command come its own arguments.
 		{[]string{"--timeout", "5s", "ls", "--"}, "\n:0", "--leftovers"},
 		{[]string{"--timeout", "5s", "ls", "ki"}, "\n:0", "kill"},

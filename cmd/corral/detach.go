@@ -17,9 +17,9 @@ import (
 	"github.com/corral-run/corral/internal/detach"
 )
 
-// readyFile is the descriptor on which the corral that stays with the command says
-// whether it has started it. The flag for it is not for people.
-const readyFile, readyFlag = 3, "stay"
+// readyFlag is for the corral that stays with the command, which says by its standard
+// input whether it has started it: the other descriptors are for the command.
+const readyFlag = "stay" // not for people
 
 func newDetach() *cobra.Command {
 	var output string
@@ -28,9 +28,9 @@ func newDetach() *cobra.Command {
 		Use:   "detach [flags] [--] COMMAND [ARG...]",
 		Short: "Start a command that outlives the run it is started from",
 		Long: `Start COMMAND in the background, and return. It leaves the run that it is started
-from, with all that it starts, if that run has been started with --allow-detach,
-and then the runs around that one, up to one that does not allow it. So it is not
-stopped with them, whatever becomes of them.
+from, with all that it starts, if that run has been started with --allow-detach.
+Then it leaves the runs around that one, up to one that does not allow it. So it is
+not stopped with them.
 
 COMMAND is in a session of its own, without a terminal. Its input is empty, and
 its output is thrown away unless --output is given.
@@ -91,7 +91,7 @@ func detachCommand(output string, args []string) error {
 		return &exitError{statusOwn, err}
 	}
 	defer r.Close()
-	cmd.ExtraFiles = []*os.File{w}
+	cmd.Stdin = w
 	ownSession(cmd)
 	err = cmd.Start()
 	w.Close()
@@ -114,8 +114,10 @@ func detachCommand(output string, args []string) error {
 
 // stayWith leaves the run, starts the command, says so, and stays with it.
 func stayWith(args []string) error {
-	ready := os.NewFile(readyFile, "ready")
-	closeOnExec(ready)
+	ready, err := takeStdin()
+	if err != nil {
+		return &exitError{statusOwn, err}
+	}
 	build := func(words []string) *exec.Cmd {
 		cmd := exec.Command(words[0], words[1:]...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

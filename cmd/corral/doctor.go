@@ -19,18 +19,23 @@ import (
 )
 
 func newDoctor() *cobra.Command {
-	asJSON := false
+	asJSON, onlyLimits := false, false
 	c := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Say which containments work here, and why others do not",
-		Long: `Try every containment of this system on a harmless command, corral --version,
-and say for each whether it works, what of a run can escape from it, and what
-would happen to the run if its owner, the program that asked for it, got SIGKILL;
-or the reason why it does not work; then what decides about that on this host;
-then what to change for better.
+		Long: `Try every containment of this system on a harmless command, corral --version.
+A containment is what holds a run: a run is a command with all that it starts.
+
+For one that works, the table says which processes can escape from it, and what
+happens to the run if its owner, the program that asked for it, gets SIGKILL. For
+one that does not work, it says why.
+
+Then come the facts of this host that decide about it, the limits that a run can
+have (--memory and the others), and where runs are registered for 'corral ps'. The
+last part says what to change for better.
 
 (auto) marks the one that a run gets if none is asked for: the strongest that
-works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
+works, except pidns. CORRAL_AUTO in the environment lowers it.`,
 		Example: `  corral doctor
   corral doctor --json`,
 		Annotations: map[string]string{exitStatuses: `0	what a run gets if none is asked for outlasts the SIGKILL of its owner
@@ -41,7 +46,7 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 		Args:                  noArguments,
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := reserve(0); err != nil {
+			if err := reserve(0, 0); err != nil {
 				return err
 			}
 			program, err := os.Executable()
@@ -50,6 +55,9 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 			}
 			if err != nil {
 				return &exitError{statusOwn, err}
+			}
+			if onlyLimits {
+				return answerLimits(c, program)
 			}
 			d := diagnose(program)
 			write := d.writeText
@@ -68,6 +76,8 @@ works, but for pidns, or from CORRAL_AUTO down if that is in the environment.`,
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&asJSON, "json", false, "write JSON")
+	flags.BoolVar(&onlyLimits, tryLimitsFlag, false, "")
+	flags.MarkHidden(tryLimitsFlag)
 	return c
 }
 
@@ -114,6 +124,7 @@ func diagnose(program string) *diagnosis {
 	d.Auto = auto
 	d.Survives = auto != corral.Auto && auto != corral.Group
 	d.Host = inspectHost()
+	d.Host.Limits, d.Host.Registry = tryLimits(program), tryRegistry()
 	for _, p := range promise.On(d.Host.OS) {
 		c := corral.Containment(p.Containment)
 		_, err := tryContainment(program, c)
@@ -125,8 +136,17 @@ func diagnose(program string) *diagnosis {
 	}
 	if l := d.Host.Linux; l != nil {
 		d.Improve = append(d.Improve, l.advice(d.Containments)...)
+		if d.worksIn(corral.Cgroup) { // else that has been said
+			d.Improve = append(d.Improve, l.limitsAdvice(d.Host.Limits)...)
+		}
 	}
+	d.Improve = append(d.Improve, d.Host.Registry.advice()...)
 	return d
+}
+
+// worksIn reports whether a run can have that containment.
+func (d *diagnosis) worksIn(c corral.Containment) bool {
+	return slices.ContainsFunc(d.Containments, func(f finding) bool { return f.Containment == c && f.Works })
 }
 
 // tryContainment runs the program in containment c, or in what it gets for Auto,

@@ -19,10 +19,15 @@ type host struct {
 	OS    string `json:"os"`
 	Arch  string `json:"arch"`
 	Linux *linux `json:"linux,omitempty"`
+	// Limits are those that a run can have, and Registry is where it is registered.
+	Limits   *limitable  `json:"limits,omitempty"`
+	Registry *registered `json:"registry,omitempty"`
 }
 
 // inspectHost finds out about the host.
-func inspectHost() host { return host{OS: runtime.GOOS, Arch: runtime.GOARCH, Linux: inspectLinux()} }
+func inspectHost() host {
+	return host{OS: runtime.GOOS, Arch: runtime.GOARCH, Linux: inspectLinux()}
+}
 
 // linux is what decides on Linux which containments there are. It is compiled
 // everywhere, so that the conclusions can be tested everywhere.
@@ -36,6 +41,8 @@ type linux struct {
 	// for this user as well.
 	Systemd     bool `json:"systemd"`
 	UserManager bool `json:"systemd_user_manager"`
+	// UserScope is whether that one gives corral a scope with control groups.
+	UserScope scopes `json:"user_scope"`
 	// Seccomp is "off", "strict", "filter", or empty if it is not told.
 	Seccomp string `json:"seccomp"`
 	// Hidepid is the option of /proc (proc(5)), "0" if it hides nothing.
@@ -82,6 +89,15 @@ type cgroups struct {
 	Kill  answer `json:"cgroup_kill"` // the file cgroup.kill is there
 }
 
+// scopes are what the user's systemd has for corral: see userScope.
+type scopes struct {
+	answer
+	// Controllers are those that a scope can have, Lingers that it may outlast the
+	// user's sessions.
+	Controllers []string `json:"controllers"`
+	Lingers     bool     `json:"lingers"`
+}
+
 type namespaces struct {
 	answer
 	// Sysctls are those that forbid user namespaces, where they exist.
@@ -123,12 +139,13 @@ type fact struct{ name, text string }
 // facts are the lines about the host, in the order in which they are shown.
 func (h *host) facts() []fact {
 	system := h.OS + "/" + h.Arch
+	steering := slices.Concat(h.Limits.facts(), h.Registry.facts())
 	if h.Linux == nil {
-		return []fact{{"system", system}}
+		return append([]fact{{"system", system}}, steering...)
 	}
 	l := h.Linux
 	return slices.Concat(
-		[]fact{{"system", system + ", kernel " + l.Kernel}, {"process", l.process()}, {"systemd", l.systemd()}},
+		[]fact{{"system", system + ", kernel " + l.Kernel}, {"process", l.process()}, {"systemd", l.systemd()}, {"user scope", l.UserScope.summary()}},
 		l.Cgroup.facts(),
 		[]fact{
 			{"user namespaces", l.Namespaces.summary()},
@@ -139,7 +156,8 @@ func (h *host) facts() []fact {
 			{"subreaper", l.Subreaper.String()},
 			{"seccomp", cmp.Or(l.Seccomp, "not told")},
 			{"/proc", l.visibility()},
-		})
+		},
+		steering)
 }
 
 // process says who this process is, and where.
@@ -162,6 +180,36 @@ func (l *linux) systemd() string {
 		return "yes, but not for this user"
 	}
 	return "no"
+}
+
+// summary says whether there are scopes, what they can limit, and when they end.
+func (s *scopes) summary() string {
+	if !s.Works {
+		return s.String()
+	}
+	end := "they end with the user's last session"
+	if s.Lingers {
+		end = "they may outlast the user's sessions"
+	}
+	return fmt.Sprintf("yes, with the controllers %s; %s", cmp.Or(strings.Join(s.Controllers, " "), "none"), end)
+}
+
+// advice is what to do so that there are scopes, or better ones.
+func (s *scopes) advice(uid int) []string {
+	lines := []string{"cgroup: corral --containment cgroup, which moves itself to a scope of this user's systemd; programs that use the library: systemd-run --user --scope -p Delegate=yes -- PROGRAM"}
+	if !s.Lingers {
+		lines = append(lines, fmt.Sprintf("scopes that outlast the sessions of this user: loginctl enable-linger %d", uid))
+	}
+	var lacking []string
+	for _, name := range []string{"cpu", "memory", "pids"} {
+		if !slices.Contains(s.Controllers, name) {
+			lacking = append(lacking, name)
+		}
+	}
+	if len(lacking) > 0 {
+		lines = append(lines, fmt.Sprintf("limits by %s: as root, systemctl edit user@.service, and there Delegate=cpu io memory pids in the [Service] section; then log in again", strings.Join(lacking, ", ")))
+	}
+	return lines
 }
 
 // visibility says which processes /proc shows.
@@ -272,10 +320,14 @@ func (l *linux) cgroupAdvice() []string {
 		if strings.HasSuffix(c.Own, ".service") {
 			lines = append(lines, "cgroup: in the [Service] section of "+path.Base(c.Own)+", Delegate=yes")
 		}
+		if l.UserScope.Works {
+			return append(lines, l.UserScope.advice(l.UID)...)
+		}
 		if l.UserManager {
 			return append(lines, "cgroup: systemd-run --user --scope -p Delegate=yes -- corral ...")
 		}
-		return append(lines, fmt.Sprintf("cgroup: as root, systemd-run --uid=%d -p Delegate=yes --pty -- corral ...", l.UID))
+		return append(lines, fmt.Sprintf("cgroup: as root, systemd-run --uid=%d -p Delegate=yes --pty -- corral ...", l.UID),
+			fmt.Sprintf("a systemd for this user: as root, loginctl enable-linger %d; then log in, by ssh or at a console, with PAM and libpam-systemd", l.UID))
 	case !c.Mkdir.Works && !c.ReadOnly && l.UID != 0:
 		// See "Delegation" in the kernel's Documentation/admin-guide/cgroup-v2.rst.
 		dir := path.Join(c.Own, fmt.Sprintf("user-%d", l.UID))

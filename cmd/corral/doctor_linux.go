@@ -36,6 +36,7 @@ func inspectLinux() *linux {
 		Pidfd:      inspectPidfd(),
 	}
 	l.UserManager = l.Systemd && exists(fmt.Sprintf("/run/user/%d/systemd", l.UID))
+	l.UserScope = inspectScopes(l.Cgroup.Mount, l.UID)
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
 		l.Kernel = unix.ByteSliceToString(name.Release[:])

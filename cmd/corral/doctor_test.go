@@ -169,6 +169,12 @@ func noSystemd(l *linux) { l.Systemd, l.UserManager = false, false }
 
 func rootUser(l *linux) { l.UID = 0 }
 
+func inSession(l *linux) { l.Cgroup.Own = "/sys/fs/cgroup/user.slice/session-1.scope" }
+
+func scoped(lingers bool, controllers ...string) func(*linux) {
+	return func(l *linux) { l.UserScope = scopes{answer{Works: true}, controllers, lingers} }
+}
+
 func inContainer(names ...string) func(*linux) { return func(l *linux) { l.Container = names } }
 
 func sysctl(name, value string) func(*linux) {
@@ -216,11 +222,15 @@ func TestCgroupAdvice(t *testing.T) {
 		{"not delegated, service", noCgroup, changes{undelegated},
 			[]string{"[Service] section of web.service, Delegate=yes", "systemd-run --user --scope -p Delegate=yes -- corral"}},
 		{"not delegated, session", noCgroup,
-			changes{undelegated, func(l *linux) { l.Cgroup.Own = "/sys/fs/cgroup/user.slice/session-1.scope" }},
+			changes{undelegated, inSession},
 			[]string{"systemd-run --user --scope -p Delegate=yes -- corral"}},
 		{"not delegated, no manager of the user's", noCgroup,
 			changes{undelegated, func(l *linux) { l.UserManager = false; l.Cgroup.Own = "/sys/fs/cgroup/x" }},
-			[]string{"as root, systemd-run --uid=1000 -p Delegate=yes"}},
+			[]string{"as root, systemd-run --uid=1000 -p Delegate=yes", "as root, loginctl enable-linger 1000"}},
+		{"not delegated, session with scopes", noCgroup, changes{undelegated, inSession, scoped(true, "cpu", "memory", "pids")},
+			[]string{"corral --containment cgroup, which moves itself to a scope"}},
+		{"not delegated, session with scopes that end", noCgroup, changes{undelegated, inSession, scoped(false, "memory", "pids")},
+			[]string{"systemd-run --user --scope -p Delegate=yes -- PROGRAM", "loginctl enable-linger 1000", "limits by cpu: as root, systemctl edit user@.service"}},
 		{"not delegated, no systemd", noCgroup, changes{undelegated, noSystemd},
 			[]string{"as root, D=/sys/fs/cgroup/system.slice/web.service/user-1000; mkdir $D && chown 1000 $D $D/cgroup.procs"}},
 		{"service that may not write", noCgroup, changes{readOnly, func(l *linux) { l.Systemd = true }},

@@ -4,11 +4,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 
 	"github.com/corral-run/corral"
 	"github.com/corral-run/corral/internal/disposition"
+	"github.com/corral-run/corral/internal/registry"
 )
 
 // end says what there is to say after Wait, and returns the exit status, or ends
@@ -16,14 +18,19 @@ import (
 func (j *job) end(err error, signals *inbox) error {
 	j.restore()
 	r := j.cmd.Report()
+	if j.register.redact {
+		r = redactReport(r)
+	}
+	declinedScope(r.Declined, j.scopeless)
 	j.tty.restore(r.Ending == corral.Exited && j.cmd.ProcessState != nil && j.cmd.ProcessState.Success())
 	outputErr := j.finishOutput(r)
 	if !j.quiet {
 		sayWeaker(func(format string, args ...any) { say(j.stderr, format, args...) }, r)
 	}
 	if line := summary(r, time.Duration(j.timeout)); line != "" && (!j.quiet || len(r.Survivors()) > 0) {
-		say(j.stderr, "%s%s", line, j.keepHint(r))
+		say(j.stderr, "%s%s", line, j.keepHint(j.cmd.Report()))
 	}
+	j.sayKeptUnregistered()
 	status := j.status(r, err, outputErr)
 	if j.report != nil {
 		if err := writeReport(j.report, r); err != nil {
@@ -31,6 +38,8 @@ func (j *job) end(err error, signals *inbox) error {
 			status = unlessFailed(status, statusOwn)
 		}
 	}
+	j.events.finish(func(format string, args ...any) { say(j.stderr, format, args...) })
+	j.back.ended(status, r)
 	j.endLike(status, r, signals)
 	return &exitError{status: status}
 }
@@ -47,44 +56,80 @@ func unlessFailed(status, complaint int) int {
 // status says what went wrong, and returns the exit status; the report is not its
 // affair.
 func (j *job) status(r *corral.Report, err, outputErr error) int {
+	if r.Unknown != "" {
+		say(j.stderr, "%s", unknownLine(r))
+	}
+	o := registry.Outcome{
+		Ending: string(r.Ending), ExitCode: r.ExitCode, Signal: r.Signal, Forced: r.Forced,
+		Survivors: len(r.Survivors()), Unknown: r.Unknown, Failed: j.failure(r, err, outputErr),
+	}
+	if j.init != nil && j.init.zeroOn[commandStatus(&o)] {
+		o.ExitCode, o.Signal = 0, ""
+	}
+	status := runStatus(&o)
+	if outputErr != nil {
+		say(j.stderr, "cannot write the output: %v", outputErr)
+		status = unlessFailed(status, statusOwn)
+	}
+	return status
+}
+
+// failure says what the error of Wait says beside the report. It returns the part that
+// makes a failure of a run whose command has succeeded.
+func (j *job) failure(r *corral.Report, err, outputErr error) registry.Failure {
 	var (
 		exited    *corral.ExitError
 		leftovers *corral.LeftoverError
 	)
-	if r.Unknown != "" {
-		say(j.stderr, "%s", unknownLine(r))
-	}
-	status := statusOwn // of a command that could not be stopped
-	if j.cmd.ProcessState != nil {
-		status = exitStatus(j.cmd.ProcessState)
-	}
-	if j.init != nil && j.init.zeroOn[status] {
-		status = 0
-	}
 	switch {
-	case ranOut(r) && r.Forced:
-		status = statusSignal + int(syscall.SIGKILL)
-	case ranOut(r):
-		status = statusTimeout
-	case len(r.Survivors()) > 0, r.Unknown != "":
-		status = unlessFailed(status, statusOwn)
+	case ranOut(r), r.Ending == corral.OutOfMemory, len(r.Survivors()) > 0, r.Unknown != "":
 	case errors.As(err, &leftovers):
-		status = unlessFailed(status, statusLeftovers)
+		return registry.FailedLeftovers
 	case errors.Is(err, corral.ErrWaitDelay):
 		say(j.stderr, "the output was cut, as it is held open%s", heldBy(r.Holders))
 		if !j.keepsAll() && !hasKept(r) {
-			status = unlessFailed(status, statusOwn)
+			return registry.FailedOther
 		}
 	case r.Ending == corral.LifelineLost:
 	case err != nil && !errors.As(err, &exited):
-		status = unlessFailed(status, statusOwn)
-		if outputErr == nil || !errors.Is(outputErr, err) { // else it is said below
+		if outputErr == nil || !errors.Is(outputErr, err) { // else it is said later
 			say(j.stderr, "%v", err)
 		}
+		return registry.FailedOther
 	}
-	if outputErr != nil {
-		say(j.stderr, "cannot write the output: %v", outputErr)
-		status = unlessFailed(status, statusOwn)
+	return ""
+}
+
+// commandStatus is the exit status of a run's command, or what says that it has none.
+func commandStatus(o *registry.Outcome) int {
+	var number int
+	switch n, _ := fmt.Sscanf(o.Signal, "signal %d", &number); {
+	case n == 1: // it has no name
+		return statusSignal + number
+	case o.Signal != "":
+		return statusSignal + int(signalNumber(o.Signal))
+	case o.ExitCode < 0: // it could not be stopped
+		return statusOwn
+	}
+	return o.ExitCode
+}
+
+// runStatus is what corral exits with for a run that has ended like this, also if it has
+// only waited for it.
+func runStatus(o *registry.Outcome) int {
+	status := commandStatus(o)
+	ranOut := o.Ending == string(corral.TimedOut) || o.Ending == string(corral.Idle)
+	switch {
+	case ranOut && o.Forced, o.Ending == string(corral.OutOfMemory):
+		return statusSignal + int(syscall.SIGKILL)
+	case ranOut:
+		return statusTimeout
+	case o.Survivors > 0, o.Unknown != "":
+		return unlessFailed(status, statusOwn)
+	case o.Failed == registry.FailedLeftovers:
+		return unlessFailed(status, statusLeftovers)
+	case o.Failed != "":
+		return unlessFailed(status, statusOwn)
 	}
 	return status
 }

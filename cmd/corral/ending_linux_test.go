@@ -161,7 +161,7 @@ func TestCtrlCEndsScript(t *testing.T) {
 // interrupt types Ctrl-C, when the terminal is set to raw mode if that is to be.
 func (s *screen) interrupt(raw bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(lifetime / 6); raw && s.modes().Lflag&(unix.ICANON|unix.ISIG) != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(lifetime / 2); raw && s.modes().Lflag&(unix.ICANON|unix.ISIG) != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatal("the terminal is not set to raw mode")
 		}

@@ -30,7 +30,7 @@ const (
 // variable is the name of the variable of a flag; empty if it has none.
 func variable(prefix string, f *pflag.Flag) string {
 	switch {
-	case f.Hidden || slices.Contains([]string{"help", "version", commandFlag}, f.Name),
+	case f.Hidden || slices.Contains([]string{"help", "version", commandFlag, detachFlag}, f.Name),
 		prefix == timeoutPrefix && !slices.Contains(keepNames, f.Name):
 		return ""
 	}
@@ -51,6 +51,9 @@ var rivals = map[string][]string{
 	"stop":      {"signal", "grace"},
 	"signal":    {"stop"},
 	"grace":     {"stop"},
+
+	"pty":          {detachFlag},
+	"output-limit": {detachFlag},
 }
 
 // excluded reports whether a flag that was given excludes this value of another one.
@@ -60,6 +63,10 @@ func excluded(flags *pflag.FlagSet, name, value string) bool {
 	case name == "keep" && flags.Changed("leftovers") && keepsAll(flags.Lookup("leftovers").Value.String()),
 		name == "leftovers" && flags.Changed("keep") && keepsAll(value):
 		return true
+	case name == "lifeline" && flags.Changed(detachFlag):
+		return slices.ContainsFunc(strings.Split(value, ","), lostAtOnce)
+	case name == "events" && flags.Changed(detachFlag):
+		return ofDescriptor(value)
 	}
 	return slices.ContainsFunc(rivals[name], flags.Changed)
 }

@@ -69,7 +69,8 @@ func TestVariables(t *testing.T) {
 // TestTakeEnvironment: a variable does what its flag does, for every flag.
 func TestTakeEnvironment(t *testing.T) {
 	values := map[string]string{"DURATION": "7s", "SIGNAL": "INT", "POLICY": "fail", "MECHANISM": "group", "LIFELINE": "parent,pid:7",
-		"SIZE": "64K", "FILE": "report.json", "SHELL": "bash", "bool": "1", "PLAN": "stdin:5s,INT:2s", "GLOB": "tmux,daemons", "STATUSES": "7", "SIG:SIG": "INT:TERM"}
+		"SIZE": "64K", "FILE": "report.json", "SHELL": "bash", "bool": "1", "PLAN": "stdin:5s,INT:2s", "NUMBER": "7", "GLOB": "tmux,daemons", "STATUSES": "7", "SIG:SIG": "INT:TERM",
+		"NAME": "web", "KEY=VALUE": "team=a", "WHEN": "never"}
 	options := containmentNames()
 	for prefix, c := range map[string]interface{ Flags() *pflag.FlagSet }{runPrefix: bareRoot(), initPrefix: newInit()} {
 		count := 0

@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 	github.com/corral-run/corral v0.0.0
+	github.com/godbus/dbus/v5 v5.2.4
 	github.com/google/go-cmp v0.7.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2

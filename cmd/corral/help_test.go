@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -16,6 +17,18 @@ func TestHelp(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		if status := run(strings.Fields(line), &stdout, &stderr); status != 0 || stdout.Len() == 0 || stderr.Len() > 0 {
 			t.Errorf("corral %s: status %d, stdout %q, stderr %q", line, status, stdout.String(), stderr.String())
+		}
+	}
+}
+
+// TestHelpSentences: no sentence of a command's help has more than 30 words.
+func TestHelpSentences(t *testing.T) {
+	end := regexp.MustCompile(`[.!?:]\s|\n\n|$`)
+	for _, c := range documentedCommands(newRoot()) {
+		for _, s := range end.Split(c.Long, -1) {
+			if n := len(strings.Fields(s)); n > 30 {
+				t.Errorf("%s: %d words: %s", c.CommandPath(), n, s)
+			}
 		}
 	}
 }

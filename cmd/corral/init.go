@@ -34,7 +34,7 @@ func newInit() *cobra.Command {
 	c.Short = "Run a command as the init of a container"
 	c.Long = `Run COMMAND as the init, PID 1, of a container: reap every orphan, pass signals
 on to COMMAND, stop all processes when SIGTERM comes, and end with the status of
-COMMAND. As PID 1, corral is an init also without being told: 'corral COMMAND'
+COMMAND. As PID 1, corral is an init without being told: 'corral COMMAND'
 is 'corral init COMMAND'. It is an init for the descendants of COMMAND where it
 is not PID 1. Linux only.
 

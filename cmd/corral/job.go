@@ -22,11 +22,17 @@ type job struct {
 	cmd     *corral.Cmd
 	stderr  io.Writer
 	report  io.WriteCloser
+	events  *eventLog
 	tty     *terminal
 	outputs []*output
 	typing  chan struct{} // closed when the command may be heard
 	keys    keyboard
 	restore func()
+	back    *background // nil unless the run is in the background
+
+	unregistered bool // the run is not in the registry
+
+	scopeless error // why there is no scope of the user's systemd, if there should be one
 }
 
 func (j *job) openReport() error {
@@ -53,9 +59,15 @@ func (j *job) stdinIsLifeline() bool {
 
 // command returns the command in args, to be started.
 func (j *job) command(args []string) *corral.Cmd {
-	cmd := corral.Command(args[0], args[1:]...)
+	cmd := j.events.newCommand(j.back, args)
 	j.outputs, j.typing = nil, make(chan struct{})
-	if j.pty {
+	if j.back != nil {
+		var log io.Writer = j.back.log
+		if j.mayKeep() {
+			log = j.back.log.f // who is kept writes on when corral has ended
+		}
+		cmd.Stdout, cmd.Stderr = log, log
+	} else if j.pty {
 		cmd.PTY = newPTY()
 		cmd.Stdout = heldWriter{j.output(os.Stdout), j.typing}
 	} else {
@@ -65,6 +77,7 @@ func (j *job) command(args []string) *corral.Cmd {
 		cmd.Stdin = os.Stdin
 	}
 	j.apply(cmd)
+	j.register.apply(cmd, args[0])
 	if j.verbose {
 		log := j.stderr
 		if j.pty && isTerminal(os.Stdin) {

@@ -60,6 +60,9 @@ func (o *runFlags) keepsAll() bool {
 	return o.leftovers == corral.KeepLeftovers || o.leftovers == corral.DetachLeftovers
 }
 
+// mayKeep reports whether somebody may be let go of.
+func (o *runFlags) mayKeep() bool { return o.keepsAll() || o.allowDetach || len(o.keep) > 0 }
+
 // hasKept reports whether somebody was let go of on purpose, who may hold the output.
 func hasKept(r *corral.Report) bool {
 	return slices.ContainsFunc(r.Leftovers, func(l corral.Leftover) bool { return l.Fate == corral.Kept || l.Fate == corral.Detached })

@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd || windows
 
-// Command corral runs a command and leaves nothing of it behind. It also stops
+// Command corral runs a command and leaves none of its processes behind. It also stops
 // processes that are already running, gracefully first, and shows the process table
 // as a tree.
 //

@@ -77,7 +77,7 @@ func TestManPagesFormat(t *testing.T) {
 	for _, page := range pages {
 		names = append(names, filepath.Base(page))
 	}
-	if diff := cmp.Diff([]string{"corral-completion.1", "corral-detach.1", "corral-doctor.1", "corral-init.1", "corral-kill.1", "corral-man.1", "corral-report-merge.1", "corral-report.1", "corral-run.1", "corral-timeout.1", "corral-tree.1", "corral-version.1", "corral.1"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"corral-completion.1", "corral-detach.1", "corral-doctor.1", "corral-init.1", "corral-inspect.1", "corral-kill.1", "corral-logs.1", "corral-man.1", "corral-prune.1", "corral-ps.1", "corral-report-merge.1", "corral-report.1", "corral-run.1", "corral-signal.1", "corral-stop.1", "corral-timeout.1", "corral-top.1", "corral-tree.1", "corral-version.1", "corral-wait.1", "corral.1"}, names); diff != "" {
 		t.Errorf("pages: -want +got:\n%s", diff)
 	}
 	if _, err := exec.LookPath("groff"); err != nil {

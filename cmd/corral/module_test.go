@@ -4,8 +4,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"testing"
 
 	"github.com/corral-run/corral/internal/release"
@@ -18,14 +22,24 @@ func TestInstall(t *testing.T) {
 		t.Skip("builds the command")
 	}
 	proxy := release.NewProxy(t)
-	proxy.Publish(t, "../..", "github.com/corral-run/corral")
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	required := regexp.MustCompile(`github\.com/corral-run/corral (v\S+)`).FindSubmatch(mod)
+	proxy.PublishAs(t, "../..", "github.com/corral-run/corral", string(required[1]))
 	proxy.Publish(t, ".", "github.com/corral-run/corral/cmd/corral")
 	dir := t.TempDir()
 	proxy.Setenv("GOBIN", dir)
 	proxy.Go(t, dir, "install", "github.com/corral-run/corral/cmd/corral@"+release.Version)
-	err := exec.Command(filepath.Join(dir, "corral"), "--", "sh", "-c", "exit 3").Run()
+	installed := filepath.Join(dir, "corral")
+	err = exec.Command(installed, "--", "sh", "-c", "exit 3").Run()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("what was installed: %v; want exit status 3", err)
+	}
+	want := fmt.Sprintf("corral %s (%s, %s/%s)\n", release.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if out, err := exec.Command(installed, "version").Output(); err != nil || string(out) != want {
+		t.Errorf("corral version of what was installed: %q, %v; want %q", out, err, want)
 	}
 }

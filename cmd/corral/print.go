@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -47,7 +48,33 @@ func fileOf(w io.Writer) *os.File {
 // printable.
 type table struct{ *tabwriter.Writer }
 
-func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)} }
+func newTable(w io.Writer) table {
+	if v := viewFor(w); v.width > 0 {
+		w = &fitted{to: w, as: v}
+	}
+	return table{tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)}
+}
+
+// fitted shortens lines to the width of the view.
+type fitted struct {
+	to   io.Writer
+	as   view
+	rest []byte // of a line that has not ended
+}
+
+func (f *fitted) Write(b []byte) (int, error) {
+	f.rest = append(f.rest, b...)
+	for {
+		text, rest, ended := bytes.Cut(f.rest, []byte("\n"))
+		if !ended {
+			return len(b), nil
+		}
+		f.rest = rest
+		if _, err := fmt.Fprintln(f.to, line([]span{{text: string(text)}}, f.as)); err != nil {
+			return 0, err
+		}
+	}
+}
 
 func (t table) row(cells ...string) {
 	for i, cell := range cells {

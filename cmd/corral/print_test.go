@@ -4,7 +4,9 @@ package main
 
 import (
 	"strconv"
+	"strings"
 	"testing"
+	"text/tabwriter"
 	"unicode/utf8"
 )
 
@@ -26,6 +28,22 @@ func TestPrintable(t *testing.T) {
 		if got := printable(in); got != want {
 			t.Errorf("printable(%q) = %q; want %q", in, got, want)
 		}
+	}
+}
+
+// TestTableFits: on a terminal, a line of a table is not longer than the terminal is
+// wide.
+func TestTableFits(t *testing.T) {
+	var b strings.Builder
+	f := &fitted{to: &b, as: view{width: 12, ascii: true}}
+	table := table{tabwriter.NewWriter(f, 0, 0, 3, ' ', 0)}
+	table.row("ID", "COMMAND")
+	table.row("ab12", "sleep 300")
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "ID     COMM+\nab12   slee+\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // answered, and remembers them.
 type inbox struct {
 	passed chan os.Signal // to be answered
+	all    chan os.Signal
 
 	wanted []os.Signal
 	mu     sync.Mutex
@@ -27,13 +28,12 @@ type inbox struct {
 
 func newInbox(wanted []os.Signal) *inbox {
 	in := &inbox{
-		passed: make(chan os.Signal, 64), wanted: wanted,
+		passed: make(chan os.Signal, 64), all: make(chan os.Signal, 64), wanted: wanted,
 		had: make(map[os.Signal]bool), news: make(chan struct{}, 1),
 	}
-	all := make(chan os.Signal, 64)
-	signal.Notify(all, wanted...)
+	signal.Notify(in.all, wanted...)
 	go func() {
-		for sig := range all {
+		for sig := range in.all {
 			in.mu.Lock()
 			in.had[sig] = true
 			in.mu.Unlock()

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/internal/registry"
 )
 
 // record is what --report writes: the library's report, and the host that tells it
@@ -67,6 +68,21 @@ func writeReport(w io.WriteCloser, r *corral.Report) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return errors.Join(err, w.Close())
+}
+
+// redactReport returns a report without the arguments of its processes.
+func redactReport(r *corral.Report) *corral.Report {
+	redacted := *r
+	redacted.Command = registry.Shown(r.Command, true)
+	redacted.Leader.Command = registry.Shown(r.Leader.Command, true)
+	redacted.Leftovers, redacted.Holders = slices.Clone(r.Leftovers), slices.Clone(r.Holders)
+	for i, l := range r.Leftovers {
+		redacted.Leftovers[i].Command = registry.Shown(l.Command, true)
+	}
+	for i, p := range r.Holders {
+		redacted.Holders[i].Command = registry.Shown(p.Command, true)
+	}
+	return &redacted
 }
 
 // writeJSON writes v for people, too: with indentation, and & as &.

@@ -32,13 +32,17 @@ type runFlags struct {
 	keepFlags
 	containment corral.Containment
 	require     corral.Containment
+	userScope   userScope
 	pty         bool
 	outputLimit size
+	limit       limitFlags
 	lifelines   lifelines
 	report      fileName
+	events      fileName
 	quiet       bool
 	verbose     bool
 	shell       shellFlags
+	register    registerFlags
 	variables   []string   // of the flags, which the command does not get
 	init        *initFlags // of `corral init`, nil for the others
 }
@@ -70,13 +74,20 @@ func (o *runFlags) define(c *cobra.Command) {
 	}
 	add(containment, "containment", "", "hold the run with this MECHANISM: "+strings.Join(containment.names(), ", "), containment.names)
 	add(require, "require", "", "do not start with a weaker MECHANISM than this", require.names)
-	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", words("stdin", "tty", "parent", "fd:", "pid:"))
+	o.userScope.define(c)
+	add(&o.lifelines, "lifeline", "", "stop the run when this LIFELINE is lost: stdin, tty, parent, fd:N, pid:N; may be repeated", lifelineWords)
+	o.register.define(add, flags, o.init == nil)
 	flags.BoolVar(&o.pty, "pty", false, "give the command a terminal of its own")
 	add(&o.outputLimit, "output-limit", "", "pass on the first and the last half of SIZE bytes of each output; 0: all", nil)
+	o.limit.define(add)
 	flags.Var(&o.report, "report", "write a report to FILE, as JSON; -: to standard error")
+	flags.Var(&o.events, "events", "append what happens to FILE while the run goes on, as lines of JSON; fd:N: to descriptor N")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "do not say what was stopped")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say what corral does, on standard error")
 }
+
+// lifelineWords are made once: each run pays for what its flags take.
+var lifelineWords = words("stdin", "tty", "parent", "fd:", "pid:")
 
 // apply sets the fields of cmd that the flags stand for. Its streams, its terminal
 // and its log are the job's affair.
@@ -97,6 +108,8 @@ func (o *runFlags) apply(cmd *corral.Cmd) {
 		cmd.Lifelines = append(cmd.Lifelines, corral.Lifeline(name))
 	}
 	cmd.AdoptOrphans = adoptOrphans
+	cmd.Limits = o.limit.limits()
+	cmd.Accounting = o.report != ""
 	cmd.Env = withoutVariables(o.variables)
 	if o.init != nil {
 		o.init.apply(cmd)
@@ -168,9 +181,9 @@ command and its arguments.
 With -c, what follows is a command line, as for sh -c: so corral can be what others
 call a shell, as npm's script-shell or SHELL in a Makefile.
 
-Every flag of a run but -c has an environment variable, for where only a program
-can be named: CORRAL_TIMEOUT=10m is --timeout 10m. A flag on the command line
-counts more. COMMAND does not see these variables.
+Every flag of a run but -c and --detach has an environment variable, for where only
+a program can be named: CORRAL_TIMEOUT=10m is --timeout 10m. A flag on the command
+line counts more. COMMAND does not see these variables.
 
 With --pty the command has a terminal of its own. corral types its standard input
 on it, and writes what it shows to standard output.
@@ -180,16 +193,19 @@ corral. With a stdin step in --stop, so does what it reads.
 
 DURATION is a number of seconds (10, 2.5), or one with units (500ms, 5m, 1m30s,
 2d). SIGNAL is a name or a number (TERM, SIGTERM, 15). SIZE is a number of bytes,
-or one with a unit (64K, 1M, 2G).`,
+or one with a unit (64K, 1M, 2G). A limit may be "unlimited", and one that cannot
+be enforced is an error.`,
 		Example: `  corral -- npm test
   corral --timeout 10m --report run.json make check
   corral --leftovers fail -- ./integration-tests
+  corral --memory 2G --pids 500 --core 0 -- make -j
   corral -c 'server & client --once'`,
 		Annotations: map[string]string{exitStatuses: `123	the command succeeded, but left processes behind (--leftovers fail)
 124	it ran out of time, or wrote nothing for too long (137 if it had to be killed)
 125	bad arguments, or corral itself failed
 126	the command was found but cannot be executed
 127	the command was not found
+137	the run was out of memory (--memory), and has been killed
 128+n	signal n ended the command; it ends corral, too, if corral has got it
 other	the exit status of the command
 `},
@@ -201,7 +217,14 @@ other	the exit status of the command
 			if err != nil {
 				return err
 			}
-			err = o.run(c.ErrOrStderr(), args)
+			switch {
+			case o.register.detached != "":
+				err = o.stayWith(args)
+			case o.register.detach:
+				err = detachRun(c)
+			default:
+				err = o.run(c.ErrOrStderr(), args, nil)
+			}
 			var e *exitError
 			if errors.As(err, &e) && e.err != nil && !o.shell.command {
 				e.err = fmt.Errorf("%w%s", e.err, startHint(c, e, args[0]))
@@ -255,6 +278,9 @@ func (o *runFlags) prepare(c *cobra.Command, args []string) ([]string, error) {
 	if err := o.checkRivals(flags, func(f *pflag.Flag) string { return variable(prefix, f) }); err != nil {
 		return nil, err
 	}
+	if err := o.register.check(o); err != nil {
+		return nil, err
+	}
 	if o.shell.command {
 		return o.shell.words(args)
 	}
@@ -283,12 +309,16 @@ func (o *runFlags) checkRivals(flags *pflag.FlagSet, written func(f *pflag.Flag)
 }
 
 // run runs the command in args to its end, and returns its exit status, or ends
-// corral as the command has ended.
-func (o *runFlags) run(stderr io.Writer, args []string) error {
-	if err := reserve(len(o.lifelines)); err != nil {
+// corral as the command has ended. A run in the background has a log.
+func (o *runFlags) run(stderr io.Writer, args []string, back *background) error {
+	events, err := openEvents(o.events)
+	if err != nil {
 		return err
 	}
-	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}}
+	if err := reserve(len(o.lifelines), writers(events, o.verbose)); err != nil {
+		return err
+	}
+	j := &job{runFlags: o, stderr: stderr, tty: findTerminal(), restore: func() {}, events: events, back: back}
 	if err := j.openReport(); err != nil {
 		return err
 	}
@@ -299,10 +329,21 @@ func (o *runFlags) run(stderr io.Writer, args []string) error {
 		listen, answer = initSignals, o.init.relay
 	}
 	signals := newInbox(listen())
-	var err error
+	j.scopeless = j.enterScope(args, signals)
+	if o.limit.needControlGroup() { // in the scope, if there is one now
+		if err := stepAside(); err != nil {
+			return err
+		}
+	}
 	if j.cmd, err = startCommand(args, j.command); err != nil {
+		if none := (*corral.ContainmentError)(nil); errors.As(err, &none) {
+			declinedScope(none.Declined, j.scopeless)
+		}
 		return startError(args[0], err)
 	}
+	j.sayUnregistered()
+	j.sayScopeless()
+	back.started(j.cmd)
 	if o.pty {
 		if !j.stdinIsLifeline() {
 			j.restore = j.keys.typeOn(j.cmd.PTY, func(err error) { say(stderr, "cannot read the input: %v", err) })

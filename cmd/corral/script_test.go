@@ -25,8 +25,8 @@ import (
 	"github.com/corral-run/corral/internal/winetest"
 )
 
-// Nothing that the tests start lives longer than this, and nothing that they
-// wait for may take longer.
+// Nothing that the tests wait for may take longer than this, and nothing that they
+// start lives much longer.
 const lifetime = 60 * time.Second
 
 func TestMain(m *testing.M) {
@@ -36,10 +36,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(cleaned{m}, programs)
 }
 
-// cleaned removes the programs itself under Wine, where testscript cannot.
+// cleaned gives the tests a registry of runs of their own. It removes the programs
+// itself under Wine, where testscript cannot.
 type cleaned struct{ testscript.TestingM }
 
 func (c cleaned) Run() int {
+	runtime, err := os.MkdirTemp("", "corral-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(runtime)
+	os.Setenv("XDG_RUNTIME_DIR", runtime)
 	code := c.TestingM.Run()
 	if winetest.Detected() {
 		bin, _, _ := strings.Cut(os.Getenv("PATH"), string(os.PathListSeparator))
@@ -59,9 +67,10 @@ var programs = map[string]func(){
 }
 
 // patient is corral for cases in which it is not to be faster than a slow machine:
-// the command has half a minute to end with its input, and what comes a minute after
-// SIGTERM still comes at once.
+// the command has half a minute to end with its input, and a minute to end by a signal,
+// and what comes a minute after SIGTERM still comes at once.
 func patient() {
+	defaultGrace = lifetime
 	stop.Farewell = lifetime / 2
 	atOnce = lifetime
 	main()
@@ -74,6 +83,7 @@ func runScripts(t *testing.T, dir string, vars ...string) {
 		"pids":   cmdPIDs,
 		"alive":  cmdAlive,
 		"json":   cmdJSON,
+		"told":   cmdTold,
 	}
 	maps.Copy(commands, systemCommands)
 	testscript.Run(t, testscript.Params{
@@ -125,7 +135,7 @@ func exitCode(ts *testscript.TestScript, err error) int {
 
 // start COMMAND... starts a command in the background. It defines
 //
-//	send SIGNAL   sends it a signal
+//	send SIGNAL   sends it a signal, and waits until STOP has stopped it
 //	finish N      waits for it, which must exit with status N, -1 if a signal is to
 //	              end it, and leaves what it wrote in the files out and err
 func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
@@ -135,6 +145,10 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = os.Environ()
+	for _, name := range []string{"HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"} { // where runs are registered
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	ts.Check(cmd.Start())
 	ended := make(chan error, 1)
@@ -143,6 +157,16 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("PID", strconv.Itoa(cmd.Process.Pid))
 	ts.SetCmd("send", func(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(cmd.Process.Signal(signalNumber("SIG" + args[0])))
+		for began := time.Now(); args[0] == "STOP"; time.Sleep(time.Millisecond) { // until then it may still answer
+			row, err := proctree.Lookup(cmd.Process.Pid)
+			ts.Check(err)
+			if row.State == proctree.Stopped {
+				break
+			}
+			if time.Since(began) > lifetime {
+				ts.Fatalf("it is not stopped: %+v", row)
+			}
+		}
 	})
 	ts.SetCmd("finish", func(ts *testscript.TestScript, neg bool, args []string) {
 		select {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -24,8 +25,9 @@ func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
 
 // systemCommands are those of the scripts that there are here only.
 var systemCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"events": cmdEvents,
-	"share":  cmdShare,
+	"events":  cmdEvents,
+	"running": cmdRunning,
+	"share":   cmdShare,
 }
 
 // child is what the scripts let corral run: a process that lives until it is
@@ -53,7 +55,7 @@ func child() {
 	if signals := signalsIn(*echo + "," + *last); signals != nil {
 		signal.Notify(got, signals...)
 	}
-	time.AfterFunc(lifetime, func() { os.Exit(8) })
+	time.AfterFunc(5*lifetime, func() { os.Exit(8) }) // a script of many commands may need it for a while
 	tell := childLog(*log).tell
 	tell(fmt.Sprint("ready ", os.Getpid()))
 	if args := flag.Args(); *session && len(args) > 0 {
@@ -154,6 +156,22 @@ func cmdEvents(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
+// running [FLAG...] RUN waits until the owner of a run has started it: its command may
+// have told that it is ready before.
+func cmdRunning(ts *testscript.TestScript, neg bool, args []string) {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		ts.Check(ts.Exec("corral", append([]string{"inspect", "--json"}, args...)...))
+		var shown inspection
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &shown))
+		if shown.Phase == "running" {
+			return
+		}
+		if time.Since(began) > lifetime {
+			ts.Fatalf("the phase is %q", shown.Phase)
+		}
+	}
+}
+
 // share lets other users run the programs of the test, and write to its
 // directory.
 func cmdShare(ts *testscript.TestScript, neg bool, args []string) {
@@ -169,6 +187,7 @@ func cmdShare(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(os.Chmod(ts.MkAbs("."), 0o777))
+	ts.Check(os.Chmod(ts.Getenv("TMPDIR"), os.ModeSticky|0o777)) // where runs are registered
 }
 
 // succeed is a command that does nothing.

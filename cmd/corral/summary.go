@@ -27,6 +27,9 @@ func summary(r *corral.Report, timeout time.Duration) string {
 		}
 		parts = append(parts, part)
 	}
+	if r.Ending == corral.OutOfMemory {
+		parts = append(parts, "out of memory: "+r.Cause)
+	}
 	if r.KeeperLost {
 		parts = append(parts, "the keeper was killed")
 	}

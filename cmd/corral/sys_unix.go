@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"github.com/corral-run/corral/internal/disposition"
 	"github.com/corral-run/corral/internal/files"
 	"golang.org/x/sys/unix"
 )
@@ -36,8 +37,26 @@ func sameVariable(a, b string) bool { return a == b }
 // ownSession has a command start in a session of its own.
 func ownSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
-// closeOnExec keeps a file that corral has inherited from what it starts.
-func closeOnExec(f *os.File) { unix.CloseOnExec(int(f.Fd())) }
+// takeStdin returns the file that is standard input, which is the null device from
+// then on. What corral starts does not inherit it.
+func takeStdin() (*os.File, error) {
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	f := os.NewFile(uintptr(fd), "standard input")
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	defer unix.Close(null)
+	if err := unix.Dup2(null, 0); err != nil {
+		f.Close()
+		return nil, os.NewSyscallError("dup2", err)
+	}
+	return f, nil
+}
 
 // maybeClosedStreams names the standard streams that may have been closed when
 // corral was started: Go's runtime opens the null device for reading and writing
@@ -68,3 +87,12 @@ func exitStatus(p *os.ProcessState) int {
 
 // readerGone reports whether nobody reads a pipe any more, or a terminal is gone.
 func readerGone(f *os.File) bool { return files.WriteError(f) != nil }
+
+// endUnread ends corral as a write does to a pipe that nobody reads any more: by
+// SIGPIPE, or with an error if that is ignored.
+func endUnread(f *os.File) error {
+	if !disposition.Ignored(syscall.SIGPIPE) {
+		disposition.EndLike(syscall.WaitStatus(syscall.SIGPIPE))
+	}
+	return &os.PathError{Op: "write", Path: f.Name(), Err: syscall.EPIPE}
+}

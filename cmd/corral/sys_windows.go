@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +25,8 @@ const defaultUTF8 = true
 // adoptOrphans: only Linux can.
 const adoptOrphans = false
 
-func ownSession(*exec.Cmd) {} // there are no runs to leave
-func closeOnExec(*os.File) {}
+func ownSession(*exec.Cmd)         {} // there are no runs to leave
+func takeStdin() (*os.File, error) { return nil, errors.ErrUnsupported }
 
 // There are no real-time signals here.
 const rtMin, rtMax = 0, 0
@@ -102,3 +103,4 @@ func exitStatus(p *os.ProcessState) int { return p.ExitCode() }
 
 // readerGone is not known before something is written.
 func readerGone(*os.File) bool { return false }
+func endUnread(*os.File) error { return nil }

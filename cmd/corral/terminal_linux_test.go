@@ -168,7 +168,7 @@ func (s *screen) text() string {
 // returns what is shown up to its end.
 func (s *screen) expect(text string) string {
 	s.t.Helper()
-	deadline := time.After(lifetime / 6)
+	deadline := time.After(lifetime / 2)
 	for ended := false; ; {
 		s.mu.Lock()
 		rest := s.shown[s.seen:]
@@ -316,7 +316,7 @@ func bash(t *testing.T) *screen {
 // comesTo waits until a process is in the given state.
 func comesTo(t *testing.T, pid int, want proctree.State) {
 	t.Helper()
-	for deadline := time.Now().Add(lifetime / 6); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(lifetime / 2); ; time.Sleep(time.Millisecond) {
 		row, err := proctree.Lookup(pid)
 		if err == nil && row.State == want {
 			return
@@ -515,7 +515,7 @@ func TestHangUp(t *testing.T) {
 				}
 				s.Close()
 				events.expect("got TERM")
-				for deadline := time.Now().Add(lifetime / 6); ; time.Sleep(time.Millisecond) {
+				for deadline := time.Now().Add(lifetime / 2); ; time.Sleep(time.Millisecond) {
 					if row, err := proctree.Lookup(id.PID); err != nil || row.ID != id || !row.Alive() {
 						break
 					}
@@ -825,7 +825,7 @@ wait`
 	}
 }
 
-// skipWithout skips the test if a containment is not to be had here.
+// skipWithout skips the test if a containment does not work here.
 func skipWithout(t *testing.T, cont string) {
 	t.Helper()
 	if out, err := exec.Command("corral", "--require", cont, "--containment", cont, "--", "true").CombinedOutput(); err != nil {

@@ -41,8 +41,11 @@ type timeoutFlags struct {
 	foreground  bool
 	preserve    bool
 	verbose     bool
+	events      fileName
 	containment corral.Containment
 	variables   []string // of the flags, which the command does not get
+
+	log *eventLog
 }
 
 // newTimeout returns the drop-in for GNU timeout, held by the given containment.
@@ -105,6 +108,7 @@ func (o *timeoutFlags) define(c *cobra.Command) {
 	flags.BoolVarP(&o.preserve, "preserve-status", "p", false, "exit with the command's status also when time runs out")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say which signals are sent and what was stopped, on standard error")
 	o.keepFlags.define(c)
+	flags.Var(&o.events, "events", "append what happens to FILE, as lines of JSON; fd:N: to descriptor N")
 	flags.Bool("help", false, "help for timeout") // without -h, which GNU timeout does not have
 	complete(c, "signal", signalNames)
 	complete(c, "kill-after", nil)
@@ -135,7 +139,7 @@ func timeoutFlagError(c *cobra.Command, err error) error {
 // will do that no other option has.
 func abbreviated(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	full := ""
-	for _, long := range []string{"foreground", "help", "kill-after", "preserve-status", "signal", "verbose", "version"} {
+	for _, long := range []string{"events", "foreground", "help", "kill-after", "preserve-status", "signal", "verbose", "version"} {
 		switch {
 		case !strings.HasPrefix(long, name):
 		case full != "":
@@ -153,7 +157,11 @@ func abbreviated(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 // run runs the command in args to its end, and returns its exit status, or ends
 // corral as the command has ended.
 func (o *timeoutFlags) run(stderr io.Writer, limit time.Duration, args []string) error {
-	if err := reserve(0); err != nil {
+	var err error
+	if o.log, err = openEvents(o.events); err != nil {
+		return err
+	}
+	if err := reserve(0, writers(o.log, false)); err != nil {
 		return err
 	}
 	// As in `corral run`, no signal is let go again.
@@ -192,7 +200,7 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 		os.Setenv("PATH", defaultPath)
 		defer os.Unsetenv("PATH")
 	}
-	cmd := corral.Command(args[0], args[1:]...)
+	cmd := o.log.newCommand(nil, args)
 	switch {
 	case args[0] == "":
 		cmd.Err = &exec.Error{Name: args[0], Err: exec.ErrNotFound} // os/exec says "no command"
@@ -213,6 +221,7 @@ func (o *timeoutFlags) command(args []string) *corral.Cmd {
 	o.keepFlags.apply(cmd)
 	cmd.Env = withoutVariables(o.variables)
 	cmd.AdoptOrphans = adoptOrphans
+	(&registerFlags{}).apply(cmd, args[0]) // that it cannot be is nothing that GNU timeout would say
 	return cmd
 }
 
@@ -311,6 +320,7 @@ func (r *timeoutRun) end(err error) error {
 	case err != nil && !errors.As(err, &exited):
 		r.say("%v", err)
 	}
+	r.log.finish(r.say)
 	if r.cmd.ProcessState == nil {
 		return &exitError{status: statusOwn} // it could not be stopped
 	}

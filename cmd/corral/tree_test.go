@@ -87,7 +87,7 @@ func TestDrawTreeOfOne(t *testing.T) {
 1210   1204     1200  D          0s    1.0K  |- cp big file /mnt
 1211   1204     1200  T          1s    999K  ` + "`" + `- cc -o x\n\x1b[31m 猫.c
 `
-	got := drawTree(ordinaryTable(), view{now: treeNow, root: 1204, ascii: true})
+	got := drawTree(ordinaryTable(), view{now: treeNow, roots: []int{1204}, ascii: true})
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -117,7 +117,7 @@ func TestDrawTreeCutToWidth(t *testing.T) {
 	}
 	// 猫 takes two columns: at 63 there is room for one half of it.
 	line := func(width int) string {
-		return strings.Split(drawTree(ordinaryTable(), view{now: treeNow, width: width, root: 1211}), "\n")[1]
+		return strings.Split(drawTree(ordinaryTable(), view{now: treeNow, width: width, roots: []int{1211}}), "\n")[1]
 	}
 	full := line(0)
 	n := columns(full)

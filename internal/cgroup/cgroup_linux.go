@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ type Dir struct {
 	mu    sync.Mutex
 	held  [files]int         // descriptors of its files, -1 until one is needed or Hold is called
 	known []proctree.Process // the members, as last seen, sorted by PID
+	meant []string           // controllers that HandOn has handed on
 }
 
 func newDir(fd int, path string) *Dir {
@@ -149,7 +151,7 @@ func (d *Dir) Usable() error {
 		err = fmt.Errorf("%s: somebody has made its type %q", d.path, b[:n])
 	}
 	if err == nil {
-		if n, err = d.peek(controllersFile, b[:]); err == nil && n > 0 {
+		if n, err = d.peek(controllersFile, b[:]); err == nil && !d.meansAll(strings.Fields(string(b[:n]))) {
 			err = d.Mend()
 		}
 	}
@@ -159,8 +161,17 @@ func (d *Dir) Usable() error {
 	return nil
 }
 
+// meansAll reports whether HandOn has handed on just these controllers.
+func (d *Dir) meansAll(controllers []string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	unknown := func(name string) bool { return !slices.Contains(d.meant, name) }
+	return len(controllers) == len(d.meant) && !slices.ContainsFunc(controllers, unknown)
+}
+
 // Mend undoes the settings of d that keep processes from being born below it, or
-// from running: limits, controllers that it hands on, and a freeze.
+// from running: limits, controllers that it hands on without being meant to, and a
+// freeze.
 func (d *Dir) Mend() error {
 	var errs []error
 	for _, name := range limits {
@@ -170,7 +181,15 @@ func (d *Dir) Mend() error {
 	}
 	controllers, err := d.read("cgroup.subtree_control")
 	for _, name := range strings.Fields(string(controllers)) {
-		errs = append(errs, d.write("cgroup.subtree_control", "-"+name))
+		if !d.isMeant(name) {
+			errs = append(errs, d.write("cgroup.subtree_control", "-"+name))
+		}
+	}
+	d.mu.Lock()
+	meant := slices.Clone(d.meant)
+	d.mu.Unlock()
+	for _, name := range meant { // somebody may have taken it away
+		errs = append(errs, d.write("cgroup.subtree_control", "+"+name))
 	}
 	if err := errors.Join(append(errs, err, thawAt(d.fd))...); err != nil {
 		return fmt.Errorf("cgroup: %w", err)

@@ -177,6 +177,30 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// TestEnter: this process moves to a new cgroup, and not to one that is there.
+func TestEnter(t *testing.T) {
+	d := create(t)
+	before, err := Own()
+	ok(t, err)
+	home, err := Open(before)
+	ok(t, err)
+	defer home.Close()
+	own := func(want string) {
+		t.Helper()
+		if got, err := Own(); err != nil || got != want {
+			t.Errorf("in %s, %v; want %s", got, err, want)
+		}
+	}
+	if err := Enter(d.Path()); !errors.Is(err, os.ErrExist) {
+		t.Error(err)
+	}
+	own(before)
+	path := filepath.Join(d.Path(), "x")
+	defer home.Admit(os.Getpid())
+	ok(t, Enter(path))
+	own(path)
+}
+
 // TestLifeOfADir: what a cgroup says of itself without members, with one, and when
 // it is gone, and that none of it leaves a descriptor open.
 func TestLifeOfADir(t *testing.T) {

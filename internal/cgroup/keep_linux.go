@@ -37,6 +37,20 @@ func (d *Dir) Admit(pid int) error {
 	return nil
 }
 
+// Enter moves this process to a new cgroup, which is not there if that fails.
+func Enter(path string) error {
+	d, err := Create(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Admit(os.Getpid()); err != nil {
+		d.Remove()
+		return err
+	}
+	return nil
+}
+
 // Between returns the names of the cgroups below d that a member is in, from the top
 // down. d is known by its name and that of the cgroup around it.
 func (d *Dir) Between(pid int) (names []string, err error) {

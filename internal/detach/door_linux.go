@@ -12,10 +12,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
+	"github.com/corral-run/corral/internal/gate"
 	"github.com/corral-run/corral/internal/proctree"
 	"github.com/corral-run/corral/internal/wakepoll"
 	"golang.org/x/sys/unix"
@@ -23,13 +22,8 @@ import (
 
 // Door is the owner's end.
 type Door struct {
-	socket *net.UnixListener
+	gate   *gate.Gate
 	keeper Doorkeeper
-	busy   sync.WaitGroup
-
-	mu     sync.Mutex
-	open   map[*net.UnixConn]bool
-	closed bool
 }
 
 const (
@@ -48,68 +42,22 @@ func Open() (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Door{socket: socket, open: make(map[*net.UnixConn]bool)}, nil
+	// Who starts a command has the time for it, also where others want to leave.
+	return &Door{gate: gate.New(socket, gate.Bounds{Most: mostAtATime, Patience: patience, Pressed: patience})}, nil
 }
 
 // Address is what Leave needs.
-func (d *Door) Address() string { return d.socket.Addr().String() }
+func (d *Door) Address() string { return d.gate.Address() }
 
 // Serve lets out who may leave, until Close.
 func (d *Door) Serve(keeper Doorkeeper) {
 	d.keeper = keeper
-	places := make(chan struct{}, mostAtATime)
-	d.busy.Go(func() {
-		for {
-			places <- struct{}{}
-			conn, err := d.socket.AcceptUnix()
-			if err != nil {
-				if d.isClosed() {
-					return
-				}
-				<-places
-				time.Sleep(10 * time.Millisecond) // out of descriptors, most likely
-				continue
-			}
-			if !d.admit(conn) {
-				return
-			}
-			d.busy.Go(func() {
-				d.attend(conn)
-				d.dismiss(conn)
-				<-places
-			})
-		}
-	})
-}
-
-func (d *Door) isClosed() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.closed
-}
-
-func (d *Door) admit(conn *net.UnixConn) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		shut(conn)
-		return false
-	}
-	d.open[conn] = true
-	return true
-}
-
-func (d *Door) dismiss(conn *net.UnixConn) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.open, conn)
-	shut(conn)
+	d.gate.Serve(d.attend)
 }
 
 // attend serves one.
-func (d *Door) attend(conn *net.UnixConn) {
-	conn.SetDeadline(time.Now().Add(patience))
-	leaver, err := peer(conn)
+func (d *Door) attend(conn *gate.Client) {
+	leaver, err := peer(conn.UnixConn)
 	if err == nil {
 		err = d.keeper.Leave(leaver.ID)
 	}
@@ -138,25 +86,21 @@ func oneLine(err error) string { return strings.Join(strings.Fields(err.Error())
 // that is let go of only if it is a member, and a member that wants to stay out of the
 // run's reach can as well ask itself.
 func peer(conn *net.UnixConn) (row proctree.Process, err error) {
+	pid, _, err := gate.Peer(conn)
+	switch {
+	case err != nil:
+		return row, err
+	case pid <= 0:
+		return row, errors.New("it is outside the owner's PID namespace")
+	}
+	if row, err = proctree.Brief(pid); err != nil {
+		return row, err
+	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return row, err
 	}
-	var cred *unix.Ucred
-	cerr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	switch {
-	case cerr != nil:
-		return row, cerr
-	case err != nil:
-		return row, os.NewSyscallError("getsockopt SO_PEERCRED", err)
-	case cred.Pid <= 0:
-		return row, fmt.Errorf("it is outside the owner's PID namespace")
-	}
-	if row, err = proctree.Brief(int(cred.Pid)); err != nil {
-		return row, err
-	}
-	err = nil
-	cerr = raw.Control(func(fd uintptr) {
+	cerr := raw.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		n, perr := wakepoll.Poll(context.Background(), fds, 0)
 		if err = perr; err == nil && n > 0 {
@@ -171,27 +115,7 @@ func peer(conn *net.UnixConn) (row proctree.Process, err error) {
 
 // Close closes the door. Who stands in it is sent away.
 func (d *Door) Close() {
-	if d == nil {
-		return
+	if d != nil {
+		<-d.gate.Close(nil)
 	}
-	d.mu.Lock()
-	d.closed = true
-	for conn := range d.open {
-		shut(conn)
-	}
-	d.mu.Unlock()
-	shut(d.socket)
-	d.busy.Wait()
-}
-
-// shut closes a socket for all who have it. A process that the owner has forked, and
-// that has not executed anything yet, is one of them.
-func shut(socket interface {
-	syscall.Conn
-	io.Closer
-}) {
-	if raw, err := socket.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
-	}
-	socket.Close()
 }

@@ -23,3 +23,21 @@ func StopSelf() {
 	case <-time.After(time.Second):
 	}
 }
+
+// StopGroup stops the rest of this process's group as Ctrl-Z does by default, and then
+// this process as StopSelf does.
+func StopGroup() {
+	group := syscall.Getpgrp()
+	if group <= 1 {
+		return
+	}
+	own := make(chan os.Signal, 1)
+	signal.Notify(own, syscall.SIGTSTP)
+	defer signal.Stop(own)
+	syscall.Kill(-group, syscall.SIGTSTP)
+	select {
+	case <-own:
+	case <-time.After(time.Second):
+	}
+	StopSelf()
+}

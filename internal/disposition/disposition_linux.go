@@ -2,6 +2,7 @@ package disposition
 
 import (
 	"os"
+	"os/signal"
 	"runtime"
 	"syscall"
 	"time"
@@ -51,6 +52,27 @@ func StopSelf() {
 	before := set(syscall.SIGTSTP, action{sigDfl})
 	unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGTSTP)
 	set(syscall.SIGTSTP, before)
+}
+
+// StopGroup stops this process and the rest of its process group as Ctrl-Z does by
+// default, and returns when this process goes on; in a second, if the group is orphaned.
+// All of them have the signal at one moment: so who waits for one of them, and continues
+// the group when that has stopped, does not do so before this process has stopped.
+func StopGroup() {
+	group := unix.Getpgrp()
+	if group <= 1 {
+		return
+	}
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	defer signal.Stop(continued)
+	before := set(syscall.SIGTSTP, action{sigDfl})
+	defer set(syscall.SIGTSTP, before)
+	unix.Kill(-group, syscall.SIGTSTP)
+	select {
+	case <-continued:
+	case <-time.After(time.Second):
+	}
 }
 
 // EndLike ends the process the way status says that another one has ended, so that

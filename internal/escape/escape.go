@@ -51,7 +51,7 @@ type Child struct {
 	args       []string     // the leader's
 	mainThread []string     // the roles that need the main thread
 
-	program func(testing.TB, string) string // what to run in the place of the test binary, if it is not nil
+	program func(testing.TB, string) string // what to run instead of the test binary, if it is not nil
 }
 
 // Unavailable returns why this machine or user cannot have c: it lacks what the
@@ -65,7 +65,7 @@ func (c Child) Unavailable() error {
 	err := c.needs()
 	if err != nil {
 		use(c.Name, true)
-		err = fmt.Errorf("escape: %s is not to be had here: %w", c.Name, err)
+		err = fmt.Errorf("escape: %s is missing here: %w", c.Name, err)
 	}
 	return err
 }
@@ -116,6 +116,14 @@ func CheckUsed() error {
 		return fmt.Errorf("escape: not used by any test: %s", strings.Join(names, ", "))
 	}
 	return nil
+}
+
+// Excuse says that nobody asks for these roles here: the test that would is skipped, and
+// has said why.
+func Excuse(names ...string) {
+	for _, name := range names {
+		use(name, true)
+	}
 }
 
 func unused() []string {

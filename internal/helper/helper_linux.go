@@ -24,6 +24,15 @@ func mixedIDs() error { return trust.IDs() }
 
 func sameProgram(pid int) bool { return trust.SameProgram(pid) }
 
+// peerOf returns who has made the line.
+func peerOf(line int) (pid, uid int, err error) {
+	peer, err := unix.GetsockoptUcred(line, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("getsockopt SO_PEERCRED", err)
+	}
+	return int(peer.Pid), int(peer.Uid), nil
+}
+
 // Owner is the owner as its helper sees it.
 type Owner struct{ trust.Owner }
 

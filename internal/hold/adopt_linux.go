@@ -148,7 +148,7 @@ func (a *adopting) buryAll() {
 	}
 }
 
-// bury reaps the orphans that have ended, whosever they were: PID 1 of a namespace
+// bury reaps the orphans that have ended, of any run: PID 1 of a namespace
 // also gets orphans of processes that have entered it. It reports whether there may
 // be more.
 func (a *adopting) bury() (more bool) {

@@ -42,6 +42,10 @@ type Containment interface {
 	// of the run where it is. Reap follows. It is only for runs that are held.
 	Ended() (*os.ProcessState, error)
 
+	// Peek returns how a leader that has ended has done so, without reaping it, or nil
+	// if that is not known yet.
+	Peek() *os.ProcessState
+
 	// Reap reaps the leader and returns how it ended, with the error that
 	// exec.Cmd.Wait has for it.
 	Reap() (*os.ProcessState, error)
@@ -76,7 +80,51 @@ type Facts struct {
 	// Path is the directory that the run's control group has. When the run is
 	// closed, the directory is gone, or kept for another run.
 	Path string
+	// Run is what all members together have used, as far as that is known. It is
+	// there if Request.Account is set, or Limits are.
+	Run Amounts
+	// OutOfMemory says that the kernel has killed a member for want of memory. It is
+	// known where Run is.
+	OutOfMemory bool
+	// OverLimit says that it was Limits.Memory that was used up.
+	OverLimit bool
+	// OwnersDeath is what the death of the owner does to a run that has not been let
+	// go.
+	OwnersDeath OwnersDeath
 }
+
+// Amounts are what processes have used. Nil is not known.
+type Amounts struct {
+	User, System  *time.Duration
+	PeakMemory    *int64 // in bytes
+	PeakPIDs      *int64
+	Read, Written *int64 // in bytes
+}
+
+// Limits are those of all members together. Zero is no limit.
+type Limits struct {
+	Memory int64 // in bytes
+	PIDs   int
+	CPUs   float64
+}
+
+// Limiter is a containment that can have Limits. Open refuses those that it cannot
+// have. Others are not asked.
+type Limiter interface {
+	// Limit puts the Request's limits into force. It is called once: before Start, or
+	// after it, before the leader does anything of its own.
+	Limit() error
+}
+
+// OwnersDeath says what the death of the owner does to a run.
+type OwnersDeath string
+
+const (
+	DeathStops       OwnersDeath = "stop"    // all members are stopped by the plan
+	DeathKills       OwnersDeath = "kill"    // all members are killed at once
+	DeathKillsLeader OwnersDeath = "leader"  // the leader alone is killed
+	DeathIsNothing   OwnersDeath = "nothing" // the run goes on
+)
 
 // Usage is what a run has used.
 type Usage struct {
@@ -96,6 +144,9 @@ type Request struct {
 	Log              *slog.Logger
 
 	HelperPath string // the program that helpers are started from; empty for this one
+
+	Limits  Limits
+	Account bool // count what the run uses, as far as that is possible
 }
 
 // InTurn sends one signal after the other and stops at the first error.

@@ -21,8 +21,9 @@ func Now() Goroutines {
 	return now
 }
 
-// patience is for goroutines that are about to end.
-var patience = 5 * time.Second
+// patience is for goroutines that are about to end, on a machine that may not run them
+// for seconds.
+var patience = 30 * time.Second
 
 // Since returns an error with the traces of those goroutines that are new since
 // before, and do not end soon. It is nil if there are none.

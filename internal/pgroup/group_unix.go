@@ -176,7 +176,7 @@ func (g *Group) leaderAlive() bool {
 }
 
 // result is what Signal returns if the system says err. EPERM may mean that all
-// have ended meanwhile: macOS says so of a group of zombies, whosever they are
+// have ended meanwhile: macOS says so of a group of zombies, of any parent
 // (killpg1 in xnu's kern_sig.c), and Linux of another user's.
 func result(err error, empty func() (bool, error)) error {
 	switch {

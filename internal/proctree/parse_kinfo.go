@@ -31,6 +31,7 @@ func parseFreeBSD(b []byte, boot time.Time) ([]Process, error) {
 		sid        = 88
 		ruid       = 172
 		rssize     = 264
+		runtime    = 328 // microseconds
 		start      = 336 // struct timeval
 		stat       = 388
 		comm       = 447 // 19 bytes and a NUL
@@ -63,6 +64,7 @@ func parseFreeBSD(b []byte, boot time.Time) ([]Process, error) {
 			Name:    cString(b[comm:commEnd]),
 			Started: started,
 			RSS:     int64(binary.LittleEndian.Uint64(b[rssize:])),
+			CPU:     time.Duration(binary.LittleEndian.Uint64(b[runtime:])) * time.Microsecond, CPUKnown: true,
 		}
 		if s := int(b[stat]); s < len(states) {
 			p.State = states[s]
@@ -76,7 +78,7 @@ func parseFreeBSD(b []byte, boot time.Time) ([]Process, error) {
 }
 
 // parseDarwin reads an array of struct kinfo_proc: XNU's bsd/sys/sysctl.h and
-// bsd/sys/proc.h. Session, threads and memory are not in it.
+// bsd/sys/proc.h. Session, threads, memory and processor time are not in it.
 func parseDarwin(b []byte) ([]Process, error) {
 	const size = 648
 	const (

@@ -6,7 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 )
+
+// userHZ is the unit of times in /proc/PID/stat per second. It is part of the
+// kernel's interface: 100 on every architecture that Go supports, whatever the
+// kernel's own tick.
+const userHZ = 100
 
 // parseStat reads the content of /proc/PID/stat of Linux: see
 // proc_pid_stat(5), whose field numbers the comments use. RSS is in pages.
@@ -37,6 +43,12 @@ func parseStat(b []byte) (Process, error) {
 			p.PGID = int(number(field))
 		case 6:
 			p.SID = int(number(field))
+		case 14, 15: // in user mode, and in the kernel
+			ticks := number(field)
+			if ticks < 0 || ticks > 1<<36 {
+				bad = errors.Join(bad, fmt.Errorf("%d ticks", ticks))
+			}
+			p.CPU += time.Duration(ticks) * (time.Second / userHZ)
 		case 20:
 			p.Threads = int(number(field))
 		case 22:
@@ -53,6 +65,7 @@ func parseStat(b []byte) (Process, error) {
 	if n <= 24 || bad != nil {
 		return Process{}, errors.Join(fmt.Errorf("malformed stat %q", b), bad)
 	}
+	p.CPUKnown = true
 	return p, nil
 }
 

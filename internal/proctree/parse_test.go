@@ -16,7 +16,7 @@ import (
 func statOf(p Process) []byte {
 	fields := slices.Repeat([]string{"0"}, 52)
 	fields[2] = string(rune(p.State))
-	for n, v := range map[int]any{4: p.PPID, 5: p.PGID, 6: p.SID, 20: p.Threads, 22: p.Start, 24: p.RSS} {
+	for n, v := range map[int]any{4: p.PPID, 5: p.PGID, 6: p.SID, 14: int64(p.CPU / time.Second * 100), 15: int64(p.CPU % time.Second / (10 * time.Millisecond)), 20: p.Threads, 22: p.Start, 24: p.RSS} {
 		fields[n-1] = fmt.Sprint(v)
 	}
 	return fmt.Appendf(nil, "%d (%s) %s\n", p.PID, p.Name, strings.Join(fields[2:], " "))
@@ -24,6 +24,7 @@ func statOf(p Process) []byte {
 
 var statSeed = Process{
 	ID: ID{PID: 1234, Start: 1 << 63}, PPID: 1, PGID: 1230, SID: 1200, State: Sleeping, Threads: 7, Name: "sleep", RSS: 42,
+	CPU: 12*time.Second + 340*time.Millisecond, CPUKnown: true,
 }
 
 func TestParseStat(t *testing.T) {
@@ -133,6 +134,7 @@ func FuzzParsePIDs(f *testing.F) {
 var freeBSDSeed = Process{
 	ID: ID{PID: 1234, Start: 5_000_001}, PPID: 1, PGID: 1230, SID: 1200, State: Disk, Threads: 3, User: "1001",
 	Name: "nineteen characters", Started: time.Unix(1_700_000_005, 1000), RSS: 42,
+	CPU: 12345 * time.Microsecond, CPUKnown: true,
 }
 
 func freeBSDRow(p Process) []byte {
@@ -146,6 +148,7 @@ func freeBSDRow(p Process) []byte {
 	put(168, 0) // effective
 	put(172, 1001)
 	put(264, int(p.RSS))
+	binary.LittleEndian.PutUint64(b[328:], uint64(p.CPU.Microseconds()))
 	binary.LittleEndian.PutUint64(b[336:], uint64(p.Started.Unix()))
 	binary.LittleEndian.PutUint64(b[344:], uint64(p.Started.Nanosecond()/1000))
 	b[388] = 3

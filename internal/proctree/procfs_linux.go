@@ -397,11 +397,6 @@ func procError(op, path string, err error) error {
 	return &os.PathError{Op: op, Path: "/proc/" + strings.TrimPrefix(path, "/proc/"), Err: err}
 }
 
-// userHZ is the unit of times in /proc/PID/stat per second. It is part of the
-// kernel's interface: 100 on every architecture that Go supports, whatever the
-// kernel's own tick.
-const userHZ = 100
-
 // startNow returns the start time of a process that is born now, or 0 if it is not
 // known. The kernel reads this clock in fork (copy_process in its kernel/fork.c),
 // and shows it in whole ticks, in the time namespace of whoever looks.

@@ -59,6 +59,11 @@ type Process struct {
 	Started time.Time
 	RSS     int64 // resident memory in bytes; 0 where unknown
 
+	// CPU is the processor time that all its threads have used, if CPUKnown: macOS does
+	// not tell, nor RSS. Linux counts it in hundredths of a second.
+	CPU      time.Duration
+	CPUKnown bool
+
 	// dir is the number of the process's directory on Linux, 0 where there is none.
 	// See procfs.dir.
 	dir uint64 //lint:ignore U1000 other systems have none

@@ -316,3 +316,42 @@ func TestVerified(t *testing.T) {
 		t.Errorf("%v, %v", rows, err)
 	}
 }
+
+// The processor time of a process grows as that process works, where it is known.
+func TestCPU(t *testing.T) {
+	before, err := Lookup(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !before.CPUKnown {
+		if before.CPU != 0 {
+			t.Errorf("%v, and it is not known", before.CPU)
+		}
+		t.Skip("SKIPPED: this system does not tell")
+	}
+	work := uint64(0)
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		for range 1 << 20 {
+			work = work*6364136223846793005 + 1
+		}
+		now, err := Lookup(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.CPU >= before.CPU+50*time.Millisecond {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v after %v, of %d", now.CPU, before.CPU, work)
+		}
+	}
+	table, err := Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range table {
+		if p.PID == os.Getpid() && (!p.CPUKnown || p.CPU <= before.CPU) {
+			t.Errorf("%v in the table, which was %v", p.CPU, before.CPU)
+		}
+	}
+}

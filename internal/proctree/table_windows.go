@@ -101,6 +101,7 @@ func rows() ([]Process, error) {
 				Name:    info.ImageName.String(),
 				Started: fileTime(uint64(info.CreateTime)),
 				RSS:     int64(info.WorkingSetSize),
+				CPU:     time.Duration(info.UserTime+info.KernelTime) * 100, CPUKnown: true,
 			})
 		}
 		if info.NextEntryOffset == 0 {

@@ -1,6 +1,6 @@
 // Package promise is the one place that says what each containment promises on
-// each system. The tables in doc.go and README.md are written from it (go test
-// ./internal/promise -update), corral doctor reads it, and its test compares it
+// each system. The tables in doc.go, docs/guarantees.md and README.md are written from
+// it (go test ./internal/promise -update). corral doctor reads it. Its test compares it
 // with the ladder of every system.
 package promise
 

@@ -17,7 +17,7 @@ import (
 	"github.com/corral-run/corral/internal/diff"
 )
 
-var update = flag.Bool("update", false, "write the tables of doc.go and README.md anew")
+var update = flag.Bool("update", false, "write the tables of doc.go, README.md and docs/guarantees.md anew")
 
 const library = "../.."
 
@@ -31,8 +31,9 @@ var systems = map[string]string{
 // TestTables: the tables of the documentation say what is promised.
 func TestTables(t *testing.T) {
 	for name, table := range map[string]struct{ prefix, text string }{
-		"doc.go":    {"//\t", commentTable()},
-		"README.md": {"|", markdownTable()},
+		"doc.go":             {"//\t", commentTable()},
+		"docs/guarantees.md": {"|", markdownTable()},
+		"README.md":          {"|", briefTable(t)},
 	} {
 		path := filepath.Join(library, name)
 		b, err := os.ReadFile(path)
@@ -79,6 +80,52 @@ func markdownTable() string {
 	row("---", "---", "---", "---", "---", "---")
 	for _, p := range all {
 		row(p.Containment, systems[p.OS], p.Needs, p.Escapes, p.OwnerKilled, string(p.State))
+	}
+	return b.String()
+}
+
+// brief has a word for each promise, for those who have a minute.
+var brief = map[string]string{
+	"nothing": "nothing",
+	// what it needs
+	"/proc, root or user namespaces; on request":        "namespaces",
+	"/proc, Linux 5.7, a cgroup2 directory to write to": "cgroup2",
+	"/proc": "/proc",
+	// what escapes
+	"a privileged member":                  "root",
+	"nothing, unless the keeper is killed": "nothing",
+	"a quick double fork":                  "daemons",
+	"setsid, setpgid":                      "setsid",
+	// what ends with its owner
+	"the keeper stops all, the kernel the rest": "all",
+	"the kernel kills all":                      "all",
+	"the guard stops all":                       "all",
+	"the keeper stops all":                      "all",
+	"the keeper stops what it knows":            "most",
+	"only the leader is killed":                 "leader",
+	"nothing is killed":                         "none",
+	// state
+	string(Tested):    "yes",
+	string(UnderWine): "Wine",
+	string(NotRun):    "built",
+}
+
+// briefTable is for README.md: a word a cell.
+func briefTable(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	row := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
+	row("containment", "system", "needs", "escapes", "ends with you", "tested")
+	row("---", "---", "---", "---", "---", "---")
+	for _, p := range all {
+		cells := []string{p.Containment, systems[p.OS]}
+		for _, long := range []string{p.Needs, p.Escapes, p.OwnerKilled, string(p.State)} {
+			if brief[long] == "" {
+				t.Errorf("there is no short word for %q: add it to brief", long)
+			}
+			cells = append(cells, brief[long])
+		}
+		row(cells...)
 	}
 	return b.String()
 }

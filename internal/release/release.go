@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// Version is the version of all published modules.
+// Version is the version of all modules that are published without another one.
 const Version = "v0.0.0"
 
 // Proxy is a directory from which the go command takes modules.
@@ -43,20 +43,26 @@ func NewProxy(t testing.TB) *Proxy {
 // the modules below it, as the go command does it.
 func (p *Proxy) Publish(t testing.TB, dir, module string) {
 	t.Helper()
+	p.PublishAs(t, dir, module, Version)
+}
+
+// PublishAs publishes a module in a version.
+func (p *Proxy) PublishAs(t testing.TB, dir, module, version string) {
+	t.Helper()
 	to := filepath.Join(p.dir, filepath.FromSlash(module), "@v")
 	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err == nil {
 		err = os.MkdirAll(to, 0o777)
 	}
 	for name, text := range map[string][]byte{
-		"list": []byte(Version + "\n"), Version + ".info": []byte(`{"Version":"` + Version + `"}`), Version + ".mod": mod,
+		"list": []byte(version + "\n"), version + ".info": []byte(`{"Version":"` + version + `"}`), version + ".mod": mod,
 	} {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(to, name), text, 0o666)
 		}
 	}
 	if err == nil {
-		err = pack(filepath.Join(to, Version+".zip"), dir, module+"@"+Version)
+		err = pack(filepath.Join(to, version+".zip"), dir, module+"@"+version)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/corral-run/corral/internal/helper"
@@ -29,12 +28,11 @@ type Leftover struct {
 	Fate    string
 	Signal  string // in whose step it ended, such as "SIGTERM", if it was signalled
 	Reason  string // why it survived
+	Name    string // the kernel's short one
 }
 
-func leftoverOf(row proctree.Process) Leftover { return Leftover{ID: row.ID, Command: row.Command()} }
-
-func (r Leftover) String() string {
-	return fmt.Sprintf("%d (%s)", r.PID, strings.Join(r.Command, " "))
+func leftoverOf(row proctree.Process) Leftover {
+	return Leftover{ID: row.ID, Command: row.Command(), Name: row.Name}
 }
 
 // Sight is what a look has seen.
@@ -84,10 +82,12 @@ func (s *Stopper) look(fate string, signal string, patience time.Duration) (none
 			}
 		case <-enough.C:
 			s.LookErr = fmt.Errorf("a look at the members takes more than %v", LookPatience)
+			s.watch.members = unknown
 			return false
 		}
 	}
 	s.recordNames(seen.Members, enough.C)
+	s.tellMet(false)
 	return false
 }
 
@@ -158,6 +158,7 @@ func (s *Stopper) rename(rows []proctree.Process) {
 			s.helpers[row.ID] = is
 		}
 	}
+	s.watch.looked(rows)
 	for i := range s.Leftovers {
 		if args := commands[s.Leftovers[i].ID]; args != nil {
 			s.Leftovers[i].Command = args // it may have executed something else
@@ -169,6 +170,7 @@ func (s *Stopper) rename(rows []proctree.Process) {
 func (s *Stopper) record(seen Sight, fate string, signal string) (none bool) {
 	s.LookErr = seen.Err
 	if seen.Err != nil {
+		s.watch.members = unknown
 		s.log.Warn("corral: cannot list the members", "error", seen.Err)
 		return false
 	}
@@ -180,6 +182,10 @@ func (s *Stopper) record(seen Sight, fate string, signal string) (none bool) {
 		} else {
 			there[row.ID] = leftoverOf(row)
 		}
+	}
+	s.watch.members = len(there)
+	if s.LeaderAlive {
+		s.watch.members++
 	}
 	for i := range s.Leftovers {
 		l := &s.Leftovers[i]
@@ -273,7 +279,7 @@ func (s *Stopper) giveUp() {
 				continue
 			}
 			l.Fate = Survived
-			s.log.Warn("corral: a member could not be stopped", "process", l.String(), "reason", l.Reason)
+			s.log.Warn("corral: a member could not be stopped", "pid", l.PID, "start", l.Start, "reason", l.Reason)
 		}
 	}
 	if s.LookErr != nil {

@@ -10,7 +10,7 @@ import (
 // last step.
 type Plan []Step
 
-// CloseStdin in the place of a signal closes the leader's standard input, as far as
+// CloseStdin instead of a signal closes the leader's standard input, as far as
 // the owner holds it. A helper has nothing to close: what the owner held ended with
 // it. So the step is one that does nothing there, and lasts (see Plan.String).
 var CloseStdin os.Signal = closeStdin{}

@@ -70,6 +70,12 @@ type Stopper struct {
 	// nothing to close, or why that failed. It may be set before Run.
 	CloseInput func() error
 
+	// OnStep and OnMet are told of the stop while it goes on, unless they are nil. They
+	// may be set before Run, must not block, and are called by the goroutine of Run.
+	OnStep func(Taken)
+	// OnMet gets each leftover once. By then it has its name, or will not get one.
+	OnMet func(Met)
+
 	forced    chan struct{} // closed by Force
 	forceOnce sync.Once
 
@@ -79,6 +85,7 @@ type Stopper struct {
 	helpers map[proctree.ID]bool      // among the leftovers
 	beyond  map[proctree.ID]bool      // likewise, those that may not be killed
 	named   map[proctree.ID]time.Time // when their command lines were recorded
+	watch   watch
 
 	Done        chan struct{} // closed when what follows is final
 	Leftovers   []Leftover
@@ -109,6 +116,7 @@ func NewQuiet(cont Members, plan Plan, leader int) *Stopper {
 // patience for its looks.
 func (s *Stopper) Run() {
 	defer close(s.Done)
+	defer s.tellMet(true)
 	defer s.dropHelpers()
 	last := "" // the signal that has been sent most recently
 	for _, step := range s.plan {
@@ -122,6 +130,7 @@ func (s *Stopper) Run() {
 		if s.takeStep(step) {
 			if s.isForced() { // whoever forced the stop has killed the run as well: see run.signal in the root package
 				s.Killed = true
+				s.tellKill()
 				s.allGone(Forced, "")
 			} else {
 				s.allGone(Signalled, last)
@@ -158,7 +167,7 @@ func (s *Stopper) isForced() bool {
 
 // takeStep takes one step of the plan and reports whether nothing is left.
 func (s *Stopper) takeStep(step Step) bool {
-	s.log.Debug("corral: signalling the run", "signal", SignalName(step.Signal), "wait", step.Wait)
+	taken := s.nextStep(SignalName(step.Signal), step.Wait)
 	act := func() error { return s.cont.Signal(withResume(step.Signal)...) }
 	if step.Signal == CloseStdin {
 		act = s.closeInput
@@ -167,6 +176,8 @@ func (s *Stopper) takeStep(step Step) bool {
 	err, done := s.within(max(step.Wait, signalPatience), s.forced, act)
 	switch {
 	case !done:
+		taken.Err = errors.New("it takes too long to reach all")
+		s.tellStep(taken)
 		s.log.Warn("corral: signalling the run takes too long", "signal", SignalName(step.Signal))
 		return false
 	case errors.Is(err, os.ErrProcessDone):
@@ -174,10 +185,12 @@ func (s *Stopper) takeStep(step Step) bool {
 		// the time may evade the signal.
 	case err != nil:
 		// Nobody got a signal, so there is nothing to wait for.
-		s.SignalErr = err
+		s.SignalErr, taken.Err = err, err
+		s.tellStep(taken)
 		s.log.Warn("corral: cannot signal the run", "signal", SignalName(step.Signal), "error", err)
 		return false
 	}
+	s.tellStep(taken)
 	return s.awaitEmpty(max(0, step.Wait-time.Since(began)), s.forced)
 }
 
@@ -204,7 +217,7 @@ func (s *Stopper) closeInput() error {
 
 // kill kills the members and reports whether nothing is left.
 func (s *Stopper) kill() bool {
-	s.log.Debug("corral: killing the run")
+	s.tellKill()
 	s.Killed = true
 	patience := KillPatience
 	s.askPermission()

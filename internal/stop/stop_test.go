@@ -399,6 +399,7 @@ func TestStopper(t *testing.T) {
 				s := New(fake, tt.plan, leaderPID, slog.New(slog.DiscardHandler))
 				s.CloseInput = fake.closeInput
 				s.why = func(Leftover) string { return "because" }
+				told := listen(s)
 				if tt.force > 0 {
 					time.AfterFunc(tt.force, s.Force)
 				}
@@ -413,6 +414,7 @@ func TestStopper(t *testing.T) {
 				if diff := diff.Of(tt.calls, fake.calls); diff != "" {
 					t.Errorf("calls:\n%s", diff)
 				}
+				told.check(t, s, fake.calls)
 				if diff := diff.Of(tt.leftovers, s.Leftovers); diff != "" {
 					t.Errorf("leftovers:\n%s", diff)
 				}

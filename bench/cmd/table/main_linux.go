@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
@@ -108,8 +107,8 @@ func (r row) cannot(missing map[corral.Containment]error) error {
 		return err
 	}
 	if r.tool != nil {
-		if _, err := exec.LookPath(r.tool.argv[0]); err != nil {
-			return fmt.Errorf("%s is not installed: apt-get install %s", r.tool.argv[0], r.tool.debian)
+		if err := r.tool.Missing(); err != nil {
+			return err
 		}
 	}
 	if r.root && os.Geteuid() != 0 {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/bench/internal/peer"
 	"github.com/corral-run/corral/bench/internal/slowinit"
 )
 
@@ -89,7 +90,7 @@ func slowOwner(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return path, install(self, path)
+	return path, peer.Install(self, path)
 }
 
 // runner is what exec.Cmd and corral.Cmd have in common.

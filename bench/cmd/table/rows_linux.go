@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/bench/internal/peer"
 	"github.com/corral-run/corral/bench/internal/slowinit"
 )
 
@@ -15,7 +16,7 @@ import (
 type row struct {
 	figure, goal string
 	containment  corral.Containment // which the row needs, "" if none
-	tool         *tool              // which the row needs, nil if none
+	tool         *peer.Tool         // which the row needs, nil if none
 	root         bool               // the row needs root
 	measure      func() (result, error)
 }
@@ -35,7 +36,7 @@ var (
 
 // rows are all lines. What they need is built in dir.
 func rows(e effort, dir string) []row {
-	corralProgram := &program{module: "github.com/corral-run/corral", name: "corral", to: dir}
+	corralProgram := &peer.Program{Module: "github.com/corral-run/corral", Name: "corral", To: dir}
 	return slices.Concat(
 		nothingRows(e, dir),
 		libraryRows(e),
@@ -73,10 +74,10 @@ func rowsOf(conts []corral.Containment, figure, goal string,
 }
 
 func nothingRows(e effort, dir string) []row {
-	nothing := &program{module: "github.com/corral-run/corral/bench", name: "nothing", to: dir}
+	nothing := &peer.Program{Module: "github.com/corral-run/corral/bench", Name: "nothing", To: dir}
 	return []row{{
 		figure:  "for comparison: a Go program that does nothing, whole process",
-		measure: func() (result, error) { return nothing.overTrue(e.rounds) },
+		measure: func() (result, error) { return overTrue(nothing, e.rounds) },
 	}}
 }
 
@@ -122,7 +123,7 @@ func heapRows(e effort) (all []row) {
 
 // helperPathRows are about what a keeper initialises that is started from the
 // owner's program, or from an installed corral.
-func helperPathRows(e effort, corralProgram *program, dir string) []row {
+func helperPathRows(e effort, corralProgram *peer.Program, dir string) []row {
 	o := owner{Containment: corral.Keeper, Rounds: e.rounds, Runs: 1}
 	slow := func(measure func(owner) (result, error)) func() (result, error) {
 		return func() (result, error) {
@@ -139,29 +140,29 @@ func helperPathRows(e effort, corralProgram *program, dir string) []row {
 	large := fmt.Sprintf("library: /bin/true, owner with %d ms of init functions", slowinit.Time.Milliseconds())
 	const installed = ", HelperPath an installed corral"
 	return []row{
-		rowOf(corral.Keeper, small+installed, "", func() (result, error) { return corralProgram.asHelper(o) }),
+		rowOf(corral.Keeper, small+installed, "", func() (result, error) { return asHelper(corralProgram, o) }),
 		rowOf(corral.Keeper, large, "3x", slow(library)),
-		rowOf(corral.Keeper, large+installed, "", slow(corralProgram.asHelper)),
+		rowOf(corral.Keeper, large+installed, "", slow(func(o owner) (result, error) { return asHelper(corralProgram, o) })),
 	}
 }
 
 // containRows are about commands that os/exec starts after corral.Contain: what that
 // starts is the owner's program once more, or an installed corral.
-func containRows(e effort, corralProgram *program) (all []row) {
+func containRows(e effort, corralProgram *peer.Program) (all []row) {
 	for _, cont := range []corral.Containment{corral.Cgroup, corral.Keeper} {
 		o := owner{Containment: cont, Rounds: e.rounds, Runs: 1, ByOthers: true}
 		const figure = "Contain: /bin/true"
 		all = append(all,
 			rowOf(cont, figure, "", func() (result, error) { return library(o) }),
-			rowOf(cont, figure+", HelperPath an installed corral", "", func() (result, error) { return corralProgram.asHelper(o) }))
+			rowOf(cont, figure+", HelperPath an installed corral", "", func() (result, error) { return asHelper(corralProgram, o) }))
 	}
 	return all
 }
 
-func commandRows(e effort, corralProgram *program) (all []row) {
+func commandRows(e effort, corralProgram *peer.Program) (all []row) {
 	for _, cli := range []struct {
 		containment corral.Containment
-		peer        *tool
+		peer        *peer.Tool
 		goal        string
 	}{
 		{corral.Cgroup, &bwrap, "0.9x"},
@@ -172,9 +173,9 @@ func commandRows(e effort, corralProgram *program) (all []row) {
 		{corral.Cgroup, &tini, ""},
 		{corral.Cgroup, &dumbInit, ""},
 	} {
-		figure := "command: /bin/true, whole process over " + cli.peer.argv[0]
+		figure := "command: /bin/true, whole process over " + cli.peer.Argv[0]
 		r := rowOf(cli.containment, figure, cli.goal, func() (result, error) {
-			return corralProgram.over(cli.peer, cli.containment, e.rounds)
+			return over(corralProgram, cli.peer, cli.containment, e.rounds)
 		})
 		r.tool = cli.peer
 		all = append(all, r)

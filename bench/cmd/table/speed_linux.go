@@ -5,13 +5,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/corral-run/corral"
+	"github.com/corral-run/corral/bench/internal/peer"
 )
 
 func library(o owner) (result, error) {
@@ -22,9 +21,9 @@ func library(o owner) (result, error) {
 	return ratio(pairs, osExec), nil
 }
 
-// asHelper is library for an owner that starts its helpers from the program.
-func (p *program) asHelper(o owner) (result, error) {
-	path, err := p.path()
+// asHelper is library for an owner that starts its helpers from the program p.
+func asHelper(p *peer.Program, o owner) (result, error) {
+	path, err := p.Path()
 	if err != nil {
 		return result{}, err
 	}
@@ -32,85 +31,27 @@ func (p *program) asHelper(o owner) (result, error) {
 	return library(o)
 }
 
-// tool is a program that a user would pick instead.
-type tool struct {
-	argv   []string // what comes before the command
-	debian string   // package
-}
-
 var (
-	bwrap    = tool{[]string{"bwrap", "--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--"}, "bubblewrap"}
-	timeout  = tool{[]string{"timeout", "60"}, "coreutils"}
-	tini     = tool{[]string{"tini", "-s", "--"}, "tini"}
-	dumbInit = tool{[]string{"dumb-init", "--"}, "dumb-init"}
+	bwrap    = peer.Tool{Argv: []string{"bwrap", "--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--"}, Debian: "bubblewrap"}
+	timeout  = peer.Tool{Argv: []string{"timeout", "60"}, Debian: "coreutils"}
+	tini     = peer.Tool{Argv: []string{"tini", "-s", "--"}, Debian: "tini"}
+	dumbInit = peer.Tool{Argv: []string{"dumb-init", "--"}, Debian: "dumb-init"}
 )
 
-// version returns the first line of what the tool says of itself.
-func (t *tool) version() string {
-	out, err := exec.Command(t.argv[0], "--version").CombinedOutput()
-	if line, _, _ := strings.Cut(string(out), "\n"); err == nil {
-		return line
-	}
-	return t.argv[0] + ", version unknown"
-}
-
-// program is a command of a module, built when first needed.
-type program struct {
-	module, name string
-	to           string // a directory
-	built        sync.Once
-	err          error
-}
-
-// path returns where the program is, which it builds if that has not been done.
-func (p *program) path() (string, error) {
-	path := filepath.Join(p.to, p.name)
-	p.built.Do(func() {
-		var root []byte
-		if root, p.err = exec.Command("go", "list", "-m", "-f", "{{.Dir}}", p.module).Output(); p.err != nil {
-			p.err = fmt.Errorf("where is the source of %s? %w: run this in the directory bench", p.name, p.err)
-			return
-		}
-		linked := path + ".linked"
-		build := exec.Command("go", "build", "-trimpath", "-o", linked, "./cmd/"+p.name)
-		build.Dir = strings.TrimSpace(string(root))
-		// As docs/containers.md builds it.
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		var out []byte
-		if out, p.err = build.CombinedOutput(); p.err != nil {
-			p.err = fmt.Errorf("%w: %s", p.err, out)
-			return
-		}
-		p.err = install(linked, path)
-	})
-	return path, p.err
-}
-
-// install copies a program as an installation does it. A file that the linker has
-// written, page by page, is in the cache in pages, and starts a tenth slower than
-// one written at once.
-func install(from, to string) error {
-	b, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, b, 0o755)
-}
-
-// over compares the program with a peer, as what starts /bin/true.
-func (p *program) over(peer *tool, cont corral.Containment, rounds int) (result, error) {
-	path, err := p.path()
+// over compares the program p with a peer, as what starts /bin/true.
+func over(p *peer.Program, tool *peer.Tool, cont corral.Containment, rounds int) (result, error) {
+	path, err := p.Path()
 	if err != nil {
 		return result{}, err
 	}
 	name := string(cont)
 	ours := []string{path, "--containment", name, "--require", name, "--", "/bin/true"}
-	theirs := append(peer.argv[:len(peer.argv):len(peer.argv)], "/bin/true")
+	theirs := append(tool.Argv[:len(tool.Argv):len(tool.Argv)], "/bin/true")
 	pairs, err := turns(rounds, whole(theirs), whole(ours))
 	if err != nil {
 		return result{}, err
 	}
-	return ratio(pairs, peer.version()), nil
+	return ratio(pairs, tool.Version()), nil
 }
 
 // whole measures a process from fork to exit.
@@ -123,9 +64,9 @@ func whole(argv []string) func() (time.Duration, error) {
 	})
 }
 
-// overTrue compares the program, without arguments, with /bin/true.
-func (p *program) overTrue(rounds int) (result, error) {
-	path, err := p.path()
+// overTrue compares the program p, without arguments, with /bin/true.
+func overTrue(p *peer.Program, rounds int) (result, error) {
+	path, err := p.Path()
 	if err != nil {
 		return result{}, err
 	}

@@ -68,6 +68,10 @@ type containment struct {
 
 	spared spared
 
+	limits  hold.Limits
+	counted bool // the run's directory is its own, and is read for Facts
+	tally   tally
+
 	stopped   atomic.Bool // a signal has been sent
 	reusable  bool
 	reaped    bool
@@ -83,8 +87,13 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &containment{owner: &thisOwner, plan: plan, log: req.Log}
-	c.dir, c.reused, err = c.owner.take(req.HelperPath, c.plan)
+	c := &containment{owner: &thisOwner, plan: plan, log: req.Log, limits: req.Limits}
+	if req.Limits != (hold.Limits{}) || req.Account {
+		c.counted = true
+		err = c.openCounted(req)
+	} else {
+		c.dir, c.reused, err = c.owner.take(req.HelperPath, c.plan, false)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +107,9 @@ func (c *containment) Prepare(cmd *exec.Cmd) error {
 }
 
 func (c *containment) Start(cmd *exec.Cmd) (*os.Process, proctree.ID, error) {
-	c.owner.births.begin()
+	allBirths.begin()
 	leader, id, err := c.start(cmd)
-	c.owner.births.end(id, err == nil)
+	allBirths.end(id, err == nil)
 	return leader, id, err
 }
 
@@ -251,12 +260,16 @@ func (c *containment) Members() ([]proctree.Process, error) {
 }
 
 func (c *containment) Facts() hold.Facts {
-	f := hold.Facts{HelperPID: c.owner.guardPID()}
+	f := hold.Facts{HelperPID: c.owner.guardPID(), OwnersDeath: hold.DeathStops}
 	if c.dir != nil {
 		f.Path = c.dir.Path()
 	}
 	if why := c.unguarded.Load(); why != nil {
 		f.Unguarded = *why
+	}
+	if c.counted {
+		now := c.account(false)
+		f.Run, f.OutOfMemory, f.OverLimit = now.used, now.outOfMemory, now.ofLimit
 	}
 	return f
 }
@@ -274,6 +287,9 @@ func (c *containment) Close() error {
 		return nil
 	}
 	c.spared.close(c.owner)
+	if c.counted {
+		c.account(true)
+	}
 	if c.PID() == 0 {
 		return c.owner.put(c.dir, c.plan, false, false)
 	}
@@ -286,7 +302,7 @@ func (c *containment) Close() error {
 	}
 	err := c.owner.put(c.dir, c.plan, c.reusable, c.empty.Load())
 	if zombie == 0 {
-		c.owner.births.forget(c.id)
+		allBirths.forget(c.id)
 	}
 	return err
 }
@@ -297,7 +313,7 @@ func (c *containment) Close() error {
 func (c *containment) Reap() (*os.ProcessState, error) {
 	state, err := c.Child.Reap()
 	c.reaped = true
-	c.owner.births.forget(c.id)
+	allBirths.forget(c.id)
 	if state != nil {
 		status, _ := state.Sys().(syscall.WaitStatus)
 		c.judge(status, nil)
@@ -308,7 +324,7 @@ func (c *containment) Reap() (*os.ProcessState, error) {
 // judge decides from the leader's end whether the directory can be used again.
 func (c *containment) judge(status syscall.WaitStatus, err error) {
 	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
-	c.reusable = err == nil && !killed && !c.stopped.Load()
+	c.reusable = err == nil && !killed && !c.stopped.Load() && !c.counted
 }
 
 func (c *containment) Signal(sigs ...os.Signal) error {

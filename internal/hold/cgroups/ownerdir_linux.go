@@ -48,8 +48,9 @@ type ownerDir struct {
 	idle       time.Time   // since when there has been no run
 	timer      *time.Timer // for giveBackIdle; nil if it is not running
 
-	births  births
-	burying bool // a timer runs for buryLater
+	counts  bool              // the runs' control groups have controllers: see limits_linux.go
+	lacking map[string]string // why they do not have a controller
+	burying bool              // a timer runs for buryLater
 
 	hired     time.Time     // when a guard was last started, or tried
 	pause     time.Duration // before the next try
@@ -59,6 +60,7 @@ type ownerDir struct {
 // site is what an owner has for its runs and gives up together.
 type site struct {
 	parent *cgroup.Dir // the owner's own control group
+	around *cgroup.Dir // in which home is: parent, but for runs with controllers
 	home   *cgroup.Dir
 	free   map[string][]*cgroup.Dir // by plan
 
@@ -68,8 +70,20 @@ type site struct {
 	shared bool // a run may still use parent and home
 }
 
-// thisOwner is this process's directory.
-var thisOwner ownerDir
+// close closes the descriptors of what is around home.
+func (s site) close() {
+	if s.around != s.parent && s.around != nil {
+		s.around.Close()
+	}
+	s.parent.Close()
+}
+
+// thisOwner is this process's directory, and countedOwner the one for runs whose
+// control groups have controllers.
+var (
+	thisOwner    ownerDir
+	countedOwner = ownerDir{counts: true}
+)
 
 const (
 	// idleTime is how long an owner without a run keeps its guard and directories
@@ -80,8 +94,9 @@ const (
 	mostFree = 32
 )
 
-// take returns a directory for a run. put takes it back.
-func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, err error) {
+// take returns a directory for a run, if fresh is set one that no other run has used.
+// put takes it back.
+func (o *ownerDir) take(helperPath, plan string, fresh bool) (dir *cgroup.Dir, reused bool, err error) {
 	var unfit []*cgroup.Dir
 	defer func() { discard(unfit...) }() // without the lock
 	o.mu.Lock()
@@ -101,8 +116,8 @@ func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, 
 	if o.home == nil {
 		if err := o.build(); err != nil {
 			// What has worked once may work again, once a command's interference is
-			// gone.
-			if o.serial == 0 && !transient(err) {
+			// gone. For controllers, somebody may do what the error says.
+			if o.serial == 0 && !transient(err) && !o.counts {
 				o.impossible = err
 			}
 			return nil, false, err
@@ -114,7 +129,7 @@ func (o *ownerDir) take(helperPath, plan string) (dir *cgroup.Dir, reused bool, 
 			return nil, false, err
 		}
 	}
-	for list := o.free[plan]; len(list) > 0; list = o.free[plan] {
+	for list := o.free[plan]; len(list) > 0 && !fresh; list = o.free[plan] {
 		dir, o.free[plan] = list[len(list)-1], list[:len(list)-1]
 		if clean, err := dir.Pristine(); err == nil && clean {
 			o.inUse++
@@ -237,14 +252,16 @@ func discard(dirs ...*cgroup.Dir) error {
 // need it: when the last program of a PID namespace ends, the kernel kills the
 // guard before it has cleaned up.
 func GiveBack() {
-	thisOwner.mu.Lock()
-	if thisOwner.inUse > 0 || thisOwner.home == nil {
-		thisOwner.mu.Unlock()
-		return
+	for _, o := range []*ownerDir{&thisOwner, &countedOwner} {
+		o.mu.Lock()
+		if o.inUse > 0 || o.home == nil {
+			o.mu.Unlock()
+			continue
+		}
+		old := o.retire()
+		o.mu.Unlock()
+		old.end()
 	}
-	old := thisOwner.retire()
-	thisOwner.mu.Unlock()
-	old.end()
 }
 
 // giveBackIdle gives everything back once there has been no run for idleTime.
@@ -282,7 +299,7 @@ func (s site) end() {
 	s.home.Remove() // in case the guard did not live to do it
 	if !s.shared {
 		s.home.Close()
-		s.parent.Close()
+		s.close()
 	}
 }
 
@@ -299,17 +316,24 @@ func (o *ownerDir) build() error {
 	if err != nil {
 		return err
 	}
+	where := site{parent: parent, around: parent}
+	if o.counts {
+		if where.around, err = placeForControllers(parent); err != nil {
+			where.close()
+			return err
+		}
+	}
 	if err := parent.HoldEntry(); err != nil {
-		parent.Close()
+		where.close()
 		return err
 	}
 	self, err := proctree.Identify(os.Getpid())
 	if err != nil {
-		parent.Close()
+		where.close()
 		return err
 	}
 	o.name = fmt.Sprintf("%s%d-%d", wire.HomePrefix, self.PID, self.Start)
-	path = filepath.Join(path, o.name)
+	path = filepath.Join(where.around.Path(), o.name)
 	for attempt := 0; ; attempt++ {
 		// An owner in another PID namespace may have a directory of the same name;
 		// so may this owner, while it gives one up.
@@ -317,7 +341,7 @@ func (o *ownerDir) build() error {
 		if attempt > 0 {
 			name += "-" + strconv.Itoa(attempt)
 		}
-		err := o.open(parent, name)
+		err := o.open(where, name)
 		// Until it is locked, a guard of a version that does not look for the mark
 		// takes it for left over and removes it.
 		swept := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, errLocked)
@@ -325,7 +349,7 @@ func (o *ownerDir) build() error {
 			return nil
 		}
 		if attempt == 100 || !swept && !errors.Is(err, os.ErrExist) {
-			parent.Close()
+			where.close()
 			return err
 		}
 	}
@@ -334,7 +358,7 @@ func (o *ownerDir) build() error {
 var errLocked = errors.New("another process holds the lock")
 
 // open makes the owner's directory under the given path, and hires its guard.
-func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
+func (o *ownerDir) open(where site, path string) error {
 	home, err := cgroup.Create(path)
 	if err != nil {
 		return err
@@ -350,9 +374,12 @@ func (o *ownerDir) open(parent *cgroup.Dir, path string) error {
 		home.Mark()
 		err = home.HoldState()
 	}
-	o.site = site{parent: parent, home: home, free: make(map[string][]*cgroup.Dir)}
+	o.site = site{parent: where.parent, around: where.around, home: home, free: make(map[string][]*cgroup.Dir)}
+	if err == nil && o.counts {
+		o.lacking = handOn(where.around, home)
+	}
 	if err == nil {
-		err = o.hire(true)
+		err = o.hire(!o.counts)
 	}
 	if err == nil && !o.guardIsUp() {
 		err = fmt.Errorf("start the guard in %s: it ended at once, or did not say in time that it is ready", path)
@@ -385,11 +412,12 @@ func transient(err error) bool {
 // The first guard, or a child of it, is born in the owner's directory. That shows
 // whether runs can be born there too: the call may be forbidden, or the directory's
 // type may not allow it. Later guards are born beside it: what commands have done
-// to the directory must not stop them.
+// to the directory must not stop them. So is the first one if the directory hands
+// controllers on, as then no process may be in it.
 func (o *ownerDir) hire(first bool) error {
 	o.hired = time.Now()
 	err := errAbandoned
-	if !first || !o.siblingsAbandoned() {
+	if !first && !o.counts || !o.siblingsAbandoned() {
 		err = o.forkGuard(first)
 	}
 	if err != nil {
@@ -406,12 +434,12 @@ var errAbandoned = errors.New("there are directories that another owner has left
 // siblingsAbandoned reports whether there are directories beside home that owner
 // and guard have left. A guard that is a program clears them.
 func (o *ownerDir) siblingsAbandoned() bool {
-	names, _ := o.parent.Names()
+	names, _ := o.around.Names()
 	return slices.ContainsFunc(names, func(name string) bool {
 		if !strings.HasPrefix(name, wire.HomePrefix) || name == filepath.Base(o.home.Path()) {
 			return false
 		}
-		dir, err := o.parent.Below(name)
+		dir, err := o.around.Below(name)
 		if err != nil {
 			return false
 		}
@@ -494,7 +522,7 @@ func (o *ownerDir) guardIsUp() bool {
 		// about to be born.
 		o.guard.Kill()
 		o.dismiss()
-		if o.startGuard(true) != nil {
+		if o.startGuard(!o.counts) != nil {
 			return false
 		}
 	}

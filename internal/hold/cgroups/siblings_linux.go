@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// allBirths are those of all runs of this process.
+var allBirths births
+
 // births tells the leaders of runs from other children of the owner that are in its
 // control groups.
 type births struct {
@@ -113,7 +116,7 @@ func (o *ownerDir) bury() bool {
 			continue
 		}
 		if wasMember(pid, name) {
-			told = o.births.reapSibling(pid, fd) && told
+			told = allBirths.reapSibling(pid, fd) && told
 		}
 		unix.Close(fd)
 	}

@@ -156,7 +156,7 @@ func (g *containment) AwaitEmpty(ctx context.Context) error {
 // Tend is AwaitEmpty. No group is held.
 func (g *containment) Tend(ctx context.Context) error { return g.AwaitEmpty(ctx) }
 
-func (g *containment) Facts() hold.Facts { return hold.Facts{} }
+func (g *containment) Facts() hold.Facts { return hold.Facts{OwnersDeath: hold.DeathOfParent} }
 
 func (g *containment) Close() error {
 	g.DropHandle()

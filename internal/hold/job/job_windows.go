@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -32,7 +33,9 @@ func Open(req hold.Request) (hold.Containment, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("CreateJobObject", err)
 	}
-	j := &containment{job: job, helperPath: req.HelperPath, keep: req.KeepLeftovers, detach: req.Detach, emptied: make(chan struct{})}
+	j := &containment{
+		job: job, helperPath: req.HelperPath, keep: req.KeepLeftovers, detach: req.Detach, emptied: make(chan struct{}), limits: req.Limits,
+	}
 	j.ctx, j.stopWatch = context.WithCancel(context.Background())
 	if err := j.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); err != nil {
 		j.Close()
@@ -46,6 +49,7 @@ func Open(req hold.Request) (hold.Containment, error) {
 type containment struct {
 	hold.SparesNobody
 	job     windows.Handle
+	limited atomic.Bool // Limit has been called
 	keep    bool
 	detach  bool // the run outlives the owner
 	process *os.Process
@@ -62,7 +66,9 @@ type containment struct {
 	ctx       context.Context // of watch
 	stopWatch context.CancelFunc
 
-	total hold.Usage // of the whole run
+	limits hold.Limits
+	total  hold.Usage // of the whole run
+	used   hold.Amounts
 }
 
 // Prepare asks for a console group, so that the leader can be sent CTRL_BREAK. A
@@ -109,6 +115,9 @@ func (j *containment) LetGo() error { return j.limit(0) }
 // Ended is Reap: the leader pins nothing.
 func (j *containment) Ended() (*os.ProcessState, error) { return j.Reap() }
 
+// Peek knows nothing: here, an os.ProcessState comes of Reap alone.
+func (j *containment) Peek() *os.ProcessState { return nil }
+
 func (j *containment) Reap() (*os.ProcessState, error) {
 	state, err := j.process.Wait()
 	if err == nil && !state.Success() {
@@ -121,13 +130,25 @@ func (j *containment) Exited(ctx context.Context) (pinned bool, err error) {
 	return false, j.leader.Wait(ctx)
 }
 
-// limit sets the job's limits to flags. If they limit the number of processes, it
-// is to 1: there will be no new ones.
+// limit sets the job's limits to flags, and those of the Request that have been put
+// into force. If the flags limit the number of processes, it is to 1: there will be
+// no new ones.
 func (j *containment) limit(flags uint32) error {
 	var info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
-	info.BasicLimitInformation.LimitFlags = flags
+	basic := &info.BasicLimitInformation
+	basic.LimitFlags = flags
+	if j.limited.Load() {
+		if j.limits.Memory > 0 {
+			basic.LimitFlags |= windows.JOB_OBJECT_LIMIT_JOB_MEMORY
+			info.JobMemoryLimit = uintptr(min(uint64(j.limits.Memory), math.MaxUint))
+		}
+		if j.limits.PIDs > 0 {
+			basic.LimitFlags |= windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS
+			basic.ActiveProcessLimit = uint32(min(uint64(j.limits.PIDs), math.MaxUint32))
+		}
+	}
 	if flags&windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS != 0 {
-		info.BasicLimitInformation.ActiveProcessLimit = 1
+		basic.ActiveProcessLimit = 1
 	}
 	_, err := windows.SetInformationJobObject(j.job, windows.JobObjectExtendedLimitInformation,
 		uintptr(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)))
@@ -324,7 +345,9 @@ func (j *containment) hear(pause time.Duration) bool {
 // Tend is AwaitEmpty: the kernel stops the run when the owner is gone.
 func (j *containment) Tend(ctx context.Context) error { return j.AwaitEmpty(ctx) }
 
-func (j *containment) Facts() hold.Facts { return hold.Facts{Used: j.total} }
+func (j *containment) Facts() hold.Facts {
+	return hold.Facts{Used: j.total, Run: j.used, OwnersDeath: hold.DeathKills}
+}
 
 // account returns what the whole run has used.
 func (j *containment) account() (total hold.Usage) {
@@ -358,6 +381,7 @@ func (j *containment) Close() error {
 		j.leader.Close()
 	}
 	j.total = j.account()
+	j.used = j.amounts(j.total)
 	var err error
 	if j.keep {
 		err = j.limit(0)

@@ -207,7 +207,7 @@ func (k *containment) Members() ([]proctree.Process, error) {
 }
 
 func (k *containment) Facts() hold.Facts {
-	f := hold.Facts{Adopts: true, Lost: k.isLost(), BestEffort: escapes}
+	f := hold.Facts{Adopts: true, Lost: k.isLost(), BestEffort: escapes, OwnersDeath: hold.DeathStops}
 	if k.proc != nil {
 		f.HelperPID = k.proc.Pid
 	}
@@ -282,6 +282,17 @@ func (k *containment) Ended() (*os.ProcessState, error) {
 	k.mu.Unlock()
 	osproc.MarkDone(k.leader)
 	return osproc.Ended(k.id.PID, status, &usage)
+}
+
+// Peek says what the keeper has told so far.
+func (k *containment) Peek() *os.ProcessState {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.end == nil {
+		return nil
+	}
+	usage := k.end.Rusage
+	return osproc.NewState(k.id.PID, k.end.Status, &usage, nil)
 }
 
 // Reap returns the same when it is called again, as it is after Ended.

@@ -145,7 +145,27 @@ func letGo(home *cgroup.Dir, name string) bool {
 		return false
 	}
 	defer parent.Close()
-	return dir.MoveTo(parent) == nil
+	err = dir.MoveTo(parent)
+	if errors.Is(err, unix.EBUSY) {
+		err = moveToOwn(dir)
+	}
+	return err == nil
+}
+
+// moveToOwn moves a run that is to go on to where this process is. That is where the
+// owner was, if its home is in a control group that hands controllers on, and may have
+// no process of its own then.
+func moveToOwn(dir *cgroup.Dir) error {
+	path, err := cgroup.Own()
+	if err != nil {
+		return err
+	}
+	own, err := cgroup.Open(path)
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	return dir.MoveTo(own)
 }
 
 // doomed is a run that has lost its owner.

@@ -5,6 +5,7 @@ package bare
 import (
 	"os/exec"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,16 +14,28 @@ import (
 )
 
 // TestCallsNothing: what runs after the fork calls nothing of Go's runtime but what
-// needs neither memory nor locks, however it has been compiled. The compiler's
-// listing says what calls what.
+// needs neither memory nor locks, however it has been compiled, and for whichever
+// processor. The compiler's listing says what calls what.
 func TestCallsNothing(t *testing.T) {
-	builds := [][]string{{"-gcflags=-S"}, {"-gcflags=-S -N -l"}, {"-gcflags=-S", "-cover"}}
-	if out, err := exec.Command("go", "env", "CGO_ENABLED").Output(); err == nil && strings.TrimSpace(string(out)) == "1" {
-		builds = append(builds, []string{"-gcflags=-S", "-race"})
+	type build struct {
+		arch  string
+		flags []string
 	}
-	for _, flags := range builds {
-		t.Run(strings.Join(flags, " "), func(t *testing.T) {
-			listing, err := exec.Command("go", append(append([]string{"build"}, flags...), ".")...).CombinedOutput()
+	var builds []build
+	for _, arch := range []string{"amd64", "arm64"} {
+		for _, flags := range [][]string{{"-gcflags=-S"}, {"-gcflags=-S -N -l"}, {"-gcflags=-S", "-cover"}} {
+			builds = append(builds, build{arch, flags})
+		}
+	}
+	if out, err := exec.Command("go", "env", "CGO_ENABLED").Output(); err == nil && strings.TrimSpace(string(out)) == "1" {
+		builds = append(builds, build{runtime.GOARCH, []string{"-gcflags=-S", "-race"}})
+	}
+	for _, b := range builds {
+		t.Run(b.arch+" "+strings.Join(b.flags, " "), func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("go", append(append([]string{"build"}, b.flags...), ".")...)
+			cmd.Env = append(cmd.Environ(), "GOARCH="+b.arch)
+			listing, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, listing)
 			}

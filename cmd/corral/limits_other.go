@@ -1,0 +1,5 @@
+//go:build darwin || freebsd || windows
+
+package main
+
+func stepAside() error { return nil }

@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package delegated is for Linux.
+package delegated

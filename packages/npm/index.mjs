@@ -1,0 +1,3 @@
+import corral from './index.js';
+
+export const { binary, command } = corral;
