@@ -89,6 +89,7 @@ func (o *pruneFlags) pruneRegistry() {
 	dirs, errs := registry.Dirs(os.Geteuid())
 	o.errs = append(o.errs, errs...)
 	for _, d := range dirs {
+		defer d.Close()
 		contents, err := d.List()
 		if !o.note(err) {
 			continue
@@ -104,7 +105,6 @@ func (o *pruneFlags) pruneRegistry() {
 		n, err := d.Sweep()
 		o.files += n
 		o.note(err)
-		d.Close()
 	}
 }
 

@@ -6,9 +6,9 @@
 // What tells whether an entry is live is who its owner is, by PID, start time, boot
 // and name spaces. Whether the socket answers says nothing about that. An owner that
 // cannot be seen from here, as it is in another PID namespace, may live: its entry is
-// Unseen, unless the kernel says that nobody has the socket any more. An entry whose owner is known to be dead is
-// removed by whoever sees it. Its name is random and is not used again, so that
-// nobody can remove another one by that.
+// Unseen, unless the kernel says that nobody has the socket any more. An entry whose
+// owner is known to be dead is removed by whoever sees it. Its name is random and is not
+// used again, so that nobody can remove another one by that.
 //
 // A file is written under another name and renamed: who reads it sees all of it, or
 // what was there before. The environment of a command is never in it.
