@@ -315,6 +315,7 @@ func (c *Cmd) Run() error {
 	if err := c.start(true); err != nil {
 		return err
 	}
+	defer c.run.unlockThread()
 	return c.Wait()
 }
 
@@ -334,7 +335,13 @@ func (c *Cmd) start(inline bool) (err error) {
 	}
 	watcher := observer.Of(c.ctx)
 	err = watcher.Starting()
-	defer func() { watcher.Started(err, inline) }()
+	defer func() {
+		if err != nil {
+			watcher.Started(err, nil)
+		} else {
+			watcher.Started(nil, c.run.wait)
+		}
+	}()
 	if err == nil {
 		err = c.check()
 	}
@@ -472,15 +479,10 @@ func (c *Cmd) Wait() error {
 	if c.Process == nil {
 		return errors.New("exec: not started")
 	}
-	if !c.run.claimWait() { // not ProcessState, which another Wait may just be setting
+	if c.run.waitClaimed.Swap(true) { // not ProcessState, which another Wait may just be setting
 		return errors.New("exec: Wait was already called")
 	}
-	c.run.observer.Waiting()
-	defer c.run.observer.Ended()
-	defer c.run.events.flush()
-	err := c.run.wait()
-	c.run.unlistWaited(err)
-	return err
+	return c.run.wait()
 }
 
 // Output runs the command and returns its standard output. If Stderr was nil,

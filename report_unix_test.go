@@ -122,9 +122,7 @@ func TestLateLook(t *testing.T) {
 type observed struct{ left chan []proctree.Process }
 
 func (observed) Starting() error                { return nil }
-func (observed) Started(error, bool)            {}
-func (observed) Waiting()                       {}
-func (observed) Ended()                         {}
+func (observed) Started(error, func() error)    {}
 func (observed) Patience() time.Duration        { return 10 * time.Millisecond }
 func (o observed) Left(rows []proctree.Process) { o.left <- rows }
 

@@ -42,16 +42,18 @@ type run struct {
 	observer observer.Observer // nobody, but for package corraltest
 	events   *events           // nil if nobody wants to be told
 
-	inline     bool        // Cmd.Run has been called
-	ownThread  bool        // the thread that started the leader is kept until it has ended
-	attended   atomic.Bool // somebody supervises, or is just about to
-	waitCalled atomic.Bool
-	lateWait   atomic.Bool // Wait has been called after Process.Release
-	reapable   atomic.Bool // the leader has ended, and the containment does not need its zombie
-	reapOnce   sync.Once
-	reaping    sync.Mutex // Wait may be called just when a run that nobody waits for is closed
-	state      *os.ProcessState
-	reapErr    error
+	inline      bool         // Cmd.Run has been called
+	ownThread   bool         // the thread that started the leader is kept until it has ended
+	attended    atomic.Bool  // somebody supervises, or is just about to
+	waitClaimed atomic.Bool  // Cmd.Wait has been called
+	wait        func() error // waitOnce, called once
+	waitCalled  atomic.Bool  // wait has been
+	lateWait    atomic.Bool  // that was after Process.Release
+	reapable    atomic.Bool  // the leader has ended, and the containment does not need its zombie
+	reapOnce    sync.Once
+	reaping     sync.Mutex // Wait may be called just when a run that nobody waits for is closed
+	state       *os.ProcessState
+	reapErr     error
 
 	giveUp      context.CancelFunc // ends the wait for a leader that cannot be killed
 	giveUpCtx   context.Context
@@ -116,6 +118,7 @@ func newRun(c *Cmd) *run {
 		cmd: c, inner: c.inner(), plan: c.StopPlan,
 		over: make(chan struct{}), stopping: make(chan struct{}), observer: observer.Of(c.ctx), events: newEvents(c),
 	}
+	r.wait = sync.OnceValue(r.waitOnce)
 	r.log = r.events.logger()
 	if r.plan == nil {
 		r.plan = DefaultStopPlan()
@@ -179,7 +182,7 @@ func (r *run) prepare() (err error) {
 
 var discard = slog.New(slog.DiscardHandler)
 
-// start starts the leader. If inline, the caller calls wait next. Else a goroutine
+// start starts the leader. If inline, the caller calls wait next, and unlockThread. Else a goroutine
 // that keeps its thread looks after the run from now on; where there is no need for
 // one, see watchRelease.
 func (r *run) start(inline bool) error {
@@ -190,8 +193,8 @@ func (r *run) start(inline bool) error {
 			runtime.LockOSThread()
 		}
 		err := r.begin()
-		if err != nil && r.ownThread {
-			runtime.UnlockOSThread()
+		if err != nil {
+			r.unlockThread()
 		}
 		return err
 	}
@@ -211,6 +214,13 @@ func (r *run) start(inline bool) error {
 		}
 	}()
 	return <-began
+}
+
+// unlockThread gives back the thread that an inline start has locked.
+func (r *run) unlockThread() {
+	if r.ownThread {
+		runtime.UnlockOSThread()
+	}
 }
 
 // begin starts the leader inside its containment.
@@ -292,22 +302,25 @@ func (r *run) reap() error {
 	return r.reapErr
 }
 
-func (r *run) claimWait() bool {
+// waitOnce waits until the run is over, and fills the Report. Cmd.Wait calls it by
+// wait, and so may the observer, while Cmd.Wait is still to be called: both get the
+// same answer.
+func (r *run) waitOnce() error {
 	r.letGo()
 	if !r.inline && osproc.Released(r.process) {
 		r.lateWait.Store(true)
 	}
-	return r.waitCalled.CompareAndSwap(false, true)
+	r.waitCalled.Store(true)
+	defer r.events.flush()
+	err := r.waitUntilOver()
+	r.unlistWaited(err)
+	return err
 }
 
-// wait is Cmd.Wait.
-func (r *run) wait() error {
+func (r *run) waitUntilOver() error {
 	if r.attend() {
 		r.stopLooking()
 		r.supervise()
-	}
-	if r.inline && r.ownThread {
-		runtime.UnlockOSThread()
 	}
 	r.reapIfWaited()
 	<-r.over

@@ -50,7 +50,7 @@ func CommandContext(t testing.TB, ctx context.Context, name string, args ...stri
 	if inBubble() {
 		t.Fatal(errBubble)
 	}
-	c := &command{t: t, ended: make(chan struct{})}
+	c := &command{t: t}
 	ctx, cancel := context.WithCancelCause(observer.With(ctx, c))
 	c.cmd = corral.CommandContext(ctx, name, args...)
 	t.Cleanup(func() {
@@ -78,16 +78,14 @@ func inBubble() bool {
 // so this learns from the run itself what they do, and not from the Cmd's fields.
 type command struct {
 	left
-	t     testing.TB
-	cmd   *corral.Cmd
-	out   output
-	ended chan struct{} // closed when Wait has returned
+	t   testing.TB
+	cmd *corral.Cmd
+	out output
 
 	mu       sync.Mutex
 	over     bool          // the test is
 	starting chan struct{} // closed when Start has returned; nil if it has not been called
-	started  bool
-	waiting  bool
+	wait     func() error  // as Cmd.Wait, which the test may call too; nil if nothing has been started
 }
 
 func (c *command) Starting() error {
@@ -104,22 +102,14 @@ func (c *command) Starting() error {
 	return nil
 }
 
-func (c *command) Started(err error, inline bool) {
+func (c *command) Started(_ error, wait func() error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.started, c.waiting = err == nil, inline
+	c.wait = wait
 	if c.starting != nil { // else Start was called in a bubble, which a channel may not leave
 		close(c.starting)
 	}
 }
-
-func (c *command) Waiting() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting = true
-}
-
-func (c *command) Ended() { close(c.ended) }
 
 // capture takes the output that would go nowhere. A process that is to be kept does
 // not get a pipe that ends with the test.
@@ -171,22 +161,21 @@ func (c *command) cleanup() {
 	}
 	<-starting
 	c.mu.Lock()
-	started := c.started
+	wait := c.wait
 	c.mu.Unlock()
-	if !started {
+	if wait == nil {
 		return
 	}
 	// The context's end stops the run, unless the test has replaced Cancel.
 	c.cmd.Stop(context.Background())
-	c.mu.Lock()
-	waiting := c.waiting // asked late: a goroutine of the test's may have been about to wait
-	c.mu.Unlock()
-	if !waiting {
-		c.cmd.Wait()
-	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		wait()
+	}()
 	const patience = 30 * time.Second // Wait is bounded, but not what is written to
 	select {
-	case <-c.ended:
+	case <-ended:
 	case <-time.After(patience):
 		c.t.Errorf("corraltest: %v: Wait has not returned", c.cmd)
 		return

@@ -58,6 +58,8 @@ func TestInner(t *testing.T) {
 		inParallel(t)
 	case "waits":
 		waitElsewhere(t)
+	case "waits-late":
+		waitLate(t)
 	case "order":
 		cleanUpInOrder(t)
 	case "dying":
@@ -159,16 +161,38 @@ func inParallel(t *testing.T) {
 // waitElsewhere waits in another goroutine, which gets the end of the test.
 func waitElsewhere(t *testing.T) {
 	waited := make(chan error, 1)
-	t.Cleanup(func() {
-		if err := <-waited; !errors.Is(err, context.Canceled) && !strings.Contains(err.Error(), "terminated") {
-			t.Errorf("Wait returned %v", err)
-		}
-	})
+	t.Cleanup(func() { checkStopped(t, <-waited) })
 	cmd := corraltest.Command(t, "sh", "-c", "sleep 60 & wait")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { waited <- cmd.Wait() }()
+}
+
+// waitLate calls Wait when the run has been ended and waited for, as a goroutine does
+// that has come late: once, it gets the answer it would have got.
+func waitLate(t *testing.T) {
+	var cmd *corral.Cmd
+	t.Cleanup(func() { // after Command's cleanup
+		if cmd.Report() == nil {
+			t.Error("nobody has waited")
+		}
+		checkStopped(t, cmd.Wait())
+		if err := cmd.Wait(); err == nil || err.Error() != "exec: Wait was already called" {
+			t.Errorf("the second Wait returned %v", err)
+		}
+	})
+	cmd = corraltest.Command(t, "sh", "-c", "sleep 60 & wait")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkStopped checks what Wait returns of a command that the end of the test stops.
+func checkStopped(t *testing.T, err error) {
+	if err == nil || !errors.Is(err, context.Canceled) && !strings.Contains(err.Error(), "terminated") {
+		t.Errorf("Wait returned %v", err)
+	}
 }
 
 // cleanUpInOrder: what is registered before a command is called when that is over,
@@ -271,6 +295,7 @@ func TestEndings(t *testing.T) {
 		{name: "unstarted", state: "exit status 0", says: []string{"PASS"}, silent: true},
 		{name: "parallel", state: "exit status 0", says: []string{"PASS: TestInner/2"}, silent: true},
 		{name: "waits", state: "exit status 0", says: []string{"PASS"}, silent: true},
+		{name: "waits-late", state: "exit status 0", says: []string{"PASS"}, silent: true},
 		{name: "order", state: "exit status 0", says: []string{"PASS"}, silent: true},
 		{name: "dying", state: "exit status 0", says: []string{"PASS"}, silent: true},
 		{name: "benchmark", state: "exit status 0", says: []string{"ns/op", "PASS"}, silent: true,

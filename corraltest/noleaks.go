@@ -104,10 +104,8 @@ type outer struct {
 	cmd *corral.Cmd
 }
 
-func (*outer) Starting() error     { return nil }
-func (*outer) Started(error, bool) {}
-func (*outer) Waiting()            {}
-func (*outer) Ended()              {}
+func (*outer) Starting() error             { return nil }
+func (*outer) Started(error, func() error) {}
 
 // exit ends this process as the tests have ended, or with a failure if they have
 // left something.

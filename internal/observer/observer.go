@@ -10,16 +10,13 @@ import (
 )
 
 // Observer is told of one run. Its methods are called by the goroutines that call
-// the Cmd's, except Left.
+// Start, except Left.
 type Observer interface {
 	// Starting is called before Start does anything. Its error is Start's.
 	Starting() error
-	// Started is called when Start is over. If inline, the same goroutine calls
-	// Wait next.
-	Started(err error, inline bool)
-	// Waiting is called when Wait begins, the first time, and Ended when it is over.
-	Waiting()
-	Ended()
+	// Started is called when Start is over. If err is nil, wait does what Cmd.Wait
+	// does, and returns the same. Both may be called, at any time.
+	Started(err error, wait func() error)
 	// Patience is how long what the leader leaves may take to end by itself.
 	Patience() time.Duration
 	// Left gets what the leader has left, before that is stopped.
@@ -45,9 +42,7 @@ func Of(ctx context.Context) Observer {
 
 type nobody struct{}
 
-func (nobody) Starting() error         { return nil }
-func (nobody) Started(error, bool)     {}
-func (nobody) Waiting()                {}
-func (nobody) Ended()                  {}
-func (nobody) Patience() time.Duration { return 0 }
-func (nobody) Left([]proctree.Process) {}
+func (nobody) Starting() error             { return nil }
+func (nobody) Started(error, func() error) {}
+func (nobody) Patience() time.Duration     { return 0 }
+func (nobody) Left([]proctree.Process)     {}
