@@ -115,7 +115,7 @@ func awaitWait(t *testing.T) {
 	eventually(t, "Wait is not called", func() bool {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		return bytes.Contains(stacks, []byte("corral.(*run).wait("))
+		return bytes.Contains(stacks, []byte("corral.(*run).waitUntilOver("))
 	})
 }
 

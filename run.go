@@ -182,9 +182,9 @@ func (r *run) prepare() (err error) {
 
 var discard = slog.New(slog.DiscardHandler)
 
-// start starts the leader. If inline, the caller calls wait next, and unlockThread. Else a goroutine
-// that keeps its thread looks after the run from now on; where there is no need for
-// one, see watchRelease.
+// start starts the leader. If inline, the caller calls wait next, then unlockThread.
+// Else a goroutine that keeps its thread looks after the run from now on; where there
+// is no need for one, see watchRelease.
 func (r *run) start(inline bool) error {
 	r.inline = inline
 	r.ownThread = hold.NeedsOwnThread(r.inner.SysProcAttr)
