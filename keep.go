@@ -136,6 +136,23 @@ func known(rows []proctree.Process) []Process {
 	return all
 }
 
+// executed is the row with what detail adds, again until that has a command line. One
+// that has just been started has none for a moment: the kernel has closed the
+// descriptors that execve closes, which tells who has started it, and does not know its
+// new arguments yet.
+func executed(row proctree.Process, detail func(proctree.Process) proctree.Process) proctree.Process {
+	for range 100 {
+		if detailed := detail(row); len(detailed.Args) > 0 {
+			return detailed
+		}
+		if _, live := proctree.Live(row.ID); !live {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return detail(row)
+}
+
 // soon is what know says of the processes, or only what the rows have if that takes too
 // long.
 func soon(rows []proctree.Process, know func([]proctree.Process) []Process) (all []Process) {
@@ -210,7 +227,9 @@ func (r *run) serveDoor() {
 	r.door.Serve(detach.Doorkeeper{
 		Leave: r.leave,
 		Left: func(leaver, started proctree.Process) {
-			r.nameSpared(leaver.ID, soon([]proctree.Process{started}, known)[0])
+			r.nameSpared(leaver.ID, soon([]proctree.Process{started}, func(rows []proctree.Process) []Process {
+				return known([]proctree.Process{executed(rows[0], proctree.Detail)})
+			})[0])
 			r.listKept()
 		},
 	})

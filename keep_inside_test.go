@@ -2,6 +2,7 @@ package corral
 
 import (
 	"context"
+	"os"
 	"testing"
 	"testing/synctest"
 
@@ -29,4 +30,33 @@ func TestKnowHangs(t *testing.T) {
 			t.Errorf("known are %+v", all)
 		}
 	})
+}
+
+// TestExecuted: a process that has no command line yet is looked at until it has one,
+// one that has ended is not.
+func TestExecuted(t *testing.T) {
+	own, err := proctree.Brief(os.Getpid())
+	if err != nil {
+		t.Skip("SKIPPED: ", err)
+	}
+	gone := own
+	gone.Start++
+	for _, tt := range []struct {
+		name         string
+		row          proctree.Process
+		after, looks int
+	}{{"at once", own, 1, 1}, {"soon", own, 4, 4}, {"never", own, 1000, 101}, {"gone", gone, 1000, 2}} {
+		t.Run(tt.name, func(t *testing.T) {
+			looks := 0
+			got := executed(tt.row, func(p proctree.Process) proctree.Process {
+				if looks++; looks >= tt.after {
+					p.Args = []string{"sh"}
+				}
+				return p
+			})
+			if got.ID != tt.row.ID || (len(got.Args) > 0) != (tt.after <= tt.looks) || looks != tt.looks {
+				t.Errorf("%+v after %d looks", got, looks)
+			}
+		})
+	}
 }
