@@ -440,7 +440,7 @@ func (r *run) signal(sig os.Signal) error {
 	}
 	r.dontAsk()
 	if s := r.lastStop(); s != nil {
-		s.Force()
+		s.KillComes()
 	}
 	return r.cont.Kill()
 }

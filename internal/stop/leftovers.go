@@ -248,6 +248,9 @@ func (s *Stopper) allGone(fate string, signal string) {
 // setFate gives a leftover its fate. A process that may not be killed has not been
 // killed.
 func (s *Stopper) setFate(l *Leftover, fate string, signal string) {
+	if fate == Signalled && s.killing.Load() { // asked after the look that has not seen it
+		fate, signal = Forced, ""
+	}
 	if fate == Forced && s.beyond[l.ID] {
 		fate = Ended
 	}

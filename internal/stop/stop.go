@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/corral-run/corral/internal/proctree"
@@ -78,6 +79,7 @@ type Stopper struct {
 
 	forced    chan struct{} // closed by Force
 	forceOnce sync.Once
+	killing   atomic.Bool // by KillComes
 
 	busy    sync.WaitGroup            // calls to the containment; they may outlast the stop
 	Looking Look                      // a look that goes on, which may be the caller's
@@ -124,21 +126,18 @@ func (s *Stopper) Run() {
 			break
 		}
 		if s.look(Signalled, last, s.lookPatience()) {
+			s.tellOthersKill()
 			return
 		}
 		last = SignalName(step.Signal)
 		if s.takeStep(step) {
-			if s.isForced() { // whoever forced the stop has killed the run as well: see run.signal in the root package
-				s.Killed = true
-				s.tellKill()
-				s.allGone(Forced, "")
-			} else {
-				s.allGone(Signalled, last)
-			}
+			s.tellOthersKill()
+			s.allGone(Signalled, last)
 			return
 		}
 	}
 	if s.look(Signalled, last, s.lookPatience()) {
+		s.tellOthersKill()
 		return
 	}
 	if s.kill() {
@@ -150,8 +149,24 @@ func (s *Stopper) Run() {
 	}
 }
 
+// tellOthersKill is for when nothing is left: if somebody else has killed the run, that
+// is told.
+func (s *Stopper) tellOthersKill() {
+	if s.killing.Load() {
+		s.Killed = true
+		s.tellKill()
+	}
+}
+
 // Force ends the plan's waiting: the kill is due now.
 func (s *Stopper) Force() { s.forceOnce.Do(func() { close(s.forced) }) }
+
+// KillComes is Force by a caller that kills the run itself, next. Who is not there any
+// more from now on has been killed.
+func (s *Stopper) KillComes() {
+	s.killing.Store(true)
+	s.Force()
+}
 
 // WaitIdle waits until nothing of the stop uses the containment any more.
 func (s *Stopper) WaitIdle() { s.busy.Wait() }

@@ -475,3 +475,61 @@ func TestStopperFailures(t *testing.T) {
 		}
 	}
 }
+
+// lateContainment is told late that nobody waits any more.
+type lateContainment struct{ *fakeContainment }
+
+func (l lateContainment) AwaitEmpty(ctx context.Context) error {
+	<-ctx.Done()
+	time.Sleep(time.Millisecond)
+	return ctx.Err()
+}
+
+// TestKillComes: who is gone when a kill from outside has cut a step short has been
+// killed, whether the end of the step or a look has noticed that. Who is gone when the
+// step was only cut short has obeyed.
+func TestKillComes(t *testing.T) {
+	killed := func(s *Stopper, fake *fakeContainment) {
+		s.KillComes()
+		fake.Kill()
+	}
+	forced := func(s *Stopper, _ *fakeContainment) { s.Force() }
+	for _, tt := range []struct {
+		name  string
+		late  bool
+		obeys time.Duration // SIGTERM
+		act   func(*Stopper, *fakeContainment)
+		fate  string
+		told  []string
+	}{
+		{"killed", false, time.Hour, killed, Forced, []string{"SIGTERM", Kill}},
+		{"killed, and a look sees it", true, time.Hour, killed, Forced, []string{"SIGTERM", Kill}},
+		{"forced", false, time.Hour, forced, Forced, []string{"SIGTERM", Kill}},
+		{"forced, and it obeys", true, time.Second, forced, Signalled, []string{"SIGTERM"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fake := newFake(&fakeMember{pid: 101, obeys: map[syscall.Signal]time.Duration{syscall.SIGTERM: tt.obeys, syscall.SIGKILL: 0}})
+				var cont Members = fake
+				if tt.late {
+					cont = lateContainment{fake}
+				}
+				s := New(cont, Plan{{syscall.SIGTERM, time.Minute}}, leaderPID, slog.New(slog.DiscardHandler))
+				var told []string
+				s.OnStep = func(step Taken) { told = append(told, step.Signal) }
+				time.AfterFunc(time.Second, func() { tt.act(s, fake) })
+				s.Run()
+				signal := ""
+				if tt.fate == Signalled {
+					signal = "SIGTERM"
+				}
+				if diff := diff.Of([]Leftover{recordWith(101, tt.fate, signal)}, s.Leftovers); diff != "" {
+					t.Errorf("leftovers:\n%s", diff)
+				}
+				if !slices.Equal(told, tt.told) || s.Killed != (tt.fate == Forced) {
+					t.Errorf("told %v, killed %v; want %v", told, s.Killed, tt.told)
+				}
+			})
+		})
+	}
+}
