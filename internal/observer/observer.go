@@ -9,8 +9,8 @@ import (
 	"github.com/corral-run/corral/internal/proctree"
 )
 
-// Observer is told of one run. Its methods are called by the goroutines that call
-// Start, except Left.
+// Observer is told of one run. Who calls Start calls Starting and Started, and who looks
+// after the run the others.
 type Observer interface {
 	// Starting is called before Start does anything. Its error is Start's.
 	Starting() error
